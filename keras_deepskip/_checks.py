@@ -1,0 +1,60 @@
+"""Argument checks, and the wording of errors: what was wanted, what was received, the fix."""
+
+import difflib
+import importlib
+import numbers
+
+
+def require(module, pip, why):
+    """Imports an optional package, or says which pip line brings it.
+
+    Args:
+        module: the dotted name to import.
+        pip: what follows `pip install` to get it.
+        why: what the package is needed for, in a few words.
+
+    Raises:
+        ImportError: if the package cannot be imported.
+
+    Example:
+
+    >>> require("math", "nothing", "square roots").sqrt(4.0)
+    2.0
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{why} needs the package `{module.partition('.')[0]}`, which could not be imported "
+            f"({error}). Install it with: pip install {pip}"
+        ) from error
+
+
+def check_choice(name, value, options):
+    """Returns `value` if it is one of `options`; else lists them, and the nearest one."""
+    if value in options:
+        return value
+    listed = ", ".join(repr(option) for option in options)
+    near = difflib.get_close_matches(str(value), [str(option) for option in options], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}.{hint}")
+
+
+def check_integer(name, value, minimum=1, odd=False):
+    """Returns `value` as an int if it is a whole number from `minimum` on (and odd if asked)."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if whole and value >= minimum and (value % 2 == 1 or not odd):
+        return int(value)
+    kind = "an odd integer" if odd else "an integer"
+    raise ValueError(f"`{name}` must be {kind} of at least {minimum}. Received: {name}={value!r}")
+
+
+def check_number(name, value, low, high, open_high=False):
+    """Returns `value` as a float if it lies in [low, high] (or [low, high) with `open_high`)."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if number and low <= value and (value < high or (value == high and not open_high)):
+        return float(value)
+    bracket = ")" if open_high else "]"
+    raise ValueError(
+        f"`{name}` must be a number in [{low:g}, {high:g}{bracket}. Received: {name}={value!r}"
+    )

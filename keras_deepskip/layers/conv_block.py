@@ -1,0 +1,52 @@
+"""Convolution, batch norm, ReLU: the step that encoders and the aggregation F are made of."""
+
+from keras import layers
+
+from keras_deepskip.layers.initializers import FanInNormal
+
+# Running statistics follow the last tens of batches, not hundreds: a run on a small set has only
+# hundreds of steps, and the network is judged with these statistics from the first epoch on.
+BATCH_NORM_MOMENTUM = 0.9
+
+
+def plain_conv(filters, kernel_size, strides=1, rectified=True, use_bias=False, **arguments):
+    """Returns a 'same' `Conv2D` layer, initialized for a ReLU behind it or for none."""
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=FanInNormal(2.0 if rectified else 1.0),
+        **arguments,
+    )
+
+
+def batch_norm(**arguments):
+    """Returns the batch norm layer that follows a convolution here."""
+    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, **arguments)
+
+
+def conv_bn_relu(x, filters, kernel_size, name, suffix="", strides=1):
+    """Applies convolution, batch norm and ReLU, named `{name}_conv{suffix}` and so on.
+
+    Args:
+        x: tensor of shape (N, H, W, C).
+        filters: channels of the result.
+        kernel_size: odd size of the kernel in pixels.
+        name: prefix of the layers' names.
+        suffix: what follows `conv`, `bn` and `relu` in the names, such as `"1"`.
+        strides: step of the convolution in pixels.
+
+    Returns:
+        Tensor of shape (N, ceil(H / strides), ceil(W / strides), filters).
+
+    Example:
+
+    >>> x = keras.Input((None, None, 3))
+    >>> conv_bn_relu(x, 8, 3, name="e1", suffix="1").shape
+    (None, None, None, 8)
+    """
+    x = plain_conv(filters, kernel_size, strides, name=f"{name}_conv{suffix}")(x)
+    x = batch_norm(name=f"{name}_bn{suffix}")(x)
+    return layers.ReLU(name=f"{name}_relu{suffix}")(x)

@@ -1,0 +1,96 @@
+"""The deep skip connections of one decoder level: the branches of equation 1, concatenated."""
+
+import keras
+from keras import ops
+
+from keras_deepskip import _checks
+from keras_deepskip.layers.initializers import FanInNormal
+from keras_deepskip.layers.upsampled_conv import UpsampledConv2D
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class DepthSkipBlock(keras.layers.Layer):
+    """Brings this level's and every deeper encoder map to one decoder level.
+
+    Takes `[E_u, E_{u+1}, ..., D_{u+1}]` and gives `[P(E_u), P(I(E_{u+1})), ..., P(I(D_{u+1}))]`
+    concatenated, in equation 1's letters: each deeper map is enlarged to the size of the first and
+    brought to `filters` channels by a convolution of its own. The map at position j is enlarged
+    2^j times; the last one, the decoder's, comes from one level below and is enlarged twice.
+    With two inputs this is the plain skip connection of a U-Net (`skips="flat"`), or level B-1.
+
+    Args:
+        filters: channels of each branch, C_u.
+        kernel_size: odd size of the convolutions' kernels in pixels.
+
+    Input shape: a list of n >= 2 maps: (N, H, W, C_0), (N, H/2, W/2, C_1), (N, H/4, W/4, C_2),
+        ..., and last (N, H/2, W/2, C_{n-1}).
+    Output shape: (N, H, W, n filters).
+
+    Raises:
+        ValueError: if fewer than two maps are given, or their sizes do not halve from one to the
+            next.
+
+    Example:
+
+    >>> e1, e2, d2 = np.ones((1, 32, 32, 8)), np.ones((1, 16, 16, 16)), np.ones((1, 16, 16, 16))
+    >>> DepthSkipBlock(8)([e1, e2, d2]).shape
+    (1, 32, 32, 24)
+
+    Source: equation 1 of H. Sun, Traitement du Signal 40(4), 2023.
+    """
+
+    def __init__(self, filters, kernel_size=3, **arguments):
+        super().__init__(**arguments)
+        self.filters = _checks.check_integer("filters", filters)
+        self.kernel_size = _checks.check_integer("kernel_size", kernel_size, odd=True)
+        self.branches = []
+
+    def build(self, input_shape):
+        factors = _enlargements(input_shape)
+        self.branches = [
+            UpsampledConv2D(
+                self.filters,
+                self.kernel_size,
+                factor,
+                kernel_initializer=FanInNormal(gain=1.0),  # P has no ReLU behind it
+                name=f"skip{position}_conv",
+                dtype=self.dtype_policy,
+            )
+            for position, factor in enumerate(factors)
+        ]
+        for branch, shape in zip(self.branches, input_shape, strict=True):
+            branch.build(shape)
+        self.built = True
+
+    def call(self, inputs):
+        parts = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
+        return ops.concatenate(parts, axis=-1)  # (N, H, W, n C_u)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], len(input_shape) * self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+        }
+
+
+def _enlargements(shapes):
+    """How often each map is enlarged: 1, 2, 4, ... and 2 for the decoder's map, the last."""
+    nested = isinstance(shapes, list | tuple) and all(isinstance(s, list | tuple) for s in shapes)
+    if not nested or len(shapes) < 2:
+        raise ValueError(
+            "DepthSkipBlock takes a list of at least two maps, [E_u, E_{u+1}, ..., D_{u+1}]. "
+            f"Received: shapes {shapes}"
+        )
+    factors = [2**position for position in range(len(shapes) - 1)] + [2]
+    for shape, factor in zip(shapes, factors, strict=True):
+        for own, wanted in zip(shape[1:3], shapes[0][1:3], strict=True):
+            if own is not None and wanted is not None and own * factor != wanted:
+                raise ValueError(
+                    "DepthSkipBlock takes maps that halve from one to the next, and last one of "
+                    f"half the first's size (factors {factors}). Received: shapes {shapes}"
+                )
+    return factors

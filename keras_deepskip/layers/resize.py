@@ -1,0 +1,73 @@
+"""Any height and width: pad to what the network can halve, crop back at the end."""
+
+import keras
+from keras import ops
+
+from keras_deepskip import _checks
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class PadToMultiple(keras.layers.Layer):
+    """Pads with zeros at the bottom and the right to a multiple of `multiple` pixels.
+
+    An image whose size is a multiple already passes unchanged. Behind the normalization layer a
+    zero is the training images' mean.
+
+    Args:
+        multiple: the number of pixels that height and width become a multiple of.
+
+    Input shape: (N, H, W, C), of any height and width.
+    Output shape: (N, multiple ceil(H / multiple), multiple ceil(W / multiple), C).
+
+    Raises:
+        ValueError: if `multiple` is no whole number of at least 1.
+
+    Example:
+
+    >>> PadToMultiple(16)(np.ones((1, 17, 40, 3), "float32")).shape
+    (1, 32, 48, 3)
+    """
+
+    def __init__(self, multiple, **arguments):
+        super().__init__(**arguments)
+        self.multiple = _checks.check_integer("multiple", multiple)
+
+    def call(self, inputs):
+        height, width = ops.shape(inputs)[1:3]
+        rows, columns = -height % self.multiple, -width % self.multiple
+        return ops.pad(inputs, [[0, 0], [0, rows], [0, columns], [0, 0]])
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, self._padded(height), self._padded(width), channels)
+
+    def _padded(self, size):
+        return None if size is None else size + -size % self.multiple
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class CropToMatch(keras.layers.Layer):
+    """Crops the first map to the height and width of the second, at the bottom and the right.
+
+    Undoes `PadToMultiple`.
+
+    Input shape: a list of two: (N, H', W', C), and (N, H, W, any) with H <= H', W <= W'.
+    Output shape: (N, H, W, C).
+
+    Example:
+
+    >>> CropToMatch()([np.ones((1, 32, 48, 1)), np.ones((1, 17, 40, 3))]).shape
+    (1, 17, 40, 1)
+    """
+
+    def call(self, inputs):
+        x, reference = inputs
+        height, width = ops.shape(reference)[1:3]
+        return x[:, :height, :width, :]
+
+    def compute_output_shape(self, input_shape):
+        shape, reference = input_shape
+        return (shape[0], *reference[1:3], shape[-1])

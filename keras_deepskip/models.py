@@ -1,0 +1,169 @@
+"""`build_model`: the one call that builds a network; `load_model`, which brings one back."""
+
+import inspect
+import numbers
+import zipfile
+from pathlib import Path
+
+import keras
+
+from keras_deepskip import _checks
+from keras_deepskip.architectures import ARCHITECTURES
+
+
+def build_model(
+    input_shape=(None, None, 3),
+    num_classes=1,
+    architecture="deepskip",
+    backbone="light_vgg16",
+    *,
+    multilabel=False,
+    activation="auto",
+    input_range=(0, 255),
+    mean=None,
+    variance=None,
+    name=None,
+    **options,
+):
+    """Builds a network that finds small objects in images of any size.
+
+    The model takes images as the user has them (uint8 or float, in `input_range`), of any height
+    and width: it normalizes them with fixed statistics, pads them to its own stride and crops the
+    result back. It is a functional `keras.Model`, not compiled.
+
+    Args:
+        input_shape: (height, width, channels); height and width may be None for any size.
+        num_classes: channels of the output. 1 for one kind of object against the background;
+            K > 1 for K classes of which id 0 is the background; with `multilabel=True`, K kinds
+            that may overlap.
+        architecture: `"deepskip"`, the light network with deep skip connections.
+        backbone: `"light_vgg16"` or `"light_resnet34"`, the encoders of equations 3 and 4.
+        multilabel: whether each class is decided by itself (sigmoid in place of softmax).
+        activation: `"auto"` gives probabilities (sigmoid or softmax, float32 under every dtype
+            policy); None gives logits.
+        input_range: (low, high) of the images' values, such as (0, 255) or (0, 1).
+        mean: per channel, or one number, in the images' own units; None takes the middle of
+            `input_range`.
+        variance: likewise; None takes the square of half of `input_range`, so that images enter
+            the network in [-1, 1].
+        name: name of the model.
+        **options: of the deep-skip network:
+            `skips`: `"deep"` (equation 1) or `"flat"` (those of a plain U-Net);
+            `levels`: B, the number of encoder levels, 5;
+            `base_filters`: b, the channels at full resolution, 8;
+            `kernel_size`: k, odd, 3;
+            `blocks_per_level`: q_2 .. q_B of `light_resnet34`, (3, 4, 6, 3);
+            `dropout`: share of channels dropped behind each decoder level in training, 0.
+
+    Returns:
+        A `keras.Model` from (N, H, W, channels) to (N, H, W, num_classes).
+
+    Raises:
+        ValueError: if an argument is out of range, or an option is not known.
+
+    Example:
+
+    >>> model = build_model((None, None, 1), num_classes=1)
+    >>> model.predict(np.zeros((1, 17, 40, 1), "uint8"), verbose=0).shape
+    (1, 17, 40, 1)
+
+    Source: H. Sun, Traitement du Signal 40(4), 2023, doi 10.18280/ts.400430.
+    """
+    _checks.check_choice("architecture", architecture, ARCHITECTURES)
+    _checks.check_choice("activation", activation, ("auto", None))
+    _checks.check_integer("num_classes", num_classes)
+    input_shape = _check_input_shape(input_shape)
+    low, high = _check_range(input_range)
+    if activation == "auto":
+        activation = "sigmoid" if num_classes == 1 or multilabel else "softmax"
+    build = ARCHITECTURES[architecture]
+    return build(
+        input_shape,
+        num_classes,
+        activation,
+        mean=_per_channel("mean", mean, (low + high) / 2, input_shape[-1]),
+        variance=_per_channel("variance", variance, ((high - low) / 2) ** 2, input_shape[-1]),
+        backbone=backbone,
+        name=name,
+        **_known_options(build, options),
+    )
+
+
+def load_model(path):
+    """Loads a model from a `.keras` file, written under any backend.
+
+    It is `keras.models.load_model`, with the layers, losses and metrics of this package known to
+    it, and an error that says what is wrong with the file.
+
+    Args:
+        path: a `.keras` file.
+
+    Returns:
+        The `keras.Model`, compiled if it was.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is no Keras model, or is damaged.
+
+    Example:
+
+    ```python
+    model = load_model("runs/first/model.keras")
+    ```
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: a .keras model was wanted here, and there is no such file"
+        )
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path}: a model saved by Keras 3 (a .keras file) was wanted. Received: "
+            f"{path.stat().st_size} bytes that are none. Save one with model.save('NAME.keras')"
+        )
+    try:
+        return keras.models.load_model(path)
+    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: the model in it could not be read: {error}") from error
+
+
+def _check_input_shape(shape):
+    shape = tuple(shape)
+    sizes = all(s is None or (isinstance(s, numbers.Integral) and s >= 1) for s in shape[:-1])
+    if len(shape) != 3 or not sizes or not isinstance(shape[-1], numbers.Integral) or shape[-1] < 1:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), height and width positive or None "
+            f"for any size. Received: input_shape={shape}"
+        )
+    return shape
+
+
+def _check_range(input_range):
+    low, high = (float(value) for value in input_range)
+    if not low < high:
+        raise ValueError(
+            "`input_range` must be (low, high) with low < high, such as (0, 255). "
+            f"Received: input_range={input_range}"
+        )
+    return low, high
+
+
+def _per_channel(name, value, default, channels):
+    values = default if value is None else value
+    values = [float(v) for v in values] if hasattr(values, "__len__") else [float(values)]
+    values = values * channels if len(values) == 1 else values
+    if len(values) != channels or (name == "variance" and min(values) < 0):
+        raise ValueError(
+            f"`{name}` must be one number, or one for each of the {channels} input channels"
+            f"{' and not negative' if name == 'variance' else ''}. Received: {name}={value!r}"
+        )
+    return values
+
+
+def _known_options(build, options):
+    known = [
+        name for name in inspect.signature(build).parameters if name not in ("name", "backbone")
+    ]
+    for option in options:
+        _checks.check_choice("option", option, known)
+    return options

@@ -1,0 +1,23 @@
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real images (see its README): `KERAS_DEEPSKIP_DATA`, or beside the repository.
+
+    Where it is absent the test skips, or fails if `KERAS_DEEPSKIP_REQUIRE_DATA` is 1 (as in CI).
+    """
+    folder = Path(os.environ.get("KERAS_DEEPSKIP_DATA", BESIDE))
+    if not folder.is_dir():
+        message = f"no real images at {folder}; KERAS_DEEPSKIP_DATA says where they are"
+        if os.environ.get("KERAS_DEEPSKIP_REQUIRE_DATA") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
