@@ -1,0 +1,329 @@
+"""The loss for small objects: weighted cross-entropy plus Dice (equations 5-8).
+
+Throughout, `o` is the predicted probability and `t` the truth (1 where the pixel is of the class),
+both float32 tensors of shape (N, H, W, V): images, rows, columns, classes. `w` (N, H, W, 1) holds
+the pixels' weights; a weight of 0 takes the pixel out of every sum.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_deepskip import _checks
+
+# log(o) stays finite, and with it the gradient; float32 still tells 1 - 1e-7 from 1.
+PROBABILITY_FLOOR = 1e-7
+POOLINGS = ("image", "batch")
+
+
+def small_object_loss(
+    y_true,
+    y_pred,
+    alpha=0.5,
+    beta=1.0,
+    class_weights=None,
+    pooling="image",
+    from_logits=False,
+    ignore_class=None,
+    multilabel=False,
+    include_background=True,
+    smooth=1.0,
+    sample_weight=None,
+):
+    """Weighted cross-entropy plus Dice, image by image: equation 8.
+
+    Takes tensors of shape (N, H, W, V) and gives (N,), or (1,) with `pooling="batch"`. See
+    `SmallObjectLoss` for the arguments. `sample_weight` holds pixel weights here, (N, H, W) or
+    (N, H, W, 1): each image's loss is a weighted mean over its pixels, and an image all of whose
+    weights are 0 costs 0.
+
+    Example:
+
+    >>> y_true = np.array([[[0, 1], [0, 0]]])
+    >>> y_pred = np.array([[[[0.0], [1.0]], [[0.0], [0.0]]]])
+    >>> float(small_object_loss(y_true, y_pred)[0]) < 1e-6
+    True
+    """
+    t, o, log_o, log_rest, w = _prepare(
+        y_true, y_pred, from_logits, ignore_class, multilabel, sample_weight
+    )
+    binary = multilabel or o.shape[-1] == 1
+    q = _class_weights(class_weights, o.shape[-1], include_background or binary)
+    crossentropy = _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling)
+    return beta * crossentropy + _dice_loss(t, o, w, q, smooth, pooling)
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class SmallObjectLoss(keras.losses.Loss):
+    """The loss for small objects: `beta` times weighted cross-entropy, plus Dice.
+
+    Binary (one output channel), for each image of N pixels (equations 5-8):
+
+        L = beta (1/N) sum_i -(alpha t_i log o_i + (1 - alpha) (1 - t_i) log(1 - o_i))
+            + 1 - (2 sum_i t_i o_i + smooth) / (sum_i (t_i^2 + o_i^2) + smooth)
+
+    With V classes (softmax; id 0 is the background), the cross-entropy of pixel i is
+    `-a_i log o_iv` of its own class v, `a_i` = alpha where v > 0 and 1 - alpha where v = 0, and
+    Dice is the mean over classes with the weights Q_v. With `multilabel=True` the loss is the mean
+    with the weights Q_v of V binary losses.
+
+    An image without objects, rightly predicted, costs 0; a false pixel on it costs something, and
+    the loss is continuous in between. Sums are in float32 whatever the dtype policy.
+
+    Args:
+        alpha: weight of object pixels in the cross-entropy, in [0, 1]; background has 1 - alpha.
+            0.5 is half of the plain cross-entropy.
+        beta: weight of the cross-entropy against Dice, not negative.
+        class_weights: Q_v of equation 7, one not negative number for each output channel; they
+            are normalized to sum 1, so only their ratios count. None weighs all alike.
+        pooling: `"image"` gives each image its own Dice and takes the mean, so that a missed small
+            object does not hide behind another image's large one; `"batch"` pools all images'
+            pixels.
+        from_logits: whether predictions are logits.
+        ignore_class: class id of pixels that count nowhere, such as 255.
+        multilabel: whether truth is (N, H, W, V) zeros and ones, each class by itself.
+        include_background: whether class 0 of several has its term in Dice.
+        smooth: eps of equation 7, in pixels, more than 0.
+        reduction: of the images' losses: `"sum_over_batch_size"`, `"mean"`, `"sum"`,
+            `"mean_with_sample_weight"`, `"none"` or None, as in Keras.
+        name: name of the loss.
+
+    Call arguments:
+        y_true: class ids, (N, H, W) or (N, H, W, 1); zeros and ones (N, H, W, V) if `multilabel`.
+        y_pred: probabilities or logits, (N, H, W, V).
+        sample_weight: per image, (N,): the images' losses are weighted as Keras does (with
+            `pooling="batch"`, their pixels). Or per pixel, (N, H, W) or (N, H, W, 1): enters both
+            parts, and what is under a weight of 0 changes nothing.
+
+    Raises:
+        ValueError: if an argument is out of range, or shapes do not fit.
+
+    Example:
+
+    >>> loss = SmallObjectLoss()
+    >>> y_true = np.zeros((2, 8, 8), "uint8")
+    >>> float(loss(y_true, np.zeros((2, 8, 8, 1), "float32"))) < 1e-6
+    True
+
+    Source: equations 5-8 of H. Sun, Traitement du Signal 40(4), 2023; the rules that the paper
+    leaves open (pooling, smooth, weights) are this package's.
+    """
+
+    def __init__(
+        self,
+        alpha=0.5,
+        beta=1.0,
+        class_weights=None,
+        pooling="image",
+        from_logits=False,
+        ignore_class=None,
+        multilabel=False,
+        include_background=True,
+        smooth=1.0,
+        reduction="sum_over_batch_size",
+        name="small_object_loss",
+        dtype="float32",
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.alpha = _checks.check_number("alpha", alpha, 0, 1)
+        self.beta = _checks.check_number("beta", beta, 0, math.inf, open_high=True)
+        self.class_weights = _check_class_weights(class_weights)
+        self.pooling = _checks.check_choice("pooling", pooling, POOLINGS)
+        self.from_logits = from_logits
+        self.ignore_class = ignore_class
+        self.multilabel = multilabel
+        self.include_background = include_background
+        self.smooth = _checks.check_number("smooth", smooth, 1e-12, math.inf, open_high=True)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        image_weight, pixel_weight = _split_weight(sample_weight, y_pred)
+        if self.pooling == "batch" and image_weight is not None:
+            image_weight, pixel_weight = None, _over_pixels(image_weight, y_pred)
+        # Keras's own reduction sees the images' losses and weights; pixel weights ride with y_true.
+        truth = {"mask": y_true}
+        if pixel_weight is not None:
+            truth["weight"] = pixel_weight
+        return super().__call__(truth, y_pred, sample_weight=image_weight)
+
+    def call(self, y_true, y_pred):
+        if not isinstance(y_true, dict):
+            y_true = {"mask": y_true}
+        return small_object_loss(
+            y_true["mask"],
+            y_pred,
+            alpha=self.alpha,
+            beta=self.beta,
+            class_weights=self.class_weights,
+            pooling=self.pooling,
+            from_logits=self.from_logits,
+            ignore_class=self.ignore_class,
+            multilabel=self.multilabel,
+            include_background=self.include_background,
+            smooth=self.smooth,
+            sample_weight=y_true.get("weight"),
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "class_weights": self.class_weights,
+            "pooling": self.pooling,
+            "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
+            "multilabel": self.multilabel,
+            "include_background": self.include_background,
+            "smooth": self.smooth,
+        }
+
+
+def _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling):
+    """Equations 5 and 6: (N,), the weighted mean over each image's pixels."""
+    if log_rest is not None:  # one or several binary problems: equation 6, combined by Q_v
+        terms = alpha * t * log_o + (1 - alpha) * (1 - t) * log_rest  # (N, H, W, V)
+        pixel = ops.sum(q * terms, axis=-1, keepdims=True)
+    else:
+        a = ops.concatenate([(1 - alpha) * t[..., :1], alpha * t[..., 1:]], axis=-1)  # a_i t_iv
+        pixel = ops.sum(a * log_o, axis=-1, keepdims=True)
+    return -_ratio(_over_image(w * pixel, pooling), _over_image(w, pooling))[:, 0]
+
+
+def _dice_loss(t, o, w, q, smooth, pooling):
+    """Equation 7: (N,)."""
+    overlap = _over_image(w * t * o, pooling)  # (N, V)
+    total = _over_image(w * (t * t + o * o), pooling)
+    dice = (2 * overlap + smooth) / (total + smooth)
+    return ops.sum(q * (1 - dice), axis=-1)
+
+
+def _over_image(x, pooling):
+    """Sums over the pixels of each image, (N, V), or of all of them, (1, V).
+
+    Row by row: one long float32 sum over a large image loses digits on some backends.
+    """
+    x = ops.sum(ops.sum(x, axis=2), axis=1)
+    return ops.sum(x, axis=0, keepdims=True) if pooling == "batch" else x
+
+
+def _prepare(y_true, y_pred, from_logits, ignore_class, multilabel, weight):
+    """Returns t, o, log o, log(1 - o) (None for a softmax) and w, in float32."""
+    y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
+    y_true = ops.cast(ops.convert_to_tensor(y_true), "float32")
+    _check_shapes(_shape(y_true, "y_true"), _shape(y_pred, "y_pred"), multilabel)
+    classes = y_pred.shape[-1]
+    y_true = y_true if len(y_true.shape) == 4 else y_true[..., None]
+
+    w = ops.ones_like(y_pred[..., :1])
+    if weight is not None:
+        weight = ops.cast(ops.convert_to_tensor(weight), "float32")
+        w = w * (weight if len(weight.shape) == 4 else weight[..., None])
+    if ignore_class is not None:
+        ignored = ops.equal(y_true, float(ignore_class))
+        y_true = ops.where(ignored, 0.0, y_true)
+        w = ops.where(ops.any(ignored, axis=-1, keepdims=True), 0.0, w)
+    # NaN under a weight of 0 must not come back as 0 * NaN.
+    y_pred = ops.where(w > 0, y_pred, 0.0 if from_logits else 0.5)
+
+    binary = multilabel or classes == 1
+    t = y_true if binary else ops.one_hot(ops.cast(y_true[..., 0], "int32"), classes)
+    return (t, *_probabilities(y_pred, binary, from_logits), w)
+
+
+def _probabilities(y_pred, binary, from_logits):
+    """Returns o, log o and log(1 - o) of predictions; the last is None for a softmax."""
+    if from_logits:
+        if not binary:
+            return ops.softmax(y_pred), ops.log_softmax(y_pred), None
+        return ops.sigmoid(y_pred), ops.log_sigmoid(y_pred), ops.log_sigmoid(-y_pred)
+    safe = ops.clip(y_pred, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    return y_pred, ops.log(safe), ops.log(1 - safe) if binary else None
+
+
+def _ratio(part, whole):
+    """part / whole, and 0 where the whole is 0 (an image that is ignored altogether)."""
+    return ops.where(whole > 0, part / ops.where(whole > 0, whole, 1.0), 0.0)
+
+
+def _class_weights(class_weights, classes, include_background):
+    """Q_v of equation 7, normalized to sum 1."""
+    values = [1.0] * classes if class_weights is None else list(class_weights)
+    if len(values) != classes:
+        raise ValueError(
+            "`class_weights` must have one entry for each output channel, here "
+            f"{classes}. Received: class_weights={class_weights}"
+        )
+    if not include_background:
+        values[0] = 0.0
+    total = sum(values)
+    if total <= 0:
+        raise ValueError(
+            "`class_weights` must hold a positive weight for at least one class that Dice counts. "
+            f"Received: class_weights={class_weights}, include_background={include_background}"
+        )
+    return ops.convert_to_tensor([value / total for value in values], dtype="float32")
+
+
+def _check_class_weights(class_weights):
+    if class_weights is None:
+        return None
+    return [
+        _checks.check_number("class_weights", v, 0, math.inf, open_high=True) for v in class_weights
+    ]
+
+
+def _check_shapes(true_shape, pred_shape, multilabel):
+    if len(pred_shape) != 4:
+        raise ValueError(
+            f"predictions must be (N, H, W, classes). Received: y_pred of shape {tuple(pred_shape)}"
+        )
+    wanted = tuple(pred_shape) if multilabel else (*pred_shape[:3], 1)
+    received = tuple(true_shape)
+    if len(received) == 3 and not multilabel:
+        received = (*received, 1)
+    fits = len(received) == 4 and all(
+        a is None or b is None or a == b for a, b in zip(received, wanted, strict=True)
+    )
+    if not fits:
+        hint = "" if multilabel else " Class ids are wanted, not one-hot vectors"
+        raise ValueError(
+            f"the truth must be of shape {wanted} to go with predictions of shape "
+            f"{tuple(pred_shape)}. Received: y_true of shape {tuple(true_shape)}.{hint}"
+        )
+
+
+def _split_weight(weight, y_pred):
+    """Returns (image weights or None, pixel weights or None)."""
+    if weight is None:
+        return None, None
+    weight = ops.convert_to_tensor(weight, dtype="float32")
+    shape, pixels = _shape(weight, "sample_weight"), _shape(y_pred, "y_pred")[1:3]
+    if len(shape) == 1:
+        return weight, None
+    if len(shape) == 2 and shape[1] == 1:
+        return weight[:, 0], None
+    fits = len(shape) == 3 or (len(shape) == 4 and shape[-1] == 1)
+    sizes = zip(shape[1:3], pixels, strict=False)
+    if not fits or any(a is not None and b is not None and a != b for a, b in sizes):
+        raise ValueError(
+            "`sample_weight` must be (N,) for images, or (N, H, W) or (N, H, W, 1) for pixels of "
+            f"predictions of shape {tuple(y_pred.shape)}. Received: shape {shape}"
+        )
+    return None, weight
+
+
+def _shape(tensor, name):
+    """The static shape; TensorFlow forgets the rank of what came in several ranks."""
+    try:
+        return tuple(tensor.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`{name}` came in several ranks, such as (N,) and (N, H, W), into one compiled model, "
+            "and TensorFlow no longer knows its rank. Keep to one, or compile the model again"
+        ) from error
+
+
+def _over_pixels(image_weight, y_pred):
+    ones = ops.ones_like(y_pred[..., 0], dtype="float32")
+    return ones * ops.reshape(image_weight, (-1, 1, 1))
