@@ -1,0 +1,26 @@
+"""Metrics: of pixels, counted in compiled steps; of objects, on predictions or by a callback."""
+
+from keras_deepskip.metrics.callbacks import ObjectMetricsCallback
+from keras_deepskip.metrics.object_counts import COCO_STRATA, SIZE_STRATA, ObjectCounts
+from keras_deepskip.metrics.object_metrics import ObjectF1, ObjectPrecision, ObjectRecall
+from keras_deepskip.metrics.objects import label_objects, match_objects, object_table
+from keras_deepskip.metrics.pixel import F1, Dice, IoU, Precision, Recall, masks_from_outputs
+
+__all__ = [
+    "COCO_STRATA",
+    "SIZE_STRATA",
+    "Dice",
+    "F1",
+    "IoU",
+    "ObjectCounts",
+    "ObjectF1",
+    "ObjectMetricsCallback",
+    "ObjectPrecision",
+    "ObjectRecall",
+    "Precision",
+    "Recall",
+    "label_objects",
+    "masks_from_outputs",
+    "match_objects",
+    "object_table",
+]

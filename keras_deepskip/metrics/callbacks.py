@@ -1,0 +1,145 @@
+"""Object metrics during `fit`: a callback, since compiled steps cannot count objects."""
+
+import re
+
+import keras
+import numpy as np
+
+from keras_deepskip import _checks
+from keras_deepskip.metrics.object_counts import ObjectCounts
+from keras_deepskip.metrics.pixel import check_threshold, masks_from_outputs
+
+ARRAY_BATCH = 8
+
+
+class ObjectMetricsCallback(keras.callbacks.Callback):
+    """Puts object recall, precision and F1 on a held-out set into the logs of each epoch.
+
+    At the end of the first epoch, of each `every`-th after it and of the last one, the model
+    predicts the set batch by batch. Into `logs` go `val_object_recall`, `val_object_precision`,
+    `val_object_f1`, and the recall of each stratum (`val_object_recall_under_8x8`,
+    `..._8x8-16x16`, `..._16x16-32x32`, `..._from_32x32`: characters that TensorBoard does not take
+    are spelled out), NaN where a stratum has no true objects. Callbacks after this one in the list,
+    and `History`, see them. All counts of the last evaluation are in the attribute `counts`.
+
+    Args:
+        data: a `keras.utils.PyDataset` of batches `(images, masks)` or
+            `(images, masks, sample_weight)`, or two arrays `(images, masks)`. Masks and weights
+            are as in `ObjectCounts.update_batch`.
+        prefix: what names in the logs begin with.
+        every: epochs from one evaluation to the next.
+        batch_size: images predicted at once, for arrays; None is 8. A dataset has its own.
+        pixel_threshold: probability above which a pixel is called, for one class and `multilabel`.
+        from_logits: whether the model's outputs are logits.
+        **counts_arguments: arguments of `ObjectCounts`: `num_classes`, `criterion`, `threshold`,
+            `strata`, `connectivity`, `ignore_class`, `multilabel`.
+
+    Raises:
+        ValueError: if an argument is out of range, or `data` is neither of the two.
+
+    Example:
+
+    ```python
+    watch = ObjectMetricsCallback((images, masks))
+    stop = keras.callbacks.EarlyStopping("val_object_f1", mode="max", patience=5)
+    model.fit(dataset, epochs=100, callbacks=[watch, stop])
+    ```
+    """
+
+    def __init__(
+        self,
+        data,
+        prefix="val_",
+        every=1,
+        batch_size=None,
+        pixel_threshold=0.5,
+        from_logits=False,
+        **counts_arguments,
+    ):
+        super().__init__()
+        self.data = data
+        self.prefix = prefix
+        self.every = _checks.check_integer("every", every)
+        self.batch_size = _check_data(data, batch_size)
+        self._counts_arguments = counts_arguments
+        self.counts = ObjectCounts(**counts_arguments)
+        by_threshold = self.counts.num_classes == 1 or self.counts.multilabel
+        check_threshold("pixel_threshold", pixel_threshold, by_threshold)
+        self.pixel_threshold = pixel_threshold
+        self.from_logits = from_logits
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == (self.params or {}).get("epochs")
+        if logs is not None and (epoch % self.every == 0 or last):
+            self.evaluate()
+            logs.update(self.figures())
+
+    def evaluate(self):
+        """Predicts the whole set with the model as it is; returns the new `counts`."""
+        counts = ObjectCounts(**self._counts_arguments)
+        for images, masks, *weight in self._batches():
+            called = masks_from_outputs(
+                self.model.predict_on_batch(images),
+                self.pixel_threshold,
+                self.from_logits,
+                counts.multilabel,
+            )
+            weight = keras.ops.convert_to_numpy(weight[0]) if weight else None
+            counts.update_batch(keras.ops.convert_to_numpy(masks), called, weight)
+        self.counts = counts
+        return counts
+
+    def figures(self):
+        """Returns the figures of the last evaluation, by their names in the logs."""
+        figures = {
+            f"{self.prefix}object_recall": self.counts.recall(),
+            f"{self.prefix}object_precision": self.counts.precision(),
+            f"{self.prefix}object_f1": self.counts.f1(),
+        }
+        for stratum in self.counts.stratum_names:
+            recall = self.counts.recall(stratum=stratum)
+            name = f"{self.prefix}object_recall_{log_name(stratum)}"
+            figures[name] = float("nan") if recall is None else recall
+        return figures
+
+    def _batches(self):
+        if isinstance(self.data, keras.utils.PyDataset):
+            for index in range(self.data.num_batches):
+                yield self.data[index]
+            return
+        images, masks = self.data
+        for start in range(0, len(images), self.batch_size):
+            yield images[start : start + self.batch_size], masks[start : start + self.batch_size]
+
+
+def log_name(stratum):
+    """Returns the name of a stratum in the characters that TensorBoard takes.
+
+    Example:
+
+    >>> log_name("<8x8"), log_name(">=32x32"), log_name("8x8-16x16")
+    ('under_8x8', 'from_32x32', '8x8-16x16')
+    """
+    spelled = stratum.replace(">=", "from_").replace("<", "under_")
+    return re.sub(r"[^\w.-]", "_", spelled, flags=re.ASCII)
+
+
+def _check_data(data, batch_size):
+    """Returns the batch size to use with `data`, after checking both."""
+    if isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise ValueError("`data` must have an end. Received a PyDataset with num_batches=None")
+        if batch_size is not None:
+            raise ValueError(
+                "`batch_size` is for arrays; a dataset has its own. "
+                f"Received: batch_size={batch_size}. Leave it out"
+            )
+        return None
+    pair = isinstance(data, tuple | list) and len(data) == 2
+    if not pair or np.shape(data[0])[:1] != np.shape(data[1])[:1]:
+        received = f"{len(data)} items or other lengths" if pair else type(data).__name__
+        raise ValueError(
+            "`data` must be a keras.utils.PyDataset or two arrays (images, masks) of one length. "
+            f"Received: {received}"
+        )
+    return ARRAY_BATCH if batch_size is None else _checks.check_integer("batch_size", batch_size)

@@ -1,0 +1,273 @@
+"""Objects of masks: connected components, their table, and their matching one to one.
+
+Masks are NumPy arrays. A class's objects are the connected components of its pixels; id 0 is
+background (in a multilabel mask every channel is a class, and zeros are background).
+"""
+
+import numpy as np
+
+from keras_deepskip import _checks
+
+CRITERIA = ("iou", "centre")
+CONNECTIVITIES = (4, 8)
+
+
+# ---- Objects of a mask --------------------------------------------------------------------------
+
+
+def label_objects(mask, connectivity=8):
+    """Numbers the connected components of each class; touching classes stay apart.
+
+    Args:
+        mask: class ids (H, W), integer or boolean; 0 is background.
+        connectivity: 8 joins pixels that touch by a corner, 4 only those that share an edge.
+
+    Returns:
+        `(labels, count)`: labels (H, W) int32, 0 for background and 1..count for objects, class by
+        class in order of their ids, each from the top row down.
+
+    Raises:
+        ValueError: if `mask` is not such an array, or `connectivity` is neither 4 nor 8.
+
+    Example:
+
+    >>> labels, count = label_objects(np.array([[1, 0, 1], [1, 2, 2]]), connectivity=4)
+    >>> labels.tolist(), count
+    ([[1, 0, 2], [1, 3, 3]], 3)
+    """
+    from scipy import ndimage
+
+    mask = _check_mask("mask", mask)
+    _checks.check_choice("connectivity", connectivity, CONNECTIVITIES)
+    structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    labels, count = np.zeros(mask.shape, "int32"), 0
+    for class_id in np.unique(mask[mask != 0]):
+        of_class, found = ndimage.label(mask == class_id, structure)
+        labels += np.where(of_class, of_class + count, 0).astype("int32")
+        count += found
+    return labels, count
+
+
+def object_table(mask, probabilities=None, connectivity=8):
+    """Lists the objects of a mask: class, area, centroid, box, mean probability.
+
+    Args:
+        mask: class ids (H, W), or multilabel zeros and ones (H, W, K).
+        probabilities: the model's outputs for this image, (H, W, K), or (H, W) for one class.
+        connectivity: 8 or 4, as in `label_objects`.
+
+    Returns:
+        A list of dicts, one an object, with `class_id` (a multilabel mask: the channel), `area` in
+        pixels, `centroid_y`, `centroid_x`, the box `top`, `left`, `bottom`, `right` (half-open:
+        `mask[top:bottom, left:right]` holds the object), and `mean_probability` of its class over
+        its pixels, or None without `probabilities`.
+
+    Raises:
+        ValueError: if `probabilities` does not fit the mask.
+
+    Example:
+
+    >>> row = object_table(np.array([[0, 1, 1], [0, 0, 0]]))[0]
+    >>> row["area"], row["centroid_y"], row["centroid_x"], row["right"]
+    (2, 0.0, 1.5, 3)
+    """
+    mask = np.asarray(mask)
+    if mask.ndim == 3:
+        rows = []
+        for channel in range(mask.shape[-1]):
+            own = None if probabilities is None else np.asarray(probabilities)[..., channel]
+            table = object_table(mask[..., channel] != 0, own, connectivity)
+            rows += [{**row, "class_id": channel} for row in table]
+        return rows
+    labels, count = label_objects(mask, connectivity)
+    if not count:
+        return []
+    y, x = np.nonzero(labels)
+    label = labels[y, x]
+    columns = {"class_id": np.zeros(count + 1, "int64"), "area": np.bincount(label)}
+    columns["class_id"][label] = mask[y, x]
+    columns["centroid_y"] = _mean_by(label, y)
+    columns["centroid_x"] = _mean_by(label, x)
+    columns.update(_boxes(labels))
+    if probabilities is None:
+        columns["mean_probability"] = np.full(count + 1, None)
+    else:
+        own = _own_probability(probabilities, mask.shape, y, x, mask[y, x])
+        columns["mean_probability"] = _mean_by(label, own)
+    values = [column[1:].tolist() for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _mean_by(label, values):
+    return np.bincount(label, values) / np.maximum(np.bincount(label), 1)
+
+
+def _boxes(labels):
+    from scipy import ndimage
+
+    slices = ndimage.find_objects(labels)
+    boxes = np.array([(0, 0, 0, 0)] + [(r.start, c.start, r.stop, c.stop) for r, c in slices])
+    return dict(zip(("top", "left", "bottom", "right"), boxes.T, strict=True))
+
+
+def _own_probability(probabilities, mask_shape, y, x, class_ids):
+    """The probability at each pixel of the pixel's own class."""
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim == 2:
+        probabilities = probabilities[..., None]
+    channels = probabilities.shape[-1] if probabilities.ndim == 3 else 0
+    top = channels - 1 if channels > 1 else 1
+    if probabilities.shape[:-1] != mask_shape or class_ids.max() > top:
+        raise ValueError(
+            "`probabilities` must have the shape (H, W, K) of a mask (H, W), and a channel for "
+            f"each of its classes. Received: probabilities.shape={probabilities.shape}, "
+            f"mask.shape={mask_shape}, largest class id {class_ids.max()}"
+        )
+    return probabilities[y, x, class_ids if channels > 1 else 0].astype("float64")
+
+
+def _check_mask(name, mask):
+    mask = np.asarray(mask)
+    if mask.ndim == 2 and mask.dtype.kind in "bui":
+        return mask
+    raise ValueError(
+        f"`{name}` must hold integers in the shape (H, W). "
+        f"Received: {name}.shape={mask.shape}, {name}.dtype={mask.dtype}"
+    )
+
+
+# ---- Matching -----------------------------------------------------------------------------------
+
+
+def match_objects(true_labels, predicted_labels, criterion="iou", threshold=0.5):
+    """Matches true and predicted objects one to one: as many pairs as can be had.
+
+    Of all matchings with that many pairs, one of the largest total IoU is taken.
+
+    Args:
+        true_labels: labels (H, W) as of `label_objects`: 0 is background.
+        predicted_labels: labels (H, W) of the predicted objects.
+        criterion: `"iou"` admits pairs whose intersection over union is at least `threshold`;
+            `"centre"` those where the predicted object's centroid, rounded to a pixel (halves up),
+            lies in the true object.
+        threshold: smallest IoU, in (0, 1]; of no meaning with `"centre"`.
+
+    Returns:
+        `(pairs, iou)`: pairs (M, 2) of true and predicted labels, ordered by the true ones, and
+        their IoU (M,) float64.
+
+    Raises:
+        ValueError: if the shapes differ or an argument is out of range.
+
+    Example:
+
+    >>> true = np.array([[1, 1, 0, 2]])
+    >>> predicted = np.array([[0, 3, 0, 1]])
+    >>> pairs, iou = match_objects(true, predicted)
+    >>> pairs.tolist(), iou.tolist()
+    ([[1, 3], [2, 1]], [0.5, 1.0])
+    """
+    true_labels = _check_mask("true_labels", true_labels)
+    predicted_labels = _check_mask("predicted_labels", predicted_labels)
+    check_same_shape("true_labels", true_labels, "predicted_labels", predicted_labels)
+    check_criterion(criterion, threshold)
+    pairs, iou = _overlaps(true_labels, predicted_labels)
+    if criterion == "centre":
+        pairs, iou = _hits_by_centre(true_labels, predicted_labels, pairs, iou)
+    else:
+        pairs, iou = pairs[iou >= threshold], iou[iou >= threshold]
+    chosen = _best_matching(pairs, iou)
+    return pairs[chosen], iou[chosen]
+
+
+def check_criterion(criterion, threshold):
+    """Checks the two arguments that decide which pairs may match."""
+    _checks.check_choice("criterion", criterion, CRITERIA)
+    if not _checks.check_number("threshold", threshold, 0, 1):
+        raise ValueError("`threshold` must be above 0: an IoU of 0 is no overlap. Received: 0")
+    if criterion == "centre" and threshold != 0.5:
+        raise ValueError(
+            "`threshold` is an IoU, and criterion='centre' uses none. "
+            f"Received: threshold={threshold}. Leave it out, or use criterion='iou'"
+        )
+
+
+def _overlaps(true_labels, predicted_labels):
+    """All overlapping pairs (M, 2), ordered by true then predicted label, and their IoU (M,)."""
+    true_area = np.bincount(true_labels.ravel())
+    predicted_area = np.bincount(predicted_labels.ravel())
+    both = (true_labels != 0) & (predicted_labels != 0)
+    width = len(predicted_area)
+    keys = true_labels[both].astype("int64") * width + predicted_labels[both]
+    keys, intersection = np.unique(keys, return_counts=True)
+    true, predicted = keys // width, keys % width
+    union = true_area[true] + predicted_area[predicted] - intersection
+    return np.stack([true, predicted], axis=1), intersection / union
+
+
+def _hits_by_centre(true_labels, predicted_labels, overlapping, overlap_iou):
+    """Pairs where the predicted centroid's pixel is of the true object, and their IoU.
+
+    The centroid may lie outside its own object (a ring), so a pair's IoU may be 0.
+    """
+    y, x = np.nonzero(predicted_labels)
+    label = predicted_labels[y, x]
+    predicted = np.unique(label)
+    row = np.floor(_mean_by(label, y)[predicted] + 0.5).astype("int64")
+    column = np.floor(_mean_by(label, x)[predicted] + 0.5).astype("int64")
+    true = true_labels[row, column].astype("int64")
+    pairs = np.stack([true, predicted], axis=1)[true != 0]
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    overlapping = map(tuple, overlapping.tolist())
+    known = dict(zip(overlapping, overlap_iou.tolist(), strict=True))
+    return pairs, np.array([known.get(tuple(pair), 0.0) for pair in pairs.tolist()])
+
+
+def _best_matching(pairs, iou):
+    """Positions in `pairs` of a one-to-one choice: most pairs first, then the largest total IoU."""
+    if not len(pairs):
+        return np.zeros(0, "int64")
+    rivals = _components(pairs)  # pairs that share an object, directly or by others
+    alone = np.bincount(rivals)[rivals] == 1
+    chosen = [np.flatnonzero(alone)]
+    contested = np.flatnonzero(~alone)
+    contested = contested[np.argsort(rivals[contested], kind="stable")]
+    borders = np.flatnonzero(np.diff(rivals[contested])) + 1
+    for group in np.split(contested, borders) if len(contested) else ():
+        chosen.append(group[_assign(pairs[group], iou[group])])
+    return np.sort(np.concatenate(chosen))
+
+
+def _components(pairs):
+    """The connected component of each pair in the graph of true and predicted objects."""
+    from scipy.sparse import coo_array, csgraph
+
+    true, row = np.unique(pairs[:, 0], return_inverse=True)
+    predicted, column = np.unique(pairs[:, 1], return_inverse=True)
+    size = len(true) + len(predicted)
+    edges = coo_array((np.ones(len(pairs)), (row, len(true) + column)), shape=(size, size))
+    return csgraph.connected_components(edges, directed=False)[1][row]
+
+
+def _assign(pairs, iou):
+    """`_best_matching` of one component, by the assignment problem on its small dense matrix."""
+    from scipy.optimize import linear_sum_assignment
+
+    true, row = np.unique(pairs[:, 0], return_inverse=True)
+    predicted, column = np.unique(pairs[:, 1], return_inverse=True)
+    position = np.full((len(true), len(predicted)), -1)
+    position[row, column] = np.arange(len(pairs))
+    gain = np.zeros(position.shape)
+    # All IoUs together gain less than one pair more.
+    gain[row, column] = 1 + iou / (len(pairs) + 1)
+    chosen = position[linear_sum_assignment(gain, maximize=True)]
+    return chosen[chosen >= 0]
+
+
+def check_same_shape(name, array, other_name, other):
+    """Raises a ValueError unless both arrays have one shape."""
+    if array.shape != other.shape:
+        raise ValueError(
+            f"`{name}` and `{other_name}` must have one shape. "
+            f"Received: {name}.shape={array.shape}, {other_name}.shape={other.shape}"
+        )
