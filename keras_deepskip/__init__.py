@@ -1,7 +1,16 @@
 """Networks that find small objects in large images, for Keras 3."""
 
-from keras_deepskip import analysis, layers, losses, metrics
+from keras_deepskip import analysis, data, layers, losses, metrics
 from keras_deepskip._version import __version__
 from keras_deepskip.models import build_model, load_model
 
-__all__ = ["__version__", "analysis", "build_model", "layers", "load_model", "losses", "metrics"]
+__all__ = [
+    "__version__",
+    "analysis",
+    "build_model",
+    "data",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+]

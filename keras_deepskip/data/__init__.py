@@ -1,0 +1,69 @@
+"""Folders of images and masks: found, read, split, audited, cut into batches."""
+
+from keras_deepskip.data.audit import AuditReport, Finding, audit
+from keras_deepskip.data.augmentation import Augmentation, KerasAugmentation
+from keras_deepskip.data.coco import CocoMask, coco_classes, coco_samples, write_masks
+from keras_deepskip.data.folder import (
+    Sample,
+    find_images,
+    find_samples,
+    load_image,
+    load_mask,
+    load_pair,
+)
+from keras_deepskip.data.images import (
+    image_size,
+    mask_values,
+    read_image,
+    read_mask,
+    to_channels,
+    write_png,
+)
+from keras_deepskip.data.sampling import (
+    CropDataset,
+    FollowEpoch,
+    WindowDataset,
+    channel_statistics,
+    value_range,
+)
+from keras_deepskip.data.split import Split, load_split, split_samples, split_to_json, write_split
+from keras_deepskip.data.synthetic import KINDS, class_names, draw_scene, sample, scenes
+
+__all__ = [
+    "AuditReport",
+    "Augmentation",
+    "CocoMask",
+    "CropDataset",
+    "Finding",
+    "FollowEpoch",
+    "KINDS",
+    "KerasAugmentation",
+    "Sample",
+    "Split",
+    "WindowDataset",
+    "audit",
+    "channel_statistics",
+    "class_names",
+    "coco_classes",
+    "coco_samples",
+    "draw_scene",
+    "find_images",
+    "find_samples",
+    "image_size",
+    "load_image",
+    "load_mask",
+    "load_pair",
+    "load_split",
+    "mask_values",
+    "read_image",
+    "read_mask",
+    "sample",
+    "scenes",
+    "split_samples",
+    "split_to_json",
+    "to_channels",
+    "value_range",
+    "write_masks",
+    "write_png",
+    "write_split",
+]

@@ -1,0 +1,526 @@
+"""A look over a folder of images and masks before training: what is wrong, what is telling."""
+
+import dataclasses
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip._checks import check_integer
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import folder as folders
+from keras_deepskip.data import images
+from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.split import PARTS, load_split
+
+SEVERITIES = ("error", "warning", "note")
+MOST_CLASSES = 64  # values in one mask; more look like a picture
+SIZES = (8, 16, 32)  # an object is under 8 x 8 if its area is less than 64
+SPECK = 4  # pixels; an object of fewer is rarely meant
+SHOWN = 4  # findings of one kind that the text shows
+
+# What reading a bad file may raise; anything else is a fault of this program.
+_UNREADABLE = (ValueError, OSError, ImportError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing to know about a data set.
+
+    Attributes:
+        severity: `"error"` (training would fail or be wrong), `"warning"`, or `"note"`.
+        file: the file or folder that it is about.
+        message: what was found.
+        fix: what to do about it; may be empty for a note.
+    """
+
+    severity: str
+    file: str
+    message: str
+    fix: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditReport:
+    """What `audit` found.
+
+    Attributes:
+        folder: the folder.
+        findings: list of `Finding`, errors first.
+        figures: dict of counts, sizes, classes and objects.
+    """
+
+    folder: str
+    findings: list
+    figures: dict
+
+    @property
+    def ok(self):
+        """Whether there is no error."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def to_dict(self):
+        """Returns the report as a dict that JSON can hold."""
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        return {"folder": self.folder, "ok": self.ok, "findings": findings, "figures": self.figures}
+
+    def text(self):
+        """Returns the report as text: the findings, errors first, then the figures as a table."""
+        counts = Counter(finding.severity for finding in self.findings)
+        summary = ", ".join(
+            f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in SEVERITIES
+        )
+        lines = [f"{self.folder}: {summary}", ""]
+        kinds = {}
+        for finding in self.findings:
+            kinds.setdefault((finding.severity, finding.fix), []).append(finding)
+        for (severity, fix), findings in kinds.items():
+            lines += [f"{severity}: {f.file}: {f.message}" for f in findings[:SHOWN]]
+            if len(findings) > SHOWN:
+                lines.append(f"  and {len(findings) - SHOWN} more like it")
+            lines += [f"  fix: {fix}"] if fix else []
+        if not self.findings:
+            lines.append("nothing to report")
+        rows = [[name.replace("_", " "), _shown(value)] for name, value in self.figures.items()]
+        return "\n".join([*lines, "", markdown_table(["figure", "value"], rows)])
+
+
+def audit(
+    folder,
+    num_classes=None,
+    stride=16,
+    split_file=None,
+    seed=0,
+    colors=None,
+    ignore_class=None,
+    group_by=None,
+):
+    """Looks over a folder of images and masks.
+
+    Bad files do not stop it: each becomes a finding. It looks for unreadable files, missing pairs,
+    sizes that differ, mask values that are no class ids, mixed channels and number types, images
+    and objects smaller than the network's stride, specks, empty masks, and the same image or field
+    of view in two parts of the split.
+
+    Args:
+        folder: as in `load_split`: `images/` and `masks/`, COCO, or `train/`, `val/`, `test/`.
+        num_classes: None to suggest it from the masks, or what the masks must fit (`read_mask`).
+        stride: the network's coarsest stride in pixels.
+        split_file, seed, group_by: as in `load_split`.
+        colors, ignore_class: as in `read_mask`.
+
+    Returns:
+        An `AuditReport`.
+
+    Raises:
+        ValueError: if `num_classes` or `stride` is no positive integer.
+
+    Example:
+
+    ```python
+    report = audit("cells")
+    if not report.ok:
+        raise SystemExit(report.text())
+    ```
+    """
+    if num_classes is not None:
+        check_integer("num_classes", num_classes)
+    stride = check_integer("stride", stride)
+    findings = []
+    samples = _gathered(Path(folder), findings)
+    paired = not any(finding.severity == "error" for finding in findings)
+    looks = [_look(sample, colors, ignore_class, findings) for sample in samples]
+    wanted = num_classes or _suggested(looks)
+    findings += _class_findings(looks, wanted, ignore_class, num_classes is None)
+    findings += _image_findings(looks, stride, Path(folder))
+    findings += _object_findings(looks, stride, Path(folder))
+    figures = _figures(looks, wanted, stride)
+    how = {"split_file": split_file, "seed": seed, "group_by": group_by}
+    if paired:  # missing pairs would stop the split, too
+        figures |= _split(Path(folder), looks, how, findings)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return AuditReport(str(folder), findings, figures)
+
+
+# ------------------------------------------------------------------------------------- gathering
+
+
+def _gathered(folder, findings):
+    """All samples that have a mask, of the folder or of its train/, val/ and test/."""
+    parts = [folder / part for part in PARTS if (folder / part).is_dir()]
+    samples = []
+    for root in parts if (folder / "train").is_dir() else [folder]:
+        try:
+            if (root / "annotations.json").is_file() and not (root / "masks").is_dir():
+                samples += coco_samples(root / "annotations.json", root / "images")
+                continue
+            found = folders.scan(root)
+        except (ValueError, FileNotFoundError) as error:
+            findings.append(_failure(root, error, "Bring the folder into the layout above"))
+            continue
+        findings += _pair_findings(root, found)
+        for image, mask in found.pairs:
+            samples.append(folders.Sample(image.stem, image, mask, image.stem))
+    return samples
+
+
+def _pair_findings(root, found):
+    """What a folder's list of files tells."""
+    findings = []
+    if not found.pairs:
+        message = f"no image in {root / 'images'}"
+        findings.append(Finding("error", str(root), message, folders.LAYOUT))
+    for image, mask in found.pairs:
+        if mask is None:
+            fix = "Draw the mask (all zeros where there is no object), or take the image out"
+            findings.append(Finding("error", str(image), "it has no mask", fix))
+    for mask in found.orphans:
+        fix = "Give the mask its image's name, or leave it: it is not used"
+        findings.append(Finding("warning", str(mask), "a mask without an image", fix))
+    for paths in found.doubled:
+        message = f"files of one name: {', '.join(path.name for path in paths)}"
+        findings.append(Finding("error", str(paths[0]), message, "Rename or remove one"))
+    for path in found.skipped:
+        fix = "Convert it if it is an image; otherwise it is not used"
+        findings.append(Finding("warning", str(path), "not PNG, JPEG or TIFF", fix))
+    return findings
+
+
+# --------------------------------------------------------------------------------------- looking
+
+
+@dataclasses.dataclass
+class _Look:
+    """What was seen of one sample; what could not be read stays None."""
+
+    sample: folders.Sample
+    shape: tuple | None = None  # (H, W, C)
+    dtype: str | None = None
+    highest: float | None = None
+    counts: dict | None = None  # class id: pixels
+    whole: bool = False  # the mask's values were 0 and 255
+    areas: np.ndarray | None = None  # of its objects, in pixels
+    sides: np.ndarray | None = None  # the longer side of each object's box, in pixels
+
+
+def _look(sample, colors, ignore_class, findings):
+    look = _Look(sample)
+    try:
+        image = images.read_image(sample.image)
+        look.shape, look.dtype = image.shape, str(image.dtype)
+        look.highest = float(image.max())
+        findings += _value_findings(sample.image, image)
+    except _UNREADABLE as error:
+        findings.append(_failure(sample.image, error, "Copy or convert the image, or take it out"))
+    try:
+        mask = None if sample.mask is None else _ids(sample.mask, colors, ignore_class)
+    except _UNREADABLE as error:
+        findings.append(_failure(sample.mask, error, "Write the mask again, or take the pair out"))
+        return look
+    if mask is None:
+        return look
+    if look.shape and look.shape[:2] != mask.shape:
+        sizes = [f"{height} x {width}" for height, width in (look.shape[:2], mask.shape)]
+        message = f"its size is {sizes[1]}, the image's {sizes[0]}"
+        fix = "Draw the mask on this image, or take the pair out"
+        findings.append(Finding("error", str(sample.mask), message, fix))
+    _count(look, mask, ignore_class)
+    return look
+
+
+def _ids(mask, colors, ignore_class):
+    """A mask's values as they are, or looked up by colour."""
+    if hasattr(mask, "read"):
+        return mask.read(ignore_class=ignore_class)
+    if colors is not None:
+        return images.read_mask(mask, 2**31 - 1, colors, ignore_class)
+    return images.read_ids(mask)
+
+
+def _count(look, mask, ignore_class):
+    from scipy import ndimage
+
+    values, numbers = np.unique(mask, return_counts=True)
+    top = 65535 if mask.dtype == np.uint16 else 255
+    look.whole = values[-1] == top != ignore_class and set(values.tolist()) <= {0, top}
+    if look.whole:
+        mask, values = mask > 0, (values > 0).astype(int)
+    look.counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
+    look.areas, look.sides = np.zeros(0, int), np.zeros(0, int)
+    if len(values) > MOST_CLASSES:
+        return
+    for value in values.tolist():
+        if value in (0, ignore_class):
+            continue
+        labels, _ = ndimage.label(mask == value, structure=np.ones((3, 3)))
+        boxes = ndimage.find_objects(labels)
+        sides = [max(axis.stop - axis.start for axis in box) for box in boxes]
+        look.areas = np.append(look.areas, np.bincount(labels.ravel())[1:])
+        look.sides = np.append(look.sides, sides)
+
+
+def _value_findings(path, image):
+    if not np.isfinite(image).all():
+        yield Finding("error", str(path), "it holds NaN or infinity", "Replace these values")
+    elif image.min() == image.max():
+        message = f"all its pixels are {image.min():g}"
+        yield Finding("warning", str(path), message, "See whether the file was written rightly")
+
+
+def _failure(path, error, fix):
+    """A finding of an error that already names the file."""
+    message = str(error).removeprefix(f"{path}: ")
+    return Finding("error", str(path), message, fix)
+
+
+# --------------------------------------------------------------------------------------- classes
+
+
+def _suggested(looks):
+    """The number of classes that the masks seem to have; 1 if they hold 0 and 1 alone."""
+    ids = {
+        value
+        for look in looks
+        if look.counts and len(look.counts) <= MOST_CLASSES and not look.whole
+        for value in look.counts
+        if value != 255
+    }
+    highest = max(ids, default=1)
+    return 1 if highest <= 1 else highest + 1
+
+
+def _class_findings(looks, wanted, ignore_class, guessed):
+    findings = []
+    for look in looks:
+        if not look.counts:
+            continue
+        file, values = str(look.sample.mask), np.array(sorted(look.counts))
+        if look.whole and wanted > 1:
+            values[values == 1] = 255
+        elif look.whole:
+            message = "its values are 0 and 255 (or 65535); they are read as 0 and 1"
+            findings.append(Finding("note", file, message))
+        if guessed and len(values) > MOST_CLASSES:
+            message = f"{len(values)} values, {values[0]} to {values[-1]}: it looks like a picture"
+            fix = "Write masks as PNG (not JPEG) with one value a class"
+            findings.append(Finding("error", file, message, fix))
+            continue
+        try:
+            images.check_classes(values, wanted, ignore_class, look.sample.mask)
+        except ValueError as error:
+            fix = "See that num_classes, ignore_class and the masks' values fit together"
+            findings.append(_failure(file, error, fix))
+    return findings
+
+
+# ---------------------------------------------------------------------------- images and objects
+
+
+def _image_findings(looks, stride, folder):
+    seen = [look for look in looks if look.shape]
+    for look in seen:
+        if min(look.shape[:2]) < stride:
+            message = f"{look.shape[0]} x {look.shape[1]} pixels, less than the stride of {stride}"
+            fix = "See whether such an image is meant; it is filled up by reflection"
+            yield Finding("warning", str(look.sample.image), message, fix)
+    channels = Counter(look.shape[2] for look in seen)
+    if len(channels) > 1:
+        message = f"channels differ: {_shown(_tally(channels))} (channels: images)"
+        if set(channels) <= {1, 2, 3, 4}:
+            fix = "Nothing to do: grey becomes RGB, alpha is dropped (or give channels=1 for grey)"
+            yield Finding("note", str(folder), message, fix)
+        else:
+            yield Finding("error", str(folder), message, "Bring the images to one number")
+    dtypes = Counter(look.dtype for look in seen)
+    if len(dtypes) > 1:
+        message = f"number types differ: {_shown(_tally(dtypes))}; so do their ranges of values"
+        yield Finding("error", str(folder), message, "Convert the images to one type")
+    highest = max((look.highest for look in seen), default=0)
+    if set(dtypes) == {"uint16"} and highest < 4096:
+        message = f"16-bit images whose greatest value is {highest:.0f} (12 bit)"
+        yield Finding("note", str(folder), message)
+
+
+def _object_findings(looks, stride, folder):
+    seen = [look for look in looks if look.counts]
+    areas, sides = _objects(looks)
+    if not seen:
+        return
+    if not len(areas):
+        message = f"no object in any of {len(seen)} masks"
+        yield Finding("error", str(folder), message, "See that the masks hold class ids above 0")
+        return
+    empty = np.mean([not len(look.areas) for look in seen])
+    if empty > 0:
+        message = f"{_percent(empty)} of the images have an empty mask"
+        fix = "Nothing to do if this is meant: crops are drawn on objects in their stated share"
+        yield Finding("warning" if empty > 0.5 else "note", str(folder), message, fix)
+    small = np.mean(sides < stride)
+    if small > 0:
+        message = f"{_percent(small)} of the objects are smaller than the stride of {stride} pixels"
+        fix = "Keep the images at full size: the finest skips, not the coarsest level, find these"
+        yield Finding("note", str(folder), message, fix)
+    specks = int(np.sum(areas < SPECK))
+    if specks:
+        message = f"{specks} of {len(areas)} objects have fewer than {SPECK} pixels"
+        fix = "See whether they are slips of the drawing; a count of objects counts each of them"
+        yield Finding("warning", str(folder), message, fix)
+
+
+def _objects(looks):
+    """Areas and longer sides of all objects."""
+    seen = [look for look in looks if look.areas is not None]
+    empty = [np.zeros(0, int)]
+    areas = np.concatenate(empty + [look.areas for look in seen])
+    return areas, np.concatenate(empty + [look.sides for look in seen])
+
+
+def _figures(looks, wanted, stride):
+    shapes = np.array([look.shape for look in looks if look.shape]).reshape(-1, 3)
+    seen = [look for look in looks if look.counts and len(look.counts) <= MOST_CLASSES]
+    classes, pixels = Counter(), Counter()
+    for look in seen:
+        classes.update(look.counts.keys())
+        pixels.update(look.counts)
+    figures = {
+        "images": len(looks),
+        "readable": sum(bool(look.shape and look.counts) for look in looks),
+        "height": _spread(shapes[:, 0]),
+        "width": _spread(shapes[:, 1]),
+        "channels": _tally(Counter(shapes[:, 2].tolist())),
+        "dtypes": _tally(Counter(look.dtype for look in looks if look.dtype)),
+        "classes": _tally(classes),
+        "suggested_num_classes": _suggested(looks),
+        "num_classes": wanted,
+        "empty_share": float(np.mean([not len(look.areas) for look in seen])) if seen else None,
+    }
+    total = sum(pixels.values())
+    figures["pixel_shares"] = _tally({k: round(v / total, 6) for k, v in pixels.items()})
+    figures["positive_share"] = 1 - pixels[0] / total if total else None
+    return figures | _object_figures(looks, stride)
+
+
+def _object_figures(looks, stride):
+    areas, sides = _objects(looks)
+    figures = {"objects": len(areas)}
+    if len(areas):
+        levels = (0, 5, 25, 50, 75, 95, 100)
+        figures["object_area_percentiles"] = {
+            str(level): float(value)
+            for level, value in zip(levels, np.percentile(areas, levels), strict=True)
+        }
+        for size in SIZES:
+            figures[f"objects_under_{size}x{size}"] = float(np.mean(areas < size**2))
+        figures["objects_smaller_than_stride"] = float(np.mean(sides < stride))
+    return figures | {"stride": stride}
+
+
+# ----------------------------------------------------------------------------------------- split
+
+
+def _split(folder, looks, how, findings):
+    """Adds what the split tells to the findings; returns its figures."""
+    try:
+        split = load_split(folder, **how)
+    except _UNREADABLE as error:
+        findings.append(_failure(folder, error, "Mend the split, or add images"))
+        return {}
+    parts = {part: getattr(split, part) for part in PARTS}
+    findings += _leaks(parts)
+    findings += _absent_classes(folder, parts, looks)
+    everything = sum(parts.values(), [])
+    left_out = len(looks) - len(everything)
+    if left_out:
+        message = f"{left_out} images are in no part of the split"
+        findings.append(Finding("note", str(how["split_file"] or folder), message))
+    # Sub-folders may use a group's name twice.
+    groups = Counter((sample.image.parent, sample.group) for sample in everything)
+    together = sum(number > 1 for number in groups.values())
+    drawn = how["split_file"] is None and not (folder / "train").is_dir()
+    if together and drawn and how["group_by"] is None:
+        message = f"{together} groups of images that show the same thing are kept together"
+        findings.append(Finding("note", str(folder), message))
+    if how["group_by"] is None:
+        findings += _series(folder, everything)
+    return {"groups": len(groups)} | {part: len(listed) for part, listed in parts.items()}
+
+
+def _leaks(parts):
+    """Identical images, and identical masks that are not empty, in two parts of the split."""
+    where = {s.image: (part, s) for part, listed in parts.items() for s in listed}
+    kinds = {
+        "image": {path: path for path in where},
+        "mask": {p: s.mask for p, (_, s) in where.items() if isinstance(s.mask, Path)},
+    }
+    for kind, paths in kinds.items():
+        for names in folders.identical_files(paths):
+            names.sort(key=lambda path: PARTS.index(where[path][0]))
+            if len({where[path][0] for path in names}) == 1 or (
+                kind == "mask" and folders.is_empty(paths[names[0]])
+            ):
+                continue
+            shown = ", ".join(f"{where[path][0]}: {path.name}" for path in names[:SHOWN])
+            message = f"the same {kind} in two parts of the split ({shown})"
+            fix = "Take one out, or keep them together (`group_by`): figures would flatter"
+            yield Finding("warning", str(names[0]), message, fix)
+
+
+def _absent_classes(folder, parts, looks):
+    """Classes that a part of the split lacks."""
+    counts = {look.sample.image: look.counts or {} for look in looks}
+    found = {
+        part: {value for sample in listed for value in counts.get(sample.image, ())}
+        for part, listed in parts.items()
+    }
+    for part in PARTS if len(set.union(*found.values())) <= MOST_CLASSES else ():
+        absent = sorted(set.union(*found.values()) - found[part])
+        if absent and parts[part]:
+            message = f"no image of the {part} part holds class {', '.join(map(str, absent))}"
+            fix = "Add images of the class, or choose the parts by a split file or another seed"
+            yield Finding("warning", str(folder), message, fix)
+
+
+def _series(folder, samples):
+    """Names that fall into series, such as the slices of one patient."""
+    series = Counter(re.sub(r"\d+$", "", sample.name) for sample in samples)
+    series.pop("", None)
+    kept = {re.sub(r"\d+$", "", sample.group) for sample in samples if sample.group != sample.name}
+    if not kept and 2 <= len(series) <= len(samples) / 3 and min(series.values()) > 1:
+        names = ", ".join(f"{name}* ({number})" for name, number in series.most_common(SHOWN))
+        message = f"the names fall into {len(series)} series: {names}"
+        fix = (
+            r'If a series shows one patient, specimen or place, give group_by=r"^(.*?)\d+$": '
+            "figures would flatter if it were in two parts of the split"
+        )
+        yield Finding("note", str(folder), message, fix)
+
+
+# ----------------------------------------------------------------------------------------- words
+
+
+def _spread(values):
+    if not len(values):
+        return None
+    return {
+        "least": int(values.min()),
+        "median": float(np.median(values)),
+        "most": int(values.max()),
+    }
+
+
+def _tally(counter):
+    """A counter as a dict that JSON can hold, by key."""
+    return {str(key): value for key, value in sorted(counter.items())}
+
+
+def _percent(share):
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _shown(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_shown(part)}" for key, part in value.items())
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.4g}"
+    return "-" if value is None else str(value)

@@ -1,0 +1,357 @@
+"""Folders of images and masks: `images/` beside `masks/` (or beside a COCO `annotations.json`)."""
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip.data import images
+
+LAYOUT = """wanted is
+    FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
+    FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
+or, instead of masks/, a COCO file FOLDER/annotations.json"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One image with its mask.
+
+    Attributes:
+        name: the image's file name without suffix; unique in its folder.
+        image: path of the image.
+        mask: path of the mask, or an object with `read(ignore_class)` (COCO), or None.
+        group: name of the group that must stay in one part of a split.
+    """
+
+    name: str
+    image: Path
+    mask: object = None
+    group: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderScan:
+    """What lies in a folder, before anything is read.
+
+    Attributes:
+        pairs: list of `(image, mask)` paths, sorted by name; `mask` is None where it is missing.
+        orphans: masks without an image.
+        doubled: lists of files that have the same name but for the suffix.
+        skipped: files in `images/` and `masks/` that are neither PNG, JPEG nor TIFF.
+    """
+
+    pairs: list
+    orphans: list
+    doubled: list
+    skipped: list
+
+
+def find_samples(folder, group_by=None):
+    """Finds the images of a folder and the mask of each.
+
+    The folder holds `images/` and `masks/`, paired by name without suffix (a mask may also be
+    called `NAME_mask`), or `images/` and a COCO file `annotations.json` (see `coco_samples`).
+    Masks without an image are left alone; `audit` lists them.
+
+    Images that show the same thing form a group, which a split keeps together: images whose files
+    are identical, and images whose mask files are identical and not empty (one field of view in
+    two modalities). Or else `group_by` says it.
+
+    Args:
+        folder: the folder that holds `images/`.
+        group_by: None, or a regular expression searched in each name; its first group (the whole
+            match if it has none) names the image's group. `r"(.*)_"` makes one group of
+            `field7_bf` and `field7_fl`.
+
+    Returns:
+        A list of `Sample`, sorted by name.
+
+    Raises:
+        FileNotFoundError: if `folder` or its `images/` is missing.
+        ValueError: if there are no images, if masks are missing, if two files have one name, or if
+            `group_by` does not match a name.
+
+    Example:
+
+    ```python
+    samples = find_samples("shared/data/ecoli")
+    ```
+    """
+    folder = Path(folder)
+    if (folder / "annotations.json").is_file() and not (folder / "masks").is_dir():
+        from keras_deepskip.data.coco import coco_samples
+
+        samples = coco_samples(folder / "annotations.json", folder / "images")
+    else:
+        samples = _paired_samples(folder)
+    return grouped(samples, group_by)
+
+
+def find_images(folder):
+    """Finds images alone, as for prediction.
+
+    Args:
+        folder: a folder of images, one that holds `images/`, or a single image file.
+
+    Returns:
+        A list of `Sample` without masks, sorted by name.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if there is no image in it, or two have one name.
+
+    Example:
+
+    ```python
+    for sample in find_images("photographs"):
+        image = load_image(sample, channels=3)
+    ```
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [Sample(folder.stem, folder, None, folder.stem)]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: a folder of images (or an image) was wanted here")
+    inner = folder / "images"
+    files, _ = _image_files(inner if inner.is_dir() else folder)
+    if not files:
+        raise ValueError(f"{folder}: no image found (suffixes {', '.join(images.SUFFIXES)})")
+    _refuse_doubled(_doubled(files))
+    return [Sample(path.stem, path, None, path.stem) for path in files]
+
+
+def load_image(sample, channels):
+    """Reads a sample's image with the wanted number of channels.
+
+    Args:
+        sample: a `Sample`.
+        channels: the wanted number of channels.
+
+    Returns:
+        `(H, W, channels)` array in the file's dtype.
+
+    Raises:
+        As `read_image` and `to_channels`.
+
+    Example:
+
+    ```python
+    image = load_image(sample, channels=3)
+    ```
+    """
+    return images.to_channels(images.read_image(sample.image), channels, sample.image)
+
+
+def load_mask(sample, num_classes=1, colors=None, ignore_class=None):
+    """Reads a sample's mask as class ids.
+
+    Args:
+        sample: a `Sample` with a mask.
+        num_classes, colors, ignore_class: as in `read_mask`.
+
+    Returns:
+        `(H, W)` int32 array.
+
+    Raises:
+        ValueError: if the sample has no mask. Else as `read_mask`.
+
+    Example:
+
+    ```python
+    mask = load_mask(sample, num_classes=4)
+    ```
+    """
+    if sample.mask is None:
+        raise ValueError(f"{sample.image}: a sample with a mask was wanted. Received: mask=None")
+    if hasattr(sample.mask, "read"):
+        mask = sample.mask.read(ignore_class=ignore_class)
+        return images.check_classes(mask, num_classes, ignore_class, sample.mask)
+    return images.read_mask(sample.mask, num_classes, colors, ignore_class)
+
+
+def load_pair(sample, channels, num_classes=1, colors=None, ignore_class=None):
+    """Reads a sample's image and mask, and checks that their sizes agree.
+
+    Args:
+        sample: a `Sample` with a mask.
+        channels: the wanted number of channels.
+        num_classes, colors, ignore_class: as in `read_mask`.
+
+    Returns:
+        `(image, mask)`: `(H, W, channels)` in the file's dtype and `(H, W)` int32.
+
+    Raises:
+        ValueError: if the sizes differ; it names both files and sizes. Else as `load_image` and
+            `load_mask`.
+
+    Example:
+
+    ```python
+    image, mask = load_pair(sample, channels=3, num_classes=4)
+    ```
+    """
+    image = load_image(sample, channels)
+    mask = load_mask(sample, num_classes, colors, ignore_class)
+    if image.shape[:2] != mask.shape:
+        raise ValueError(
+            f"{sample.image}: image and mask of one size were wanted. Received: image "
+            f"{image.shape[0]} x {image.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]} "
+            f"({sample.mask}). Draw the mask on this image, or take the pair out"
+        )
+    return image, mask
+
+
+def scan(folder):
+    """Lists the pairs of a folder, and what does not fit, without reading a file.
+
+    Args:
+        folder: the folder that holds `images/` and `masks/`.
+
+    Returns:
+        A `FolderScan`.
+
+    Raises:
+        FileNotFoundError: if `folder` or `images/` is missing.
+
+    Example:
+
+    ```python
+    missing = [image for image, mask in scan("cells").pairs if mask is None]
+    ```
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; {LAYOUT}")
+    if not (folder / "images").is_dir():
+        listed = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(f"{folder}: no images/ in it (it holds: {listed}); {LAYOUT}")
+    files, skipped = _image_files(folder / "images")
+    masks, skipped_masks = _image_files(folder / "masks")
+    by_stem = {path.stem: path for path in masks}
+    pairs = [(path, by_stem.get(path.stem, by_stem.get(f"{path.stem}_mask"))) for path in files]
+    used = {mask for _, mask in pairs}
+    doubled = _doubled(files) + _doubled(masks)
+    spare = {path for group in doubled for path in group}
+    orphans = [path for path in masks if path not in used and path not in spare]
+    return FolderScan(pairs, orphans, doubled, skipped + skipped_masks)
+
+
+def grouped(samples, group_by=None):
+    """Returns the samples with their groups filled in; the rule is told in `find_samples`.
+
+    Raises:
+        ValueError: if `group_by` is no regular expression or does not match a name.
+    """
+    if group_by is not None:
+        return [dataclasses.replace(s, group=_matched_group(s.name, group_by)) for s in samples]
+    first = {sample.name: sample.name for sample in samples}
+
+    def leader(name):
+        while first[name] != name:
+            name = first[name]
+        return name
+
+    same_images = identical_files({sample.name: sample.image for sample in samples})
+    masks = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
+    same_masks = [names for names in identical_files(masks) if not is_empty(masks[names[0]])]
+    for names in same_images + same_masks:
+        leaders = {leader(name) for name in names}
+        for name in leaders:
+            first[name] = min(leaders)
+    return [dataclasses.replace(sample, group=leader(sample.name)) for sample in samples]
+
+
+def identical_files(paths):
+    """Finds files of the same bytes. Only files of equal size are read.
+
+    Args:
+        paths: dict from a name to a path.
+
+    Returns:
+        A list of lists of names, two or more in each.
+
+    Example:
+
+    ```python
+    identical_files({sample.name: sample.image for sample in samples})
+    ```
+    """
+    by_size, by_content = {}, {}
+    for name, path in paths.items():
+        by_size.setdefault(path.stat().st_size, []).append(name)
+    for names in by_size.values():
+        for name in names if len(names) > 1 else ():
+            digest = hashlib.sha256(paths[name].read_bytes()).digest()
+            by_content.setdefault(digest, []).append(name)
+    return [names for names in by_content.values() if len(names) > 1]
+
+
+def _paired_samples(folder):
+    found = scan(folder)
+    if not found.pairs:
+        raise ValueError(f"{folder}: no image in {folder / 'images'}; {LAYOUT}")
+    _refuse_doubled(found.doubled)
+    missing = [image for image, mask in found.pairs if mask is None]
+    if missing:
+        listed = ", ".join(path.name for path in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise ValueError(
+            f"{folder}: a mask for every image was wanted. Received: no mask for {len(missing)} of "
+            f"{len(found.pairs)} images: {listed}{more}. Put {missing[0].stem}.png into "
+            f"{folder / 'masks'} (all zeros where there is no object), or take the image out"
+        )
+    return [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
+
+
+def _image_files(folder):
+    """Image files of a folder sorted by name, and its other files; hidden files are left out."""
+    if not folder.is_dir():
+        return [], []
+    files = sorted(
+        (path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")),
+        key=lambda path: (path.stem, path.name),
+    )
+    wanted = [path for path in files if path.suffix.lower() in images.SUFFIXES]
+    return wanted, [path for path in files if path.suffix.lower() not in images.SUFFIXES]
+
+
+def _doubled(files):
+    by_stem = {}
+    for path in files:
+        by_stem.setdefault(path.stem, []).append(path)
+    return [group for group in by_stem.values() if len(group) > 1]
+
+
+def _refuse_doubled(doubled):
+    if doubled:
+        listed = " and ".join(path.name for path in doubled[0])
+        raise ValueError(
+            f"{doubled[0][0].parent}: one file a name was wanted. Received: {listed} "
+            f"({len(doubled)} such). Rename or remove one of them"
+        )
+
+
+def _matched_group(name, group_by):
+    try:
+        match = re.search(group_by, name)
+    except re.error as error:
+        raise ValueError(
+            f"`group_by` must be a regular expression. Received: {group_by!r} ({error})"
+        ) from error
+    if match is None:
+        raise ValueError(
+            f"`group_by` must match every image's name. Received: group_by={group_by!r}, which "
+            f"does not match {name!r}"
+        )
+    return match.group(1) if match.re.groups and match.group(1) is not None else match.group(0)
+
+
+def is_empty(mask):
+    """Whether a mask holds background alone; one that cannot be read shows when it is used."""
+    try:
+        return not np.any([value != 0 for value in images.mask_values(mask)])
+    except (ValueError, OSError, ImportError):
+        return True

@@ -1,0 +1,460 @@
+"""Batches of crops for `fit`, and of windows for validation; statistics of a set of images."""
+
+import collections
+import math
+import threading
+
+import keras
+import numpy as np
+
+from keras_deepskip._checks import check_integer, check_number
+from keras_deepskip.data._prefetch import Prefetcher
+from keras_deepskip.data.folder import load_image, load_pair
+from keras_deepskip.data.images import image_size
+from keras_deepskip.tiling import Window, cut, windows
+
+
+class CropDataset(keras.utils.PyDataset):
+    """Random crops of images and masks, a stated share of them on an object.
+
+    Batch i of an epoch is a function of `(seed, epoch, i)` alone: neither the order in which
+    batches are asked for nor the number of workers changes it.
+
+    A crop on an object is found by drawing an image that has objects, a class in it, one connected
+    component of this class (8 neighbours), all with equal chances, so that small objects count as
+    much as large ones; a pixel of the component's middle then lies anywhere in the crop. The other
+    crops are drawn uniformly over all images by area. Images smaller than the crop are filled up
+    by reflection.
+
+    `epoch` is the number of the epoch whose batches come next. It goes up when `fit` has seen
+    every batch of an epoch (`on_epoch_begin`, all batches, `on_epoch_end`), and may be set, which
+    an exact resume does. Two things are the caller's: `fit(..., shuffle=False)`, as Keras would
+    else draw the order of the batches from Python's global generator; and, where `fit` is to decide
+    which epoch it is (always right, also with a single batch an epoch),
+    `fit(..., callbacks=[FollowEpoch(dataset)])`.
+
+    Workers prepare batches ahead in threads or processes of this class, not of Keras (see
+    `Prefetcher`). Each process holds its own cache. A script that uses processes must have its
+    work under `if __name__ == "__main__":`.
+
+    Args:
+        samples: list of `Sample` with masks.
+        crop_size: side of the crops in pixels.
+        batch_size: crops in a batch.
+        batches_per_epoch: length of the dataset.
+        channels: channels of the images that come out (see `to_channels`).
+        num_classes: 1, or the number of classes with the background (see `read_mask`).
+        positive_share: share of the crops that are drawn on an object. Where a batch cannot hold
+            it exactly, the number is rounded up or down by chance, so that the mean is exact.
+        augmentation: None, or a callable `(image, mask, rng) -> (image, mask)`.
+        colors, ignore_class: see `read_mask`. Pixels of `ignore_class` are no object.
+        seed: integer of at least 0.
+        cache_bytes: decoded images are kept up to this many bytes (for each process).
+        workers: number of threads or processes; with 1 thread nothing is made ahead.
+        use_multiprocessing: processes instead of threads.
+        max_queue_size: most batches to hold ahead.
+
+    Raises:
+        ValueError: for arguments out of range, no samples, and, when a batch is made, for files
+            that cannot be read (see `load_pair`).
+
+    Output: `(images, masks)`: `(N, c, c, channels)` float32 in the files' own range of values, and
+    `(N, c, c, 1)` int32.
+
+    Example:
+
+    ```python
+    samples = find_samples("cells")
+    dataset = CropDataset(samples, crop_size=160, augmentation=Augmentation(), workers=2)
+    model.fit(dataset, epochs=20, shuffle=False, callbacks=[FollowEpoch(dataset)])
+    ```
+    """
+
+    def __init__(
+        self,
+        samples,
+        crop_size=160,
+        batch_size=8,
+        batches_per_epoch=100,
+        channels=3,
+        num_classes=1,
+        positive_share=0.5,
+        augmentation=None,
+        colors=None,
+        ignore_class=None,
+        seed=0,
+        cache_bytes=2**30,
+        workers=1,
+        use_multiprocessing=False,
+        max_queue_size=10,
+    ):
+        super().__init__()
+        self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
+        pairs = _Pairs(samples, channels, num_classes, colors, ignore_class, cache_bytes)
+        crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed)
+        self._batches = Prefetcher(
+            crops.batch,
+            check_integer("workers", workers, minimum=0),
+            bool(use_multiprocessing),
+            check_integer("max_queue_size", max_queue_size),
+        )
+        self._within_epoch = False
+        self.epoch = 0
+
+    @property
+    def epoch(self):
+        """Number of the epoch whose batches come next."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value):
+        self._epoch = check_integer("epoch", value, minimum=0)
+        self._seen = set()
+
+    def __len__(self):
+        return self.batches_per_epoch
+
+    def __getitem__(self, index):
+        index = range(len(self))[index]  # raises IndexError beyond the end
+        batch = self._batches.get(self._epoch, index, len(self))
+        if self._within_epoch:
+            self._seen.add(index)
+        return batch
+
+    def on_epoch_begin(self):
+        """Keras calls this before an epoch."""
+        self._within_epoch = True
+
+    def on_epoch_end(self):
+        """Keras calls this after an epoch, and also before the first, which is none."""
+        if self._within_epoch and len(self._seen) == len(self):
+            self.epoch += 1
+        self._within_epoch = False
+
+
+class FollowEpoch(keras.callbacks.Callback):
+    """Has a dataset give the batches of the epoch that `fit` is in.
+
+    Args:
+        dataset: a `CropDataset`.
+
+    Example:
+
+    ```python
+    model.fit(dataset, initial_epoch=3, epochs=9, callbacks=[FollowEpoch(dataset)])
+    ```
+    """
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.dataset.epoch = epoch
+
+
+class WindowDataset(keras.utils.PyDataset):
+    """Fixed windows that cover the images, for validation during training.
+
+    The windows of each image are those of `tiling.windows`; at its lower and right edge they
+    overlap, and an image smaller than the window is filled up by reflection (mask included). The
+    last batch may be smaller than the others.
+
+    Args:
+        samples: list of `Sample` with masks.
+        crop_size: side of the windows in pixels.
+        batch_size: windows in a batch.
+        channels, num_classes, colors, ignore_class: as in `CropDataset`.
+        max_windows: None, or the most windows to use: one is then drawn by `seed` from each of so
+            many equal stretches of the list, so that all images have their share.
+        seed: integer of at least 0.
+        cache_bytes: decoded images are kept up to this many bytes.
+
+    Raises:
+        ValueError: as `CropDataset`.
+
+    Output: as `CropDataset`.
+
+    Example:
+
+    ```python
+    model.fit(dataset, validation_data=WindowDataset(split.val, crop_size=160, max_windows=64))
+    ```
+    """
+
+    def __init__(
+        self,
+        samples,
+        crop_size=160,
+        batch_size=8,
+        channels=3,
+        num_classes=1,
+        max_windows=None,
+        colors=None,
+        ignore_class=None,
+        seed=0,
+        cache_bytes=2**30,
+    ):
+        super().__init__()
+        self.crop_size = check_integer("crop_size", crop_size)
+        self.batch_size = check_integer("batch_size", batch_size)
+        self._pairs = _Pairs(samples, channels, num_classes, colors, ignore_class, cache_bytes)
+        places = [
+            (index, window)
+            for index, size in enumerate(self._pairs.sizes)
+            for window in windows(*size, self.crop_size)
+        ]
+        if max_windows is not None and check_integer("max_windows", max_windows) < len(places):
+            edges = np.linspace(0, len(places), max_windows + 1)
+            chance = np.random.default_rng(seed).random(max_windows)
+            places = [places[int(at)] for at in edges[:-1] + chance * np.diff(edges)]
+        self.places = places
+
+    def __len__(self):
+        return math.ceil(len(self.places) / self.batch_size)
+
+    def __getitem__(self, index):
+        start = range(len(self))[index] * self.batch_size
+        return _stacked(
+            [
+                self._pairs.crop(place, window, self.crop_size)
+                for place, window in self.places[start : start + self.batch_size]
+            ]
+        )
+
+
+def channel_statistics(samples, channels):
+    """Mean and variance of each channel over all pixels of the samples' images.
+
+    Args:
+        samples: list of `Sample`.
+        channels: channels of the images (see `to_channels`).
+
+    Returns:
+        `(mean, variance)`, float64 arrays of shape `(channels,)`, in the files' own values.
+
+    Raises:
+        ValueError: if an image holds values that are not finite, or there are no samples.
+
+    Example:
+
+    ```python
+    mean, variance = channel_statistics(split.train, channels=3)
+    ```
+    """
+    _refuse_none(samples)
+    count, mean, scatter = 0, np.zeros(channels), np.zeros(channels)
+    for sample in samples:
+        values = load_image(sample, channels).reshape(-1, channels).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{sample.image}: finite values were wanted. Received: NaN or infinity. Replace "
+                "them in the file"
+            )
+        # Two sets' scatter about their common mean (Chan, Golub, LeVeque 1983)
+        step = values.mean(axis=0) - mean
+        total = count + len(values)
+        scatter += values.var(axis=0) * len(values) + step**2 * count * len(values) / total
+        mean += step * len(values) / total
+        count = total
+    return mean, scatter / count
+
+
+def value_range(samples):
+    """The range that the images' values may take, told by their dtype.
+
+    uint8 gives (0, 255); uint16 (0, 65535), also where a camera of 12 bit used a part of it alone;
+    float (0, 1) if all values lie in it, else their least and greatest.
+
+    Args:
+        samples: list of `Sample`.
+
+    Returns:
+        `(low, high)` floats, low < high.
+
+    Raises:
+        ValueError: if the images differ in dtype, or there are no samples.
+
+    Example:
+
+    ```python
+    augmentation = Augmentation(value_range=value_range(split.train))
+    ```
+    """
+    from keras_deepskip.data.images import read_image
+
+    _refuse_none(samples)
+    first, low, high = None, 0.0, 1.0
+    for sample in samples:
+        image = read_image(sample.image)
+        first = (image.dtype, sample.image) if first is None else first
+        if image.dtype != first[0]:
+            raise ValueError(
+                f"{sample.image}: images of one dtype were wanted, as their ranges differ. "
+                f"Received: {image.dtype} here, {first[0]} in {first[1]}. Convert one kind"
+            )
+        if image.dtype == np.float32:
+            low, high = min(low, float(image.min())), max(high, float(image.max()))
+    if first[0] == np.float32:
+        return low, high
+    return 0.0, float(np.iinfo(first[0]).max)
+
+
+def object_anchors(mask, ignore_class=None):
+    """Finds for each connected component (8 neighbours) the pixel nearest to its centroid.
+
+    Args:
+        mask: `(H, W)` array of class ids, 0 = background.
+        ignore_class: None, or an id that is no object.
+
+    Returns:
+        A dict from class id to an `(n, 2)` array of rows and columns.
+
+    Example:
+
+    >>> object_anchors(np.array([[1, 1, 1, 0, 2]]))[1].tolist()
+    [[0, 1]]
+    """
+    from scipy import ndimage
+
+    anchors = {}
+    for label in np.unique(mask).tolist():
+        if label in (0, ignore_class):
+            continue
+        labels, _ = ndimage.label(mask == label, structure=np.ones((3, 3)))
+        found = []
+        for number, place in enumerate(ndimage.find_objects(labels), start=1):
+            pixels = np.argwhere(labels[place] == number)
+            nearest = np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))
+            found.append(pixels[nearest] + (place[0].start, place[1].start))
+        anchors[label] = np.array(found)
+    return anchors
+
+
+class _Crops:
+    """Makes batches of crops; `batch` is a pure function of `(seed, epoch, index)`."""
+
+    def __init__(self, pairs, crop_size, batch_size, positive_share, augmentation, seed):
+        self.pairs = pairs
+        self.crop_size = check_integer("crop_size", crop_size)
+        self.batch_size = check_integer("batch_size", batch_size)
+        self.positive_share = check_number("positive_share", positive_share, 0, 1)
+        self.augmentation = augmentation
+        self.seed = check_integer("seed", seed, minimum=0)
+        areas = np.array([height * width for height, width in pairs.sizes], np.float64)
+        self.area_below = np.cumsum(areas) / areas.sum()
+
+    def batch(self, epoch, index):
+        rng = np.random.default_rng([self.seed, epoch, index])
+        positives, rest = divmod(self.positive_share * self.batch_size, 1)
+        positives += rng.random() < rest
+        return _stacked([self._crop(number < positives, rng) for number in range(self.batch_size)])
+
+    def _crop(self, positive, rng):
+        index, window = (self._on_object(rng) if positive else None) or self._anywhere(rng)
+        image, mask = self.pairs.crop(index, window, self.crop_size)
+        if self.augmentation is not None:
+            image, mask = self.augmentation(image, mask, rng)
+        return image, mask
+
+    def _on_object(self, rng):
+        """A sample and a window on one of its objects; None if no sample has any."""
+        for index in rng.permutation(len(self.pairs.sizes)).tolist():
+            anchors = self.pairs.anchors(index)
+            if anchors:
+                places = anchors[list(anchors)[rng.integers(len(anchors))]]
+                row, column = places[rng.integers(len(places))].tolist()
+                top, left = (
+                    at - int(rng.integers(self.crop_size)) for at in (row, column)
+                )  # before it is moved inside the image
+                return index, self._window(index, top, left)
+        return None
+
+    def _anywhere(self, rng):
+        last = len(self.area_below) - 1
+        index = min(int(np.searchsorted(self.area_below, rng.random(), side="right")), last)
+        top, left = (
+            int(rng.integers(max(length - self.crop_size, 0) + 1))
+            for length in self.pairs.sizes[index]
+        )
+        return index, self._window(index, top, left)
+
+    def _window(self, index, top, left):
+        """The window nearest to the wanted one that lies inside the image."""
+        height, width = self.pairs.sizes[index]
+        size = self.crop_size
+        top = min(max(top, 0), max(height - size, 0))
+        left = min(max(left, 0), max(width - size, 0))
+        return Window(top, left, min(size, height), min(size, width))
+
+
+class _Pairs:
+    """Decoded images and masks of samples, the last used kept; safe to use from threads."""
+
+    def __init__(self, samples, channels, num_classes, colors, ignore_class, cache_bytes):
+        self.samples = list(samples)
+        _refuse_none(self.samples)
+        self.channels = check_integer("channels", channels)
+        self.num_classes = check_integer("num_classes", num_classes)
+        self.colors, self.ignore_class = colors, ignore_class
+        self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
+        self.sizes = [image_size(sample.image) for sample in self.samples]
+        self._clear()
+
+    def _clear(self):
+        self._kept, self._kept_bytes = collections.OrderedDict(), 0
+        self._anchors, self._lock = {}, threading.Lock()
+
+    def __getstate__(self):
+        private = ("_kept", "_kept_bytes", "_anchors", "_lock")
+        return {name: value for name, value in self.__dict__.items() if name not in private}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._clear()
+
+    def crop(self, index, window, size):
+        """Image `(size, size, C)` float32 and mask `(size, size)` int32 at a window."""
+        image, mask = self.pair(index)
+        return cut(image, window, size).astype(np.float32), cut(mask, window, size).astype(np.int32)
+
+    def pair(self, index):
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+        image, mask = load_pair(
+            self.samples[index], self.channels, self.num_classes, self.colors, self.ignore_class
+        )
+        if 0 <= mask.min() and mask.max() < 256:
+            mask = mask.astype(np.uint8)
+        self._keep(index, image, mask)
+        return image, mask
+
+    def _keep(self, index, image, mask):
+        size = image.nbytes + mask.nbytes
+        with self._lock:
+            if index in self._kept or size > self.cache_bytes:
+                return
+            self._kept[index] = image, mask
+            self._kept_bytes += size
+            while self._kept_bytes > self.cache_bytes:
+                _, (image, mask) = self._kept.popitem(last=False)
+                self._kept_bytes -= image.nbytes + mask.nbytes
+
+    def anchors(self, index):
+        if index not in self._anchors:
+            self._anchors[index] = object_anchors(self.pair(index)[1], self.ignore_class)
+        return self._anchors[index]
+
+
+def _stacked(crops):
+    """Batches `(image, mask)` crops."""
+    images = np.stack([image for image, _ in crops])  # (N, c, c, C)
+    masks = np.stack([mask for _, mask in crops])[..., None]  # (N, c, c, 1)
+    return images, masks
+
+
+def _refuse_none(samples):
+    if len(samples) == 0:
+        raise ValueError("At least one sample was wanted. Received: samples=[]")

@@ -1,0 +1,252 @@
+"""Splits into training, validation and test images that keep groups together."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip._checks import check_choice, check_number
+from keras_deepskip._files import read_json, write_json
+from keras_deepskip.data.folder import find_samples
+
+PARTS = ("train", "val", "test")
+FRACTIONS = (0.6, 0.15, 0.25)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Three lists of `Sample`: to train on, to watch training with, and to judge by."""
+
+    train: list
+    val: list
+    test: list
+
+
+def split_samples(samples, fractions=FRACTIONS, seed=0):
+    """Splits samples by a seed, groups whole.
+
+    The result depends on the samples' names, groups and the seed, not on their order. A part whose
+    fraction is not 0 gets at least one group.
+
+    Args:
+        samples: list of `Sample`.
+        fractions: shares of training, validation and test images; they sum to 1.
+        seed: integer.
+
+    Returns:
+        A `Split`, each part sorted by name.
+
+    Raises:
+        ValueError: if there are fewer groups than parts, or if `fractions` are no shares.
+
+    Example:
+
+    ```python
+    split = split_samples(find_samples("cells"), seed=1)
+    ```
+    """
+    fractions = _checked_fractions(fractions)
+    groups = {}
+    for sample in samples:
+        groups.setdefault(sample.group, []).append(sample)
+    wanted = [part for part in range(3) if fractions[part] > 0]
+    if len(groups) < len(wanted):
+        names = ", ".join(PARTS[part] for part in wanted)
+        raise ValueError(
+            f"At least {len(wanted)} images that do not belong together are needed to split into "
+            f"{names}. Received: {len(samples)} images in {len(groups)} groups. Add images, or "
+            "make the parts yourself: folders train/, val/, test/ (each with images/ and masks/), "
+            "or a split file; `group_by` says which images belong together"
+        )
+    return Split(*_dealt(groups, [len(samples) * fraction for fraction in fractions], seed))
+
+
+def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=None):
+    """Finds the samples of a folder and splits them.
+
+    1. With `split_file`: a JSON file `{"train": [names], "val": [names], "test": [names]}`, or a
+       CSV file with the columns `name` and `split`. Names with or without suffix; images that it
+       does not name are left out.
+    2. Else, if `folder` holds `train/`: the sub-folders `train/`, `val/` and `test/`, each with
+       `images/` and `masks/`.
+    3. Else by `split_samples`.
+
+    In 1 and 2 a missing `val` is drawn from `train` by the seed; a missing `test` is an empty list
+    if there is a `val`, and an error if not. (A JSON list may be empty; then it is not missing.)
+
+    Args:
+        folder: the folder.
+        split_file: None, or the path of a JSON or CSV file.
+        seed: integer, for what is drawn.
+        fractions: shares of training, validation and test images, for what is drawn.
+        group_by: as in `find_samples`.
+
+    Returns:
+        A `Split`.
+
+    Raises:
+        FileNotFoundError: if the folder or `split_file` is missing.
+        ValueError: if the split file names unknown images or one twice, if a part is missing, or
+            as `find_samples` and `split_samples`.
+
+    Example:
+
+    ```python
+    split = load_split("cells", split_file="run/split.json")
+    ```
+    """
+    folder = Path(folder)
+    has_parts = (folder / "train").is_dir()
+    if not has_parts and split_file is None:
+        return split_samples(find_samples(folder, group_by), fractions, seed)
+    if has_parts:
+        pools = {
+            part: find_samples(folder / part, group_by)
+            for part in PARTS
+            if (folder / part).is_dir()
+        }
+    else:
+        pools = {"train": find_samples(folder, group_by)}
+    if split_file is not None:
+        pools = _chosen(_read_split_file(Path(split_file)), pools, split_file)
+    return _completed(pools, split_file or folder, fractions, seed)
+
+
+def split_to_json(split):
+    """Returns a split as a dict of lists of names, which `load_split` reads as a split file.
+
+    Example:
+
+    >>> split_to_json(Split([], [], []))
+    {'train': [], 'val': [], 'test': []}
+    """
+    return {part: [sample.name for sample in getattr(split, part)] for part in PARTS}
+
+
+def write_split(path, split):
+    """Writes a split as a JSON file, which `load_split` reads as a split file.
+
+    Args:
+        path: the file to write, whole or not at all.
+        split: a `Split`.
+
+    Raises:
+        OSError: if it cannot be written.
+
+    Example:
+
+    ```python
+    write_split("run/split.json", split)
+    ```
+    """
+    write_json(path, split_to_json(split))
+
+
+def _checked_fractions(fractions):
+    fractions = tuple(check_number("fractions", value, 0, 1) for value in fractions)
+    if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+        raise ValueError(
+            "`fractions` must be three shares (training, validation, test) that sum to 1, the "
+            f"first above 0. Received: fractions={fractions}"
+        )
+    return fractions
+
+
+def _dealt(groups, targets, seed):
+    """Deals groups out, each to the part that lacks most of its target number of images."""
+    names = sorted(groups)
+    names = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    # A group larger than the smallest part must be dealt while the large parts are empty.
+    smallest = min(target for target in targets if target > 0)
+    names.sort(key=lambda name: -len(groups[name]) if len(groups[name]) > smallest else 0)
+    parts = [[], [], []]
+    for name in names:
+        lacking = [
+            (1 - len(part) / target if target > 0 else -np.inf, target)
+            for part, target in zip(parts, targets, strict=True)
+        ]
+        parts[lacking.index(max(lacking))] += groups[name]
+    return [sorted(part, key=lambda sample: sample.name) for part in parts]
+
+
+def _read_split_file(path):
+    """Returns a dict from part to list of names."""
+    if path.suffix.lower() == ".csv":
+        chosen = _read_split_table(path)
+    else:
+        chosen = read_json(path, 'a split {"train": [...], "val": [...], "test": [...]}')
+    if not isinstance(chosen, dict) or not all(isinstance(v, list) for v in chosen.values()):
+        raise ValueError(
+            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was wanted. Received: '
+            f"{str(chosen)[:80]}"
+        )
+    for part in chosen:
+        try:
+            check_choice("split", part, PARTS)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    return chosen
+
+
+def _read_split_table(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: a split file was wanted here, and there is no such file")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "name" not in rows[0] or "split" not in rows[0]:
+        columns = ", ".join(str(column) for column in rows[0]) if rows else "no rows"
+        raise ValueError(f"{path}: the columns name and split were wanted. Received: {columns}")
+    chosen = {}
+    for row in rows:
+        chosen.setdefault((row["split"] or "").strip(), []).append((row["name"] or "").strip())
+    return chosen
+
+
+def _chosen(names, pools, split_file):
+    """Looks the names of a split file up in the pools of samples."""
+    known = {part: _by_name(pool) for part, pool in pools.items()}
+    chosen, seen, unknown = {part: [] for part in names}, {}, []
+    for part, name in ((part, str(name)) for part, listed in names.items() for name in listed):
+        # Sub-folders may use a name twice; then the part's own comes first.
+        found = [known[pool][name] for pool in (part, *PARTS) if name in known.get(pool, {})]
+        if not found:
+            unknown.append(name)
+        elif found[0].image in seen:
+            raise ValueError(
+                f"{split_file}: each image once was wanted. Received: {name!r} in "
+                f"{seen[found[0].image]} and in {part}"
+            )
+        else:
+            seen[found[0].image] = part
+            chosen[part].append(found[0])
+    if unknown:
+        there = [sample.name for pool in pools.values() for sample in pool]
+        raise ValueError(
+            f"{split_file}: names of images in the folder were wanted. Received: "
+            f"{len(unknown)} unknown, such as {', '.join(map(repr, unknown[:5]))}; the folder has "
+            f"{len(there)}, such as {', '.join(map(repr, there[:3]))}"
+        )
+    return chosen
+
+
+def _by_name(samples):
+    """Samples by file name and, before that, by name without suffix."""
+    return {s.image.name: s for s in samples} | {s.name: s for s in samples}
+
+
+def _completed(pools, source, fractions, seed):
+    """Makes a Split of the parts given, drawing a missing validation part from the training one."""
+    if not pools.get("train"):
+        raise ValueError(f"{source}: images to train on were wanted. Received: none in train")
+    if "test" not in pools and "val" not in pools:
+        raise ValueError(
+            f"{source}: a test or val part was wanted beside train. Received: train alone. Give "
+            "the folder that holds images/ and masks/, and it is split by the seed"
+        )
+    train, val = pools["train"], pools.get("val")
+    if val is None:
+        share = fractions[1] / (fractions[0] + fractions[1])
+        drawn = split_samples(train, (1 - share, share, 0), seed)
+        train, val = drawn.train, drawn.val
+    return Split(list(train), list(val), list(pools.get("test", [])))

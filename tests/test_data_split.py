@@ -1,0 +1,176 @@
+"""Splits: groups whole, parts not empty, the same whatever the order, readable again."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_deepskip.data.folder import Sample
+from keras_deepskip.data.split import (
+    PARTS,
+    Split,
+    load_split,
+    split_samples,
+    split_to_json,
+    write_split,
+)
+from tests.test_data_folder import put
+
+
+def drawn_samples(sizes):
+    return [
+        Sample(f"{group:02}_{number}", Path(f"{group:02}_{number}.png"), None, f"g{group}")
+        for group, size in enumerate(sizes)
+        for number in range(size)
+    ]
+
+
+@given(st.lists(st.integers(1, 6), min_size=3, max_size=30), st.integers(0, 99), st.randoms())
+@settings(max_examples=150, deadline=None)
+def test_groups_stay_whole_and_order_does_not_matter(sizes, seed, random):
+    samples = drawn_samples(sizes)
+    split = split_samples(samples, seed=seed)
+    parts = [split.train, split.val, split.test]
+    assert sorted(s.name for part in parts for s in part) == [s.name for s in samples]
+    assert all(parts)
+    where = {sample.group: part for part, listed in enumerate(parts) for sample in listed}
+    assert all(where[s.group] == part for part, listed in enumerate(parts) for s in listed)
+    shuffled = list(samples)
+    random.shuffle(shuffled)
+    assert split_samples(shuffled, seed=seed) == split
+    if max(sizes) == 1:
+        for part, share in zip(parts, (0.6, 0.15, 0.25), strict=True):
+            assert abs(len(part) - share * len(samples)) <= 1.5
+
+
+def test_the_seed_decides():
+    samples = drawn_samples([1] * 20)
+    names = {tuple(s.name for s in split_samples(samples, seed=seed).test) for seed in range(5)}
+    assert len(names) == 5
+    # each image comes into the test part in about a quarter of the seeds
+    often = Counter(s.name for seed in range(200) for s in split_samples(samples, seed=seed).test)
+    assert min(often.values()) > 25 and max(often.values()) < 80
+
+
+def test_a_large_group_goes_to_training():
+    split = split_samples(drawn_samples([1, 1, 30, 1, 1]), seed=3)
+    assert len(split.train) >= 30
+
+
+def test_fractions_of_zero_make_empty_parts():
+    split = split_samples(drawn_samples([1, 1]), (0.5, 0.5, 0))
+    assert (len(split.train), len(split.val), len(split.test)) == (1, 1, 0)
+    for fractions in [(0.5, 0.5), (0.5, 0.5, 0.5), (0, 0.5, 0.5), (1.5, -0.5, 0)]:
+        with pytest.raises(ValueError, match="fractions"):
+            split_samples(drawn_samples([1, 1, 1]), fractions)
+
+
+def test_too_few_groups_say_what_to_do(tmp_path):
+    put(tmp_path, "a")
+    with pytest.raises(
+        ValueError, match=r"At least 3 .* 1 images in 1 groups.*train/, val/, test/"
+    ):
+        load_split(tmp_path)
+    with pytest.raises(ValueError, match="2 groups"):
+        split_samples(drawn_samples([4, 3]))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "abcdefgh":
+        put(tmp_path, name)
+    return tmp_path
+
+
+def names(split):
+    return {part: "".join(s.name for s in getattr(split, part)) for part in PARTS}
+
+
+def test_seeded_split_and_its_file_agree(folder, tmp_path):
+    split = load_split(folder, seed=5)
+    write_split(tmp_path / "run" / "split.json", split)
+    assert load_split(folder, tmp_path / "run" / "split.json", seed=6) == split
+    assert json.loads((tmp_path / "run" / "split.json").read_text()) == split_to_json(split)
+    assert load_split(folder, seed=6) != split
+
+
+def test_an_empty_part_is_written_and_read_as_empty(folder):
+    samples = load_split(folder).train
+    write_split(folder / "s.json", Split(samples, [], []))
+    assert load_split(folder, folder / "s.json") == Split(samples, [], [])
+
+
+def test_split_files(folder):
+    (folder / "s.json").write_text('{"train": ["a", "b.png"], "val": ["c"], "test": ["d"]}')
+    assert names(load_split(folder, folder / "s.json")) == {"train": "ab", "val": "c", "test": "d"}
+    (folder / "s.csv").write_text("name,split\na.png,train\nb, train\nc,test\nd,val\n")
+    assert names(load_split(folder, folder / "s.csv")) == {"train": "ab", "val": "d", "test": "c"}
+    (folder / "s.json").write_text('{"train": ["a", "b", "c", "e"], "test": ["d"]}')
+    split = load_split(folder, folder / "s.json")  # val is drawn from train
+    assert sorted(s.name for s in split.train + split.val) == list("abce") and split.val
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ('{"train": ["a", "x", "y"], "test": ["b"]}', "2 unknown, such as 'x', 'y'.*'a'"),
+        ('{"train": ["a", "b"], "test": ["b.png"]}', "'b.png' in train and in test"),
+        ('{"train": ["a", "a"], "test": ["b"]}', "'a' in train and in train"),
+        ('{"train": ["a"], "tset": ["b"]}', "Did you mean 'test'"),
+        ('{"train": ["a"]}', "test or val part was wanted"),
+        ('{"train": [], "test": ["a"]}', "none in train"),
+        ('["a", "b"]', "was wanted. Received"),
+        ("not json", "no valid JSON"),
+    ],
+)
+def test_wrong_split_files_are_named(folder, content, words):
+    (folder / "s.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"s\.json.*{words}"):
+        load_split(folder, folder / "s.json")
+
+
+def test_wrong_split_tables_are_named(folder):
+    for content, words in [
+        ("a,b\n1,2\n", "columns name and split"),
+        ("name,split\na,tran", "tran"),
+    ]:
+        (folder / "s.csv").write_text(content)
+        with pytest.raises(ValueError, match=rf"s\.csv.*{words}"):
+            load_split(folder, folder / "s.csv")
+    for name in ("none.csv", "none.json"):
+        with pytest.raises(FileNotFoundError, match=name):
+            load_split(folder, folder / name)
+
+
+def test_sub_folders(tmp_path):
+    for part, inside in [("train", "abcd"), ("test", "ax")]:
+        for name in inside:
+            put(tmp_path / part, name, seed=ord(name) + len(part))
+    split = load_split(tmp_path)
+    assert sorted(s.name for s in split.train + split.val) == list("abcd")
+    assert split.val and names(split)["test"] == "ax"
+    # the same name in two sub-folders: each part's own comes first
+    write_split(tmp_path / "s.json", split)
+    assert load_split(tmp_path, tmp_path / "s.json", seed=9) == split
+    put(tmp_path / "val", "v")
+    assert names(load_split(tmp_path)) == {"train": "abcd", "val": "v", "test": "ax"}
+
+
+def test_sub_folders_without_a_test_part(tmp_path):
+    for name in "abc":
+        put(tmp_path / "train", name)
+    with pytest.raises(ValueError, match="test or val part was wanted"):
+        load_split(tmp_path)
+    put(tmp_path / "val", "v")
+    assert names(load_split(tmp_path)) == {"train": "abc", "val": "v", "test": ""}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("seed", range(5))
+def test_a_field_in_two_modalities_stays_in_one_part(real_data, seed):
+    split = load_split(real_data / "ecoli", seed=seed)
+    parts = [{s.name[:-3] for s in getattr(split, part)} for part in PARTS]
+    assert all(parts) and len(set.union(*parts)) == sum(map(len, parts)) == 7
