@@ -100,9 +100,9 @@ def test_brightness_and_contrast_do_what_they_say():
     image = np.random.default_rng(0).uniform(100, 150, (16, 16, 1)).astype("float32")
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        bright, _ = Augmentation(brightness=0.1, contrast=0, **off)(image, scene(16, 16), rng)
-        shift = bright - image
-        assert np.ptp(shift) < 1e-3 and abs(shift.mean()) <= 25.5
+        bright, _ = Augmentation(brightness=0.3, contrast=0, **off)(image, scene(16, 16), rng)
+        factor = bright / image
+        assert np.ptp(factor) < 1e-5 and 0.7 <= factor.mean() <= 1.3
         rng = np.random.default_rng(seed)
         strong, _ = Augmentation(brightness=0, contrast=0.3, **off)(image, scene(16, 16), rng)
         assert abs(strong.mean() - image.mean()) < 1e-2

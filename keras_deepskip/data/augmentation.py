@@ -22,7 +22,8 @@ class Augmentation:
         rotate90: turn by 0, 90, 180 or 270 degrees (0 or 180 where the image is not square).
         rotation: largest turn in degrees, either way.
         scale: largest change of size as a fraction: 0.2 draws factors from 1/1.2 to 1.2.
-        brightness: largest shift, as a fraction of the value range.
+        brightness: largest change of exposure: 0.3 multiplies the values by 0.7 to 1.3. It is no
+            shift: one that suits a bright image would wipe out what a dim one shows.
         contrast: largest change of contrast about the image's mean: 0.1 draws 0.9 to 1.1.
         gamma: largest change of the exponent as a fraction: 0.5 draws from 1/1.5 to 1.5.
         noise: largest standard deviation of normal noise, as a fraction of the value range.
@@ -46,8 +47,8 @@ class Augmentation:
         rotate90=True,
         rotation=0.0,
         scale=0.0,
-        brightness=0.1,
-        contrast=0.1,
+        brightness=0.3,
+        contrast=0.2,
         gamma=0.0,
         noise=0.0,
         value_range=(0, 255),
@@ -116,11 +117,11 @@ class Augmentation:
         if self.gamma:
             exponent = (1 + self.gamma) ** rng.uniform(-1, 1)
             values = np.clip(values, 0, 1) ** np.float32(exponent)
+        if self.brightness:
+            values = values * np.float32(rng.uniform(1 - self.brightness, 1 + self.brightness))
         if self.contrast:
             mean = float(values.mean(dtype=np.float64))
             values = mean + (values - mean) * rng.uniform(1 - self.contrast, 1 + self.contrast)
-        if self.brightness:
-            values = values + rng.uniform(-self.brightness, self.brightness)
         if self.noise:
             deviation = rng.uniform(0, self.noise)
             values = values + deviation * rng.standard_normal(values.shape, np.float32)
