@@ -171,7 +171,7 @@ def macs(model, height=256, width=256):
     Example:
 
     >>> sum(macs(keras_deepskip.build_model(), 256, 256).values())
-    1140850688
+    2241855488
     """
     return {part: view.macs for part, view in _views(model, height, width).items() if view.macs}
 
@@ -207,7 +207,7 @@ def receptive_field(model):
     Example:
 
     >>> receptive_field(keras_deepskip.build_model(levels=2)).size
-    26
+    21
     """
     return _trace(model, 256, 256)[-1].field
 

@@ -33,7 +33,7 @@ class DepthSkipBlock(keras.layers.Layer):
     Example:
 
     >>> e1, e2, d2 = np.ones((1, 32, 32, 8)), np.ones((1, 16, 16, 16)), np.ones((1, 16, 16, 16))
-    >>> DepthSkipBlock(8)([e1, e2, d2]).shape
+    >>> tuple(DepthSkipBlock(8)([e1, e2, d2]).shape)
     (1, 32, 32, 24)
 
     Source: equation 1 of H. Sun, Traitement du Signal 40(4), 2023.

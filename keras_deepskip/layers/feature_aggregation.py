@@ -29,7 +29,7 @@ class FeatureAggregation(keras.layers.Layer):
     Example:
 
     >>> x = np.ones((1, 16, 16, 40), "float32")
-    >>> FeatureAggregation(8)(x).shape
+    >>> tuple(FeatureAggregation(8)(x).shape)
     (1, 16, 16, 8)
 
     Source: F in equation 1 of H. Sun, Traitement du Signal 40(4), 2023 (there: Phi).

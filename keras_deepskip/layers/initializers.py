@@ -26,7 +26,7 @@ class FanInNormal(keras.initializers.Initializer):
     Example:
 
     >>> keras.utils.set_random_seed(0)
-    >>> FanInNormal(gain=2.0)((3, 3, 8, 16)).shape
+    >>> tuple(FanInNormal(gain=2.0)((3, 3, 8, 16)).shape)
     (3, 3, 8, 16)
     """
 

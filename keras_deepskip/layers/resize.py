@@ -24,7 +24,7 @@ class PadToMultiple(keras.layers.Layer):
 
     Example:
 
-    >>> PadToMultiple(16)(np.ones((1, 17, 40, 3), "float32")).shape
+    >>> tuple(PadToMultiple(16)(np.ones((1, 17, 40, 3), "float32")).shape)
     (1, 32, 48, 3)
     """
 
@@ -59,7 +59,7 @@ class CropToMatch(keras.layers.Layer):
 
     Example:
 
-    >>> CropToMatch()([np.ones((1, 32, 48, 1)), np.ones((1, 17, 40, 3))]).shape
+    >>> tuple(CropToMatch()([np.ones((1, 32, 48, 1)), np.ones((1, 17, 40, 3))]).shape)
     (1, 17, 40, 1)
     """
 

@@ -30,7 +30,7 @@ class UpsampledConv2D(keras.layers.Conv2D):
     Example:
 
     >>> x = np.ones((1, 4, 6, 16), "float32")
-    >>> UpsampledConv2D(8, kernel_size=3, factor=4)(x).shape
+    >>> tuple(UpsampledConv2D(8, kernel_size=3, factor=4)(x).shape)
     (1, 16, 24, 8)
 
     Source: I and P of equation 1 in H. Sun, Traitement du Signal 40(4), 2023.
