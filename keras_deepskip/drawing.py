@@ -1,0 +1,148 @@
+"""Pictures of masks and objects, as arrays: for TensorBoard, for `predict`, for reports."""
+
+import numpy as np
+
+from keras_deepskip.metrics.objects import label_objects, match_objects
+
+HIT, MISSED, FALSE = (60, 200, 90), (235, 50, 50), (255, 200, 0)  # green, red, amber
+# One colour a class id, from 1 on; told apart by people with colour-blindness (Okabe and Ito).
+CLASS_COLORS = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (240, 228, 66),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+
+
+def to_rgb(image):
+    """Brings an image of any depth and any number of channels to 8-bit RGB, for the eye alone.
+
+    Args:
+        image: array (H, W, C). One channel becomes grey, of more than three the first three are
+            shown. Anything but uint8 is stretched from its 1st to its 99th percentile.
+
+    Returns:
+        Array (H, W, 3), uint8.
+
+    Example:
+
+    >>> to_rgb(np.zeros((4, 5, 1), "uint16")).shape
+    (4, 5, 3)
+    """
+    image = np.asarray(image)
+    image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+    if image.dtype == np.uint8:
+        return image.copy()
+    low, high = np.percentile(image, (1, 99))
+    scaled = (image.astype("float64") - low) / max(high - low, 1e-12)
+    return (np.clip(scaled, 0, 1) * 255).round().astype("uint8")
+
+
+def outline(picture, mask, color, width=1):
+    """Draws the border of a mask's region into a copy of an RGB picture.
+
+    Args:
+        picture: array (H, W, 3), uint8.
+        mask: array (H, W), True inside the region.
+        color: (red, green, blue).
+        width: of the line, in pixels, inside the region.
+
+    Returns:
+        Array (H, W, 3), uint8.
+
+    Example:
+
+    >>> int(outline(np.zeros((5, 5, 3), "uint8"), np.eye(5) > 0, (255, 0, 0)).max())
+    255
+    """
+    from scipy.ndimage import binary_erosion
+
+    drawn = picture.copy()
+    drawn[mask & ~binary_erosion(mask, iterations=width)] = color
+    return drawn
+
+
+def draw_mask(image, mask):
+    """Draws each class's objects into an image, outlined in the class's colour.
+
+    Args:
+        image: array (H, W, C), as read.
+        mask: class ids, (H, W).
+
+    Returns:
+        Array (H, W, 3), uint8.
+
+    Example:
+
+    >>> draw_mask(np.zeros((8, 8, 1), "uint8"), np.ones((8, 8), "uint8"))[0, 0].tolist()
+    [86, 180, 233]
+    """
+    picture = to_rgb(image)
+    for class_id in np.unique(mask[mask > 0]):
+        color = CLASS_COLORS[(int(class_id) - 1) % len(CLASS_COLORS)]
+        picture = outline(picture, mask == class_id, color)
+    return picture
+
+
+def draw_comparison(image, truth, prediction):
+    """Shows image, truth and prediction side by side, and which objects were missed or false.
+
+    Objects are matched as the object metrics do (class by class, one to one, IoU of at least 0.5).
+    In the truth, objects that were found are green and missed ones red; in the prediction, right
+    ones are green and false ones amber.
+
+    Args:
+        image: array (H, W, C), as read.
+        truth: class ids, (H, W).
+        prediction: class ids, (H, W).
+
+    Returns:
+        Array (H, 3 W + 8, 3), uint8.
+
+    Example:
+
+    >>> blank = np.zeros((16, 16), "uint8")
+    >>> draw_comparison(blank[..., None], blank, blank).shape
+    (16, 56, 3)
+    """
+    true_labels, true_count = label_objects(truth)
+    predicted_labels, predicted_count = label_objects(prediction)
+    found, right = np.zeros(true_count + 1, bool), np.zeros(predicted_count + 1, bool)
+    for class_id in np.unique(truth[truth > 0]):
+        pairs, _ = match_objects(
+            np.where(truth == class_id, true_labels, 0),
+            np.where(prediction == class_id, predicted_labels, 0),
+        )
+        found[pairs[:, 0]] = right[pairs[:, 1]] = True
+    picture = to_rgb(image)
+    return side_by_side(
+        picture,
+        _judged(picture, true_labels, found, MISSED),
+        _judged(picture, predicted_labels, right, FALSE),
+    )
+
+
+def side_by_side(*pictures):
+    """Puts RGB pictures of one height in a row, 4 white pixels apart.
+
+    Example:
+
+    >>> side_by_side(np.zeros((2, 3, 3), "uint8"), np.zeros((2, 5, 3), "uint8")).shape
+    (2, 12, 3)
+    """
+    gap = np.full((pictures[0].shape[0], 4, 3), 255, "uint8")
+    parts = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _judged(picture, labels, good, bad_color):
+    """Outlines each object, green where it is good; touching objects keep a line between them."""
+    drawn, padded = picture.copy(), np.pad(labels, 1)
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    border = (labels > 0) & np.any([other != labels for other in neighbours], axis=0)
+    drawn[border & good[labels]] = HIT
+    drawn[border & ~good[labels]] = bad_color
+    return drawn

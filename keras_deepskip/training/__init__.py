@@ -1,0 +1,23 @@
+"""Training: the recipe, what happens along the way, and `train` that does it all."""
+
+from keras_deepskip.training.callbacks import (
+    Checkpoint,
+    SeedEpochs,
+    StopOnNaN,
+    TensorBoardLogger,
+    TrainingDiverged,
+)
+from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.train import TrainingRun, train, versions
+
+__all__ = [
+    "Checkpoint",
+    "Recipe",
+    "SeedEpochs",
+    "StopOnNaN",
+    "TensorBoardLogger",
+    "TrainingDiverged",
+    "TrainingRun",
+    "train",
+    "versions",
+]

@@ -1,0 +1,277 @@
+"""What happens in the course of a training: seed, judge, keep, draw, stop."""
+
+import csv
+import io
+import math
+import random
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_deepskip import _files
+from keras_deepskip.drawing import draw_comparison, to_rgb
+from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.training.event_file import EventFile
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
+def seed_generators(seed):
+    """Seeds the generators of Python, NumPy and, where it is the backend, PyTorch.
+
+    `keras.utils.set_random_seed` would import TensorFlow under any backend, if it is installed, and
+    under TensorFlow have all compiled functions built again.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.manual_seed(seed)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training at once when the loss is not finite, before anything is saved.
+
+    It watches the loss of each step, and that of the validation: the last step of an epoch may
+    spoil the weights after its own loss was taken. Callbacks that save come after this one.
+
+    Raises:
+        TrainingDiverged: names the epoch and the step.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = self.step = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = batch + 1
+        self._check("the loss", (logs or {}).get("loss"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check("the validation's loss", (logs or {}).get("val_loss"))
+
+    def _check(self, what, loss):
+        if loss is None or math.isfinite(float(loss)):
+            return
+        kept = f"The weights of epoch {self.epoch - 1} are kept"
+        raise TrainingDiverged(
+            f"{what} became {float(loss)} in epoch {self.epoch}, step {self.step}. "
+            f"{kept if self.epoch > 1 else 'No epoch was finished'}. Begin a new run with a lower "
+            "learning rate, or with precision='float32' if it was another"
+        )
+
+
+class SeedEpochs(keras.callbacks.Callback):
+    """Has every epoch begin with generators seeded by the run's seed and the epoch's number.
+
+    What is drawn in an epoch (by dropout and random layers, by Python, NumPy and PyTorch) is then
+    the same whether the epochs before it were run in this process or in another: a `.keras` file
+    does not hold the state of generators.
+
+    Args:
+        seed: integer of at least 0.
+    """
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # `variables` are the weights and the states [seed, calls so far] of generators.
+        weights = {id(variable) for variable in self.model.weights}
+        states = [v for v in self.model.variables if id(v) not in weights]
+        first, *others = np.random.SeedSequence([self.seed, epoch]).generate_state(1 + len(states))
+        seed_generators(int(first))
+        for state, other in zip(states, others, strict=True):
+            state.assign([int(other) >> 1, 0])  # 31 bits, which all backends' states hold
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the best model, and after every epoch all that an exact resume needs.
+
+    Writes in `folder`: `model.keras`, the best model so far by `monitor`; `history.csv`, a line an
+    epoch; `checkpoint/epoch-N.keras` with weights and optimizer state, and `checkpoint/state.json`
+    that names it. Each file is whole or not there. `state.json` is written last: a run that is
+    killed at any moment finds the last epoch for which all is there.
+
+    Args:
+        folder: the run's folder.
+        monitor: name in the logs; higher is better. Of equals (such as 0, as long as nothing is
+            found), the lower `val_loss` is better.
+        patience: stops training after so many epochs without a better one; None never does.
+
+    Attributes:
+        state: dict of `epoch`, the number of whole epochs; `best` and `best_loss`, the figures of
+            the best epoch, `best_epoch`, its number; `stopped`, whether patience has ended; and
+            `rows`, the lines of `history.csv`. A figure that is not finite is None.
+    """
+
+    def __init__(self, folder, monitor="val_iou", patience=None):
+        super().__init__()
+        self.folder = Path(folder)
+        self.monitor = monitor
+        self.patience = patience
+        self.state = {
+            "epoch": 0,
+            "best": None,
+            "best_loss": None,
+            "best_epoch": None,
+            "stopped": False,
+            "rows": [],
+        }
+        self._started = None
+
+    @property
+    def state_path(self):
+        """Where the state is kept."""
+        return self.folder / "checkpoint" / "state.json"
+
+    def restore(self):
+        """Reads the state, if there is one, and removes what a kill may have left.
+
+        Returns:
+            Path of the model to go on with; None if no epoch was finished.
+        """
+        for folder in (self.folder, self.state_path.parent):
+            _files.remove_leftovers(folder)
+        if not self.state_path.exists():
+            return None
+        self.state = _files.read_json(self.state_path, "the state of a training run")
+        self._remove_other_epochs()
+        return self._epoch_path()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = {name: _finite(value) for name, value in (logs or {}).items()}
+        seconds = round(time.perf_counter() - self._started, 3)
+        self.state["epoch"] = epoch + 1
+        self.state["rows"].append({"epoch": epoch + 1, **figures, "seconds": seconds})
+        self._judge(figures.get(self.monitor), figures.get("val_loss"))
+        self._save(self._epoch_path())
+        _files.write_text(self.folder / "history.csv", _csv(self.state["rows"]))
+        _files.write_json(self.state_path, self.state)
+        self._remove_other_epochs()
+        if self.state["stopped"]:
+            self.model.stop_training = True
+
+    def _judge(self, figure, loss):
+        """Keeps the model if it is the best so far; else sees whether patience has ended."""
+        epoch, best_epoch = self.state["epoch"], self.state["best_epoch"]
+        best = _order(self.state["best"], self.state["best_loss"])
+        if best_epoch is None or _order(figure, loss) > best:
+            self.state.update(best=figure, best_loss=loss, best_epoch=epoch)
+            self._save(self.folder / "model.keras")
+        elif self.patience is not None:
+            self.state["stopped"] = epoch - best_epoch >= self.patience
+
+    def _save(self, path):
+        with _files.replacing(path) as temporary:
+            self.model.save(temporary, overwrite=True)
+
+    def _epoch_path(self):
+        return self.state_path.with_name(f"epoch-{self.state['epoch']:04d}.keras")
+
+    def _remove_other_epochs(self):
+        keep = self._epoch_path()
+        for path in self.state_path.parent.glob("epoch-*.keras"):
+            if path != keep:
+                path.unlink()
+
+
+class TensorBoardLogger(keras.callbacks.Callback):
+    """Writes TensorBoard logs on any backend, TensorFlow installed or not.
+
+    Scalars after every epoch, those of the training batches under `train/` and those of the
+    validation under `validation/`; and pictures of image | truth | prediction, in which missed
+    objects are red, false ones amber and found ones green. A figure that is not finite is left out.
+    What older files of the folder hold of the same epochs is no longer shown.
+
+    Args:
+        folder: where the event files go.
+        images: array (N, H, W, C), what the model is to be shown on; None shows no pictures.
+        masks: their class ids, (N, H, W) or (N, H, W, 1).
+        pictures: array (N, H, W, 3) uint8, the images as they are to be seen; None makes them by
+            `drawing.to_rgb`.
+        every: epochs from one set of pictures to the next; the first and last epoch always have
+            theirs.
+        epochs: number of the last epoch.
+
+    Raises:
+        ImportError: if tensorboardX is not installed.
+        OSError: if the logs cannot be written.
+    """
+
+    def __init__(self, folder, images=None, masks=None, pictures=None, every=5, epochs=None):
+        super().__init__()
+        self.folder, self.every, self.epochs = Path(folder), every, epochs
+        self.images, self.masks, self.pictures = images, masks, pictures
+        if images is not None:
+            self.masks = np.asarray(masks).reshape(masks.shape[:3])
+            if pictures is None:
+                self.pictures = np.stack([to_rgb(image) for image in images])
+        self._events = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._events is None:
+            self._events = EventFile(self.folder, first_step=epoch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in self._scalars(logs or {}).items():
+            if math.isfinite(value):
+                self._events.add_scalar(name, value, epoch + 1)
+        if self.images is not None and (epoch % self.every == 0 or epoch + 1 == self.epochs):
+            self._add_pictures(epoch + 1)
+        self._events.flush()
+
+    def on_train_end(self, logs=None):
+        self._events.close()
+        self._events = None
+
+    def _scalars(self, logs):
+        """Tag and number of all that is logged."""
+        scalars = {
+            f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}": float(value)
+            for name, value in logs.items()
+        }
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        return {**scalars, "train/learning_rate": float(rate)}
+
+    def _add_pictures(self, step):
+        called = masks_from_outputs(self.model.predict_on_batch(self.images))
+        rows = zip(self.pictures, self.masks, called, strict=True)
+        for number, (picture, truth, prediction) in enumerate(rows, start=1):
+            drawn = draw_comparison(picture, truth, prediction)
+            self._events.add_picture(f"image_truth_prediction/{number}", drawn, step)
+
+
+def _order(figure, loss):
+    """A key by which epochs are ordered; None, a figure that is not finite, is the worst."""
+    return (
+        -math.inf if figure is None else figure,
+        -math.inf if loss is None else -loss,
+    )
+
+
+def _finite(value):
+    """A number as a float that JSON can hold; None if it is not finite."""
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _csv(rows):
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

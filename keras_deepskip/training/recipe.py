@@ -1,0 +1,79 @@
+"""The numbers of a training run, with their reasons: what `train` and its command take."""
+
+import dataclasses
+
+from keras_deepskip import _checks
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The defaults work without being tuned.
+
+    Attributes:
+        epochs: rounds of `steps_per_epoch` batches, each judged on the validation images.
+        steps_per_epoch: batches a round.
+        batch_size: crops a batch.
+        crop_size: side of the square crops, in pixels.
+        positive_share: share of the crops that are drawn around an object, so that rare objects
+            are seen.
+        learning_rate: of Adam, after the warm-up; falls to 0 along a half cosine.
+        warmup: share of all steps in which the learning rate rises from 0.
+        alpha, beta: of `SmallObjectLoss`.
+        augment: whether crops are flipped, turned by quarter turns, and changed in brightness and
+            contrast.
+        patience: stops after so many epochs without a better validation IoU; None never stops.
+        precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
+        validation_windows: windows of `crop_size` on which each epoch is judged, at most.
+        seed: of the split, the initial weights, the crops and their augmentation.
+        workers: threads (or processes) that prepare batches.
+        use_multiprocessing: whether the workers are processes.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    Example:
+
+    >>> Recipe(epochs=3).steps
+    75
+    """
+
+    epochs: int = 20
+    steps_per_epoch: int = 25
+    batch_size: int = 8
+    crop_size: int = 160
+    positive_share: float = 0.5
+    learning_rate: float = 3e-3
+    warmup: float = 0.05
+    alpha: float = 0.5
+    beta: float = 1.0
+    augment: bool = True
+    patience: int | None = 10
+    precision: str = "float32"
+    validation_windows: int = 48
+    seed: int = 0
+    workers: int = 1
+    use_multiprocessing: bool = False
+
+    def __post_init__(self):
+        for name in ("epochs", "steps_per_epoch", "batch_size", "crop_size", "workers"):
+            _checks.check_integer(name, getattr(self, name))
+        _checks.check_integer("validation_windows", self.validation_windows)
+        _checks.check_integer("seed", self.seed, minimum=0)
+        if self.patience is not None:
+            _checks.check_integer("patience", self.patience)
+        for name in ("positive_share", "warmup", "alpha"):
+            _checks.check_number(name, getattr(self, name), 0, 1)
+        _checks.check_number("learning_rate", self.learning_rate, 0, float("inf"), open_high=True)
+        _checks.check_number("beta", self.beta, 0, float("inf"), open_high=True)
+        _checks.check_choice("precision", self.precision, PRECISIONS)
+
+    @property
+    def steps(self):
+        """All training steps."""
+        return self.epochs * self.steps_per_epoch
+
+    def to_dict(self):
+        """The fields as a plain dict, for JSON."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,209 @@
+"""A run that was broken off goes on to what an uninterrupted run would have left."""
+
+import csv
+import functools
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from keras_deepskip import cli, load_model
+from keras_deepskip.training import TrainingDiverged, train
+from tests import tiny
+
+# The child trains slowly, so that a kill falls anywhere: in steps, validation, files.
+CHILD = """
+import sys, time, keras
+from keras_deepskip.training import train
+from tests import tiny
+slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.15))
+train(sys.argv[1], sys.argv[2], tiny.RECIPE, callbacks=[slow], verbose=0, **tiny.MODEL)
+"""
+
+
+def resumed(out, **arguments):
+    return train(tiny.data(), out, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL, **arguments)
+
+
+def assert_ends_like_the_uninterrupted_run(out):
+    wanted = tiny.run()
+    for path in ("model.keras", "checkpoint/epoch-0003.keras"):
+        ours, theirs = (load_model(folder / path) for folder in (out, wanted.folder))
+        for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+        for a, b in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
+            np.testing.assert_allclose(
+                keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), rtol=0, atol=1e-6
+            )
+    histories = []
+    for folder in (out, wanted.folder):
+        with open(folder / "history.csv", newline="", encoding="utf-8") as file:
+            histories.append(list(csv.DictReader(file)))
+    for ours, theirs in zip(*histories, strict=True):
+        for name in set(theirs) - {"seconds"}:
+            assert (ours[name] == "") == (theirs[name] == "")
+            assert float(ours[name] or 0) == pytest.approx(float(theirs[name] or 0), abs=1e-6), name
+
+
+def assert_all_files_are_whole(out):
+    assert not tiny.leftovers(out)
+    models = sorted(out.rglob("*.keras"))
+    assert [path.name for path in models] == ["epoch-0003.keras", "model.keras"]
+    for path in models:
+        load_model(path)
+    for path in out.rglob("*.json"):
+        json.loads(path.read_text())
+
+
+def test_killed_at_a_drawn_moment(tmp_path):
+    """kill -9, at any time after the first epoch."""
+    tiny.run()
+    out, pause = tmp_path / "run", random.SystemRandom().uniform(0, 0.5)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, tiny.data(), out],
+        env=tiny.environ(), cwd=tiny.ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        state = out / "checkpoint" / "state.json"
+        while child.poll() is None and not state.exists():
+            time.sleep(0.01)
+        time.sleep(pause)
+    finally:
+        child.kill()
+        _, said = child.communicate()
+    assert child.returncode == -signal.SIGKILL, said
+    done = json.loads(state.read_text())["epoch"]
+    assert done in (1, 2), f"the child was done before it was killed ({pause:.3f} s)"
+
+    run = resumed(out)
+    assert [row["epoch"] for row in run.history] == [1, 2, 3], f"killed after {pause:.3f} s"
+    assert_ends_like_the_uninterrupted_run(out)
+    assert_all_files_are_whole(out)
+
+
+@functools.cache
+def broken_off():
+    """A run whose disk was full when its second epoch ended; its folder, its error, its state."""
+    out = tiny.scratch() / "broken_off"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(epoch, logs):
+        if epoch == 1:  # from now on the system refuses to write more than this to a file
+            size = (out / "model.keras").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
+
+    full = keras.callbacks.LambdaCallback(on_epoch_end=fill_up)
+    try:
+        with pytest.raises(OSError) as caught:
+            train(tiny.data(), out, tiny.RECIPE, callbacks=[full], verbose=0, **tiny.MODEL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    return out, str(caught.value)
+
+
+@pytest.fixture
+def first_epoch(tmp_path):
+    """The folder of a run that has one whole epoch."""
+    shutil.copytree(broken_off()[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def at_epoch(number, what):
+    """A callback that calls something with the model when an epoch begins."""
+
+    def begin(epoch, logs=None):
+        if epoch + 1 == number:
+            what(callback.model)
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+    return callback
+
+
+def test_a_disk_that_is_full_while_a_checkpoint_is_written(first_epoch):
+    said = broken_off()[1]
+    assert str(broken_off()[0]) in said and ".keras" in said and "Free space" in said
+    assert not tiny.leftovers(first_epoch)
+    assert sorted(path.name for path in first_epoch.rglob("*.keras")) == [
+        "epoch-0001.keras",
+        "model.keras",
+    ]
+    for path in first_epoch.rglob("*.keras"):
+        load_model(path)
+    assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
+
+    resumed(first_epoch)  # with room again
+    assert_ends_like_the_uninterrupted_run(first_epoch)
+    assert_all_files_are_whole(first_epoch)
+
+
+def test_killed_before_the_first_epoch_ended(first_epoch):
+    """There is a configuration, and no state: it starts over, from the same weights."""
+    wanted = tiny.run()
+    shutil.rmtree(first_epoch / "checkpoint")
+    (first_epoch / ".model.partial-abc.keras").write_text("half")
+    seen = []
+
+    def stop(model):
+        seen.extend(model.get_weights())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resumed(first_epoch, callbacks=[at_epoch(1, stop)])
+    assert wanted and len(seen) == len(tiny.initial_weights) > 0
+    for ours, theirs in zip(seen, tiny.initial_weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not tiny.leftovers(first_epoch)
+
+
+def test_a_run_that_is_complete_is_returned_as_it_is(tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(tiny.run().folder, out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    run = resumed(out)
+    assert run.history == tiny.run().history and run.best_epoch == tiny.run().best_epoch
+    for a, b in zip(run.model.get_weights(), tiny.run().model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_data_may_have_moved(tmp_path):
+    out, moved = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(tiny.run().folder, out)
+    shutil.copytree(tiny.data(), moved)
+    run = train(moved, out, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL)
+    assert run.split.train[0].image.parent == moved / "images"
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_weights(first_epoch):
+    def spoil(model):
+        model.set_weights([np.full(w.shape, np.nan) for w in model.get_weights()])
+
+    words = "nan in epoch 2, step 1. The weights of epoch 1 are kept"
+    with pytest.raises(TrainingDiverged, match=words):
+        resumed(first_epoch, callbacks=[at_epoch(2, spoil)])
+    for path in (first_epoch / "model.keras", first_epoch / "checkpoint" / "epoch-0001.keras"):
+        assert all(np.isfinite(weight).all() for weight in load_model(path).get_weights())
+    assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
+    assert not tiny.leftovers(first_epoch)
+
+
+def test_an_interrupt_on_the_command_line(first_epoch, monkeypatch, capsys):
+    """The command takes up a run that Python began, since it means the same."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Model, "fit", interrupted)
+    command = ["train", "--data", str(tiny.data()), "--out", str(first_epoch), *tiny.flags()]
+    assert cli.main([*command, "--resume"]) == 130
+    assert "The same command with --resume goes on." in capsys.readouterr().err
+    assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
+    assert not tiny.leftovers(first_epoch)
