@@ -1,0 +1,174 @@
+"""`evaluate`: pixel and object figures of a model on images with masks."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_deepskip import _files
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import load_pair
+from keras_deepskip.inference.outputs import check_model, probabilities_of
+from keras_deepskip.metrics import (
+    F1,
+    Dice,
+    IoU,
+    ObjectCounts,
+    Precision,
+    Recall,
+    masks_from_outputs,
+)
+
+PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
+OBJECT_COLUMNS = {
+    "recall": "recall",
+    "precision": "precision",
+    "F1": "f1",
+    "found": "tp",
+    "missed": "fn",
+    "false": "fp",
+}
+WORST = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        images: number of images.
+        threshold: probability above which a pixel was called (one class).
+        pixels: figure by name, over all pixels of all images, mean over classes.
+        pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
+        objects: `ObjectCounts.summary()`.
+        worst: names of the images with the lowest IoU, and it, lowest first.
+    """
+
+    images: int
+    threshold: float
+    pixels: dict
+    pixels_by_class: dict
+    objects: dict
+    worst: list
+
+    def to_dict(self):
+        """All of it as a dict fit for JSON."""
+        return dataclasses.asdict(self)
+
+    def text(self):
+        """A readable report: tables of pixel and object figures."""
+        rule = self.objects["config"]["criterion"]
+        if rule == "iou":
+            rule = f"IoU of at least {self.objects['config']['threshold']:g}"
+        worst = ", ".join(f"{name} ({value:.2f})" for name, value in self.worst)
+        return "\n".join(
+            [
+                f"Pixels of {self.images} images:",
+                "",
+                markdown_table(["", *self.pixels], self._pixel_rows()),
+                "",
+                f"Objects, matched one to one by {rule}, by their size in pixels:",
+                "",
+                markdown_table(["", *OBJECT_COLUMNS], self._object_rows()),
+                "",
+                f"Lowest IoU: {worst}",
+            ]
+        )
+
+    def _pixel_rows(self):
+        rows = [["all", *self.pixels.values()]]
+        class_ids = list(next(iter(self.pixels_by_class.values())))
+        for class_id in class_ids if len(class_ids) > 1 else ():
+            figures = [by_class[class_id] for by_class in self.pixels_by_class.values()]
+            rows.append([f"class {class_id}", *figures])
+        return rows
+
+    def _object_rows(self):
+        rows = {"all": self.objects["all"], **self.objects["strata"]}
+        if len(self.objects["classes"]) > 1:
+            rows |= {f"class {name}": row for name, row in self.objects["classes"].items()}
+        return [
+            [name, *(row[figure] for figure in OBJECT_COLUMNS.values())]
+            for name, row in rows.items()
+        ]
+
+
+def evaluate(
+    model,
+    samples,
+    out=None,
+    *,
+    threshold=0.5,
+    criterion="iou",
+    object_threshold=0.5,
+    colors=None,
+    ignore_class=None,
+    verbose=1,
+):
+    """Judges a model on images with masks, each image whole, pixel by pixel and object by object.
+
+    Args:
+        model: a built `keras.Model` with probabilities as output.
+        samples: list of `Sample` with masks.
+        out: folder that receives `evaluation.json` and `evaluation.md`; None writes nothing.
+        threshold: probability above which a pixel is called (one class).
+        criterion, object_threshold: when a predicted object matches a true one; see `ObjectCounts`.
+        colors, ignore_class: see `read_mask`.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        ValueError: if a file cannot be read, or does not fit the model; it is named. Also if the
+            model's outputs are no probabilities, or it is multilabel.
+
+    Example:
+
+    ```python
+    split = load_split("cells", split_file="runs/first/split.json")
+    print(evaluate(model, split.test).text())
+    ```
+    """
+    if not samples:
+        raise ValueError("`samples` must hold at least one image with its mask. Received: none")
+    channels, num_classes = check_model(model)
+    counted = {"num_classes": num_classes, "ignore_class": ignore_class}
+    pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
+    image_iou = IoU(threshold=threshold, **counted)
+    objects = ObjectCounts(criterion=criterion, threshold=object_threshold, **counted)
+    by_image = []
+    progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+    for index, sample in enumerate(samples, start=1):
+        image, mask = load_pair(sample, channels, num_classes, colors, ignore_class)
+        outputs = probabilities_of(model, image)[None]  # (1, H, W, K)
+        for metric in (*pixel_metrics, image_iou):
+            metric.update_state(mask[None], outputs)
+        objects.update(mask, masks_from_outputs(outputs, threshold)[0])
+        by_image.append([sample.name, float(image_iou.result())])
+        image_iou.reset_state()
+        progress.update(index)
+
+    evaluation = Evaluation(
+        images=len(samples),
+        threshold=threshold,
+        pixels={type(metric).__name__: float(metric.result()) for metric in pixel_metrics},
+        pixels_by_class={type(metric).__name__: _by_class(metric) for metric in pixel_metrics},
+        objects=objects.summary(),
+        worst=sorted(by_image, key=lambda row: row[1])[:WORST],
+    )
+    if out is not None:
+        _files.write_json(Path(out) / "evaluation.json", evaluation.to_dict())
+        _files.write_text(Path(out) / "evaluation.md", evaluation.text() + "\n")
+    return evaluation
+
+
+def _by_class(metric):
+    """Figure by class id (as JSON has it: a string), None where the class is absent."""
+    values = np.asarray(keras.ops.convert_to_numpy(metric.per_class()), "float64")
+    first = 1 if len(values) == 1 else 0  # the one class of a binary model has id 1
+    return {
+        str(class_id): None if np.isnan(value) else float(value)
+        for class_id, value in enumerate(values, start=first)
+    }

@@ -1,0 +1,310 @@
+"""`evaluate` and `predict`, against models that are known by heart."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from keras_deepskip.data import find_samples, read_image, write_png
+from keras_deepskip.inference import evaluate, predict
+from tests import tiny
+
+
+def squares(shape, *places, value=200):
+    """A dark image with bright squares at (top, left, side)."""
+    image = np.full(shape, 20, "uint8")
+    for top, left, side in places:
+        image[top : top + side, left : left + side] = value
+    return image
+
+
+def logits_model():
+    inputs = keras.Input((None, None, 1))
+    return keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
+
+
+def multilabel_model():
+    inputs = keras.Input((None, None, 1))
+    outputs = keras.layers.Conv2D(3, 1, activation="sigmoid")(inputs)
+    return keras.Model(inputs, outputs)
+
+
+# ---- evaluate ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """Two images; predicted are squares of brightness 200.
+
+    `a`: a square of 4 x 4 found, of which 12 pixels are called (IoU 12 / 16), and one of 20 x 20
+    missed.
+    `b`: a square of 10 x 10 called where there is nothing.
+    """
+    mask = squares((40, 48), (2, 2, 4), (10, 20, 20), value=1)
+    mask[mask == 20] = 0
+    image = squares((40, 48), (2, 2, 4))
+    image[5, 2:6] = 20
+    tiny.put(tmp_path / "data", "a", image, mask)
+    tiny.put(tmp_path / "data", "b", squares((40, 48), (5, 5, 10)), np.zeros((40, 48)))
+    return find_samples(tmp_path / "data")
+
+
+def test_figures_are_those_computed_by_hand(marked, tmp_path):
+    found = evaluate(tiny.bright_model(), marked, out=tmp_path / "out", verbose=0)
+    tp, fp, fn = 12, 100, 4 + 400
+    assert found.images == 2
+    assert found.pixels == pytest.approx(
+        {
+            "IoU": tp / (tp + fp + fn),
+            "Dice": 2 * tp / (2 * tp + fp + fn),
+            "Precision": tp / (tp + fp),
+            "Recall": tp / (tp + fn),
+            "F1": 2 * tp / (2 * tp + fp + fn),
+        }
+    )
+    everything = found.objects["all"]
+    assert (everything["tp"], everything["fp"], everything["fn"]) == (1, 1, 1)
+    assert everything["recall"] == everything["precision"] == everything["f1"] == 0.5
+    assert found.objects["strata"]["<8x8"]["recall"] == 1
+    assert found.objects["strata"]["16x16-32x32"]["recall"] == 0
+    assert found.worst == [["b", 0.0], ["a", pytest.approx(12 / 416)]]
+
+
+def test_figures_are_written_as_json_and_as_a_table(marked, tmp_path):
+    found = evaluate(tiny.bright_model(), marked, out=tmp_path / "out", verbose=0)
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == found.to_dict()
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert text == found.text() + "\n"
+    for figure in found.pixels.values():
+        assert f"{figure:.4f}" in text
+    row = next(line for line in text.splitlines() if line.startswith("| 16x16-32x32"))
+    assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [
+        "0.0000", "-", "0.0000", "0", "1", "0",
+    ]  # fmt: skip
+    assert "Lowest IoU: b (0.00), a (0.03)" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "evaluation.json",
+        "evaluation.md",
+    ]
+
+
+def test_the_rule_of_matching_can_be_chosen(marked):
+    strict = evaluate(tiny.bright_model(), marked, object_threshold=0.8, verbose=0)
+    assert strict.objects["all"]["tp"] == 0  # 12 / 16 is less
+    centre = evaluate(tiny.bright_model(), marked, criterion="centre", verbose=0)
+    assert centre.objects["all"]["tp"] == 1 and "by centre" in centre.text()
+
+
+def test_figures_on_drawn_scenes_are_those_of_their_pixels():
+    samples = find_samples(tiny.data())
+    found = evaluate(tiny.bright_model(3), samples, verbose=0)
+    tp = fp = fn = objects = 0
+    for sample in samples:
+        called = read_image(sample.image).astype(int).sum(axis=-1) > 384
+        true = read_image(sample.mask)[..., 0] > 0
+        tp, fp, fn = (
+            tp + (called & true).sum(),
+            fp + (called & ~true).sum(),
+            fn + (~called & true).sum(),
+        )
+        objects += ndimage.label(true, np.ones((3, 3)))[1]
+    assert found.pixels["IoU"] == pytest.approx(tp / (tp + fp + fn), abs=1e-6)
+    assert found.pixels["Recall"] == pytest.approx(tp / (tp + fn), abs=1e-6)
+    assert found.objects["all"]["tp"] + found.objects["all"]["fn"] == objects > 0
+
+
+def test_several_classes_and_ignored_pixels(tmp_path):
+    """Grey levels 0 | 128 | 255 are called 0 | 1 | 2; a strip of the mask does not count."""
+    image = np.zeros((20, 30), "uint8")
+    image[2:6, 2:6], image[2:6, 10:14] = 128, 255
+    mask = np.zeros((20, 30), "uint8")
+    mask[2:6, 2:6], mask[2:6, 10:14] = 1, 1  # the second is called 2
+    mask[15:], image[15:] = 255, 128
+    tiny.put(tmp_path, "a", image, mask)
+    found = evaluate(tiny.grey_level_model(), find_samples(tmp_path), ignore_class=255, verbose=0)
+    assert found.pixels_by_class["IoU"] == pytest.approx({"0": 1.0, "1": 0.5, "2": 0.0})
+    assert found.pixels["IoU"] == pytest.approx(0.25)  # mean of the classes that are objects
+    assert {name: row["tp"] for name, row in found.objects["classes"].items()} == {"1": 1, "2": 0}
+    assert "class 2" in found.text()
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (logits_model, "outputs are probabilities in .0, 1. was wanted.*logits"),
+        (multilabel_model, "sum to 1 over the classes.*multilabel"),
+        (lambda: keras.Sequential(), "`model` must be built, with one input"),
+    ],
+)
+def test_models_that_give_no_masks_are_refused(marked, tmp_path, make, words):
+    model = make()
+    with pytest.raises(ValueError, match=words):
+        evaluate(model, marked, verbose=0)
+    with pytest.raises(ValueError, match=words):
+        predict(model, marked[0].image, tmp_path / "out", verbose=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_evaluate():
+    with pytest.raises(ValueError, match="at least one image with its mask"):
+        evaluate(tiny.bright_model(), [])
+
+
+def test_a_mask_of_another_size_is_named(tmp_path):
+    tiny.put(tmp_path, "a", np.zeros((8, 8)), np.zeros((8, 9)))
+    with pytest.raises(ValueError, match="a.png: image and mask of one size.*8 x 9"):
+        evaluate(tiny.bright_model(), find_samples(tmp_path), verbose=0)
+
+
+# ---- predict -------------------------------------------------------------------------------------
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_masks_overlays_and_table_are_those_of_the_objects(tmp_path):
+    image = squares((40, 48), (2, 3, 4), (10, 20, 20))
+    write_png(tmp_path / "photo.png", image)
+    out = tmp_path / "out"
+    rows = predict(tiny.bright_model(), tmp_path / "photo.png", out, verbose=0)
+    mask = read_image(out / "masks" / "photo.png")
+    np.testing.assert_array_equal(mask[..., 0], image > 128)
+    assert mask.dtype == np.uint8
+
+    overlay = read_image(out / "overlays" / "photo.png")
+    assert overlay.shape == (40, 48, 3)
+    changed = (overlay != image[..., None]).any(axis=-1)
+    border = (image > 128) & ~ndimage.binary_erosion(image > 128)
+    np.testing.assert_array_equal(changed, border)
+
+    assert [tuple(row.values()) for row in rows] == [
+        ("photo", 1, 1, 16, 3.5, 4.5, 2, 3, 6, 7, 1.0),
+        ("photo", 2, 1, 400, 19.5, 29.5, 10, 20, 30, 40, 1.0),
+    ]
+    written = rows_of(out / "objects.csv")
+    assert [list(row.values()) for row in written] == [
+        [str(v) for v in row.values()] for row in rows
+    ]
+    assert sorted(path.name for path in out.iterdir()) == ["masks", "objects.csv", "overlays"]
+    assert not tiny.leftovers(out)
+
+
+def test_probabilities_are_16_bit(tmp_path):
+    write_png(tmp_path / "photo.png", np.array([[0, 127, 128, 129, 130, 255]], "uint8"))
+    out = tmp_path / "out"
+    rows = predict(
+        tiny.bright_model(),
+        tmp_path / "photo.png",
+        out,
+        probabilities=True,
+        overlays=False,
+        verbose=0,
+    )
+    written = read_image(out / "probabilities" / "photo.png")
+    wanted = 1 / (1 + np.exp(128.5 - np.array([0, 127, 128, 129, 130, 255])))
+    assert written.dtype == np.uint16
+    np.testing.assert_allclose(written[0, :, 0], 65535 * wanted, atol=0.6)
+    assert not (out / "overlays").exists()
+    assert rows[0]["mean_probability"] == pytest.approx(wanted[3:].mean(), abs=1e-4)
+
+
+def test_the_threshold_decides(tmp_path):
+    write_png(tmp_path / "photo.png", np.array([[129, 130, 255]], "uint8"))
+    rows = predict(
+        tiny.bright_model(), tmp_path / "photo.png", tmp_path / "out", threshold=0.7, verbose=0
+    )
+    assert rows[0]["area"] == 2  # 0.62 is not enough
+
+
+def test_several_classes(tmp_path):
+    image = np.zeros((20, 30), "uint8")
+    image[2:6, 2:6], image[2:6, 6:9], image[10:12, 10:14] = 128, 255, 128
+    write_png(tmp_path / "photo.png", image)
+    out = tmp_path / "out"
+    rows = predict(
+        tiny.grey_level_model(), tmp_path / "photo.png", out, probabilities=True, verbose=0
+    )
+    assert [(row["class"], row["area"]) for row in rows] == [(1, 16), (1, 8), (2, 12)]
+    wanted = np.select([image == 128, image == 255], [1, 2], 0)
+    np.testing.assert_array_equal(read_image(out / "masks" / "photo.png")[..., 0], wanted)
+    names = sorted(path.name for path in (out / "probabilities").iterdir())
+    assert names == [f"photo_class{number}.png" for number in range(3)]
+    assert read_image(out / "probabilities" / "photo_class2.png")[3, 7, 0] == 65535
+
+
+def test_images_of_any_size_and_kind(tmp_path):
+    """1 x 1 and 17 x 4001; grey, RGB and RGBA files for a model of three channels."""
+    write_png(tmp_path / "in" / "one.png", np.full((1, 1), 200, "uint8"))
+    write_png(tmp_path / "in" / "wide.png", squares((17, 4001, 3), (5, 3900, 9)))
+    Image.new("RGBA", (6, 5), (250, 250, 250, 9)).save(tmp_path / "in" / "alpha.png")
+    rows = predict(tiny.bright_model(3), tmp_path / "in", tmp_path / "out", verbose=0)
+    assert [(row["image"], row["area"]) for row in rows] == [
+        ("alpha", 30),
+        ("one", 1),
+        ("wide", 81),
+    ]
+    assert read_image(tmp_path / "out" / "masks" / "wide.png").shape == (17, 4001, 1)
+
+
+def test_the_network_takes_any_size_too(tmp_path):
+    write_png(tmp_path / "in" / "one.png", np.full((1, 1), 200, "uint8"))
+    write_png(tmp_path / "in" / "wide.png", np.zeros((17, 4001), "uint8"))
+    predict(tiny.run().model, tmp_path / "in", tmp_path / "out", verbose=0)
+    assert read_image(tmp_path / "out" / "masks" / "one.png").shape == (1, 1, 1)
+    assert read_image(tmp_path / "out" / "masks" / "wide.png").shape == (17, 4001, 1)
+
+
+def test_no_objects_give_a_table_of_headings(tmp_path):
+    write_png(tmp_path / "dark.png", np.zeros((4, 5), "uint8"))
+    assert predict(tiny.bright_model(), tmp_path / "dark.png", tmp_path / "out", verbose=0) == []
+    assert (tmp_path / "out" / "objects.csv").read_text().startswith("image,object,class,area,")
+    assert len((tmp_path / "out" / "objects.csv").read_text().splitlines()) == 1
+
+
+def test_an_unreadable_image_is_named_and_nothing_before_it_is_lost(tmp_path):
+    write_png(tmp_path / "in" / "a.png", squares((8, 9), (1, 1, 3)))
+    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
+    write_png(tmp_path / "in" / "c.png", squares((8, 9), (1, 1, 3)))
+    with pytest.raises(ValueError, match=r"b\.png: a PNG, JPEG or TIFF image was wanted"):
+        predict(tiny.bright_model(), tmp_path / "in", tmp_path / "out", verbose=0)
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert sorted(path.parent.name + "/" + path.name for path in written) == [
+        "masks/a.png",
+        "overlays/a.png",
+    ]
+    assert read_image(tmp_path / "out" / "masks" / "a.png").sum() == 9
+
+
+def test_a_wrong_number_of_channels_is_named(tmp_path):
+    import tifffile
+
+    tifffile.imwrite(
+        tmp_path / "five.tif", np.zeros((5, 20, 30), "uint8"), photometric="minisblack"
+    )
+    with pytest.raises(
+        ValueError, match=r"five\.tif: an image of 3 channels was wanted.*5 channels"
+    ):
+        predict(tiny.bright_model(3), tmp_path / "five.tif", tmp_path / "out", verbose=0)
+
+
+def test_names_that_clash_are_refused(tmp_path):
+    for folder in "ab":
+        write_png(tmp_path / folder / "x.png", np.zeros((4, 5), "uint8"))
+    with pytest.raises(ValueError, match="several images share a name. Received: x"):
+        predict(tiny.bright_model(), [tmp_path / "a", tmp_path / "b"], tmp_path / "out", verbose=0)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("source", [".", "images", "images/x.png"])
+def test_masks_that_were_drawn_are_not_written_over(tmp_path, source):
+    tiny.put(tmp_path, "x", np.zeros((4, 5)), np.eye(4, 5))
+    before = (tmp_path / "masks" / "x.png").read_bytes()
+    with pytest.raises(ValueError, match="`out` must be a folder of its own"):
+        predict(tiny.bright_model(), tmp_path / source, tmp_path, verbose=0)
+    assert (tmp_path / "masks" / "x.png").read_bytes() == before
