@@ -1,0 +1,386 @@
+"""The command `keras-deepskip`: each subcommand is a thin skin over a function of the same name."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from keras_deepskip._version import __version__
+
+
+def main(arguments=None):
+    """Runs one command and returns its exit status.
+
+    Args:
+        arguments: list of texts; None takes those of the command line.
+
+    Returns:
+        0; 1 after an error, or if `audit` found errors; 130 after an interrupt.
+
+    Example:
+
+    >>> main(["analyze", "--levels", "3", "--size", "64"])  # prints a table
+    0
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        begun = options.command == "train" and (Path(options.out) / "config.json").exists()
+        again = " The same command with --resume goes on." if begun else ""
+        print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        # Errors of the user's files and arguments are told in words, without a traceback.
+        if options.debug:
+            raise
+        print(f"keras-deepskip {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+# --- What each command takes --------------------------------------------------------------------
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-deepskip",
+        description="Light deep-skip networks that find small objects in large images.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (run, describe, help_text) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        describe(command)
+        command.set_defaults(run=run)
+    return parser
+
+
+def _train_options(command):
+    command.add_argument("--data", required=True, help="folder with images/ and masks/")
+    command.add_argument("--out", required=True, help="folder of the run")
+    command.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    group = _data_options(command)
+    group.add_argument("--channels", type=int, help="of the images; else what they have")
+    group.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="of the images' values; else that of their number type",
+    )
+    _model_options(command)
+    from keras_deepskip.training.recipe import Recipe
+
+    group = command.add_argument_group("recipe")
+    for field in dataclasses.fields(Recipe):
+        flag, default = "--" + field.name.replace("_", "-"), field.default
+        shown = {"default": default, "help": f"by default {default}"}
+        if field.type is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **shown)
+        elif field.type == int | None:
+            group.add_argument(flag, type=_number_or_none, metavar="N|none", **shown)
+        else:
+            group.add_argument(flag, type=field.type, metavar=field.type.__name__.upper(), **shown)
+
+
+def _data_options(command):
+    group = command.add_argument_group("data")
+    group.add_argument("--num-classes", type=int, help="1, or the classes with the background")
+    group.add_argument("--split-file", help="JSON or CSV: which image is for what")
+    group.add_argument("--group-by", help="regular expression: images of one group stay together")
+    _mask_options(group)
+    return group
+
+
+def _mask_options(group):
+    group.add_argument("--ignore-class", type=int, help="class id of pixels that count nowhere")
+    group.add_argument(
+        "--color",
+        type=_color,
+        action="append",
+        metavar="R,G,B=ID",
+        help="class of a colour, for colour masks; once for each colour",
+    )
+
+
+def _model_options(command):
+    group = command.add_argument_group("network")
+    group.add_argument("--backbone", default="light_vgg16", help="light_vgg16 or light_resnet34")
+    group.add_argument("--skips", default="deep", help="deep or flat")
+    group.add_argument("--levels", type=int, default=5)
+    group.add_argument("--base-filters", type=int, default=8)
+    group.add_argument("--kernel-size", type=int, default=3)
+    group.add_argument("--dropout", type=float, default=0.0)
+
+
+def _evaluate_options(command):
+    _run_or_model(command)
+    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
+    command.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="which of its images; by default the run's test images, or all of --data",
+    )
+    command.add_argument(
+        "--out", help="folder for evaluation.json and .md; by default that of the run, for its test"
+    )
+    command.add_argument("--threshold", type=float, default=0.5, help="by default 0.5")
+    command.add_argument("--criterion", default="iou", help="iou or centre: when objects match")
+    _mask_options(command)
+
+
+def _predict_options(command):
+    _run_or_model(command)
+    command.add_argument("--images", required=True, nargs="+", help="folders or image files")
+    command.add_argument("--out", required=True, help="folder to write to")
+    command.add_argument("--probabilities", action="store_true", help="write probabilities too")
+    command.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True)
+    command.add_argument("--threshold", type=float, default=0.5)
+
+
+def _export_options(command):
+    _run_or_model(command)
+    command.add_argument("--out", required=True, help="folder to write")
+    command.add_argument("--format", default="saved_model", help="saved_model")
+    command.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="of the images' values, to compare with; by default that of the run, or 0 255",
+    )
+
+
+def _analyze_options(command):
+    _model_options(command)
+    command.add_argument("--model", help="a .keras file, in place of the options above")
+    command.add_argument("--num-classes", type=int, default=1)
+    command.add_argument("--channels", type=int, default=3)
+    command.add_argument("--size", type=int, default=256, help="side of the image for MACs")
+
+
+def _audit_options(command):
+    command.add_argument("--data", required=True, help="folder with images/ and masks/")
+    _data_options(command)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--json", help="file that receives the report as JSON")
+
+
+def _sample_options(command):
+    command.add_argument("--out", required=True, help="folder to write images/ and masks/ to")
+    command.add_argument("--kind", default="microorganisms", help="one of six kinds, or mixed")
+    command.add_argument("--images", type=int, default=40)
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--height", type=int, default=256)
+    command.add_argument("--width", type=int, default=256)
+    command.add_argument("--count", type=int, nargs=2, default=(3, 12), metavar=("MIN", "MAX"))
+    command.add_argument("--size", type=float, nargs=2, default=(6, 28), metavar=("MIN", "MAX"))
+    command.add_argument("--contrast", type=float, default=0.35)
+    command.add_argument("--clutter", type=float, default=0.6)
+    command.add_argument("--classes", type=int, default=1)
+    command.add_argument("--overwrite", action="store_true")
+
+
+def _demo_options(command):
+    command.add_argument("--out", default="deepskip-demo", help="folder to write to")
+    command.add_argument("--epochs", type=int, default=None, help="fewer make it quicker")
+    command.add_argument("--seed", type=int, default=0)
+
+
+def _run_or_model(command):
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", dest="run_folder", help="folder of a training run")
+    source.add_argument("--model", help="a .keras file")
+
+
+# --- What each command does ---------------------------------------------------------------------
+
+
+def _train(options):
+    from keras_deepskip.training import Recipe, train
+
+    recipe = Recipe(**_fields(options, (f.name for f in dataclasses.fields(Recipe))))
+    run = train(
+        options.data,
+        options.out,
+        recipe,
+        colors=_colors(options.color),
+        resume=options.resume,
+        **_fields(options, ("num_classes", "channels", "input_range", "ignore_class")),
+        **_fields(options, ("split_file", "group_by", *MODEL_OPTIONS)),
+    )
+    best = run.history[run.best_epoch - 1]
+    print(
+        f"Best of {len(run.history)} epochs on the validation images: epoch {run.best_epoch}, "
+        f"IoU {best['val_iou']:.3f}, object F1 {best['val_object_f1']:.3f}."
+    )
+    print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
+
+
+def _evaluate(options):
+    from keras_deepskip.inference import evaluate
+
+    model, config = _load(options)
+    settings = config.get("data", {})
+    colors = _colors(options.color) or _colors(settings.get("colors"))
+    ignore_class = options.ignore_class
+    found = evaluate(
+        model,
+        _samples(options, config),
+        out=options.out or (options.run_folder if _is_test_of_run(options) else None),
+        colors=colors,
+        ignore_class=settings.get("ignore_class") if ignore_class is None else ignore_class,
+        **_fields(options, ("threshold", "criterion")),
+    )
+    print(found.text())
+
+
+def _samples(options, config):
+    """The images to evaluate on."""
+    from keras_deepskip.data import find_samples, load_split
+
+    folder = options.data or config.get("folder")
+    if folder is None:
+        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+    if not _is_test_of_run(options) and options.split in (None, "all"):
+        parts = [part for part in ("train", "val", "test") if (Path(folder) / part).is_dir()]
+        if "train" not in parts:
+            return find_samples(folder)
+        return [sample for part in parts for sample in find_samples(Path(folder) / part)]
+    split_file = options.run_folder and Path(options.run_folder) / "split.json"
+    samples = getattr(load_split(folder, split_file), options.split or "test")
+    if not samples:
+        raise ValueError(f"{folder}: its split has no {options.split or 'test'} images")
+    return samples
+
+
+def _is_test_of_run(options):
+    return options.run_folder and not options.data and options.split in (None, "test")
+
+
+def _predict(options):
+    from keras_deepskip.inference import predict
+
+    model, _ = _load(options)
+    objects = predict(
+        model,
+        options.images,
+        options.out,
+        **_fields(options, ("probabilities", "overlays", "threshold")),
+    )
+    print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
+
+
+def _export(options):
+    from keras_deepskip.export import export
+
+    model, config = _load(options)
+    of_run = config.get("facts", {}).get("input_range", (0, 255))
+    print(export(model, options.out, options.format, options.input_range or of_run).text())
+
+
+def _analyze(options):
+    from keras_deepskip import analysis
+
+    if options.model:
+        model, expected = _load_model(options.model), None
+    else:
+        from keras_deepskip import build_model
+
+        chosen = _fields(options, MODEL_OPTIONS)
+        shape = (None, None, options.channels)
+        model = build_model(shape, options.num_classes, **chosen)
+        del chosen["dropout"]
+        expected = analysis.closed_form(
+            channels=options.channels, num_classes=options.num_classes, **chosen
+        )
+    print(analysis.analyze(model, expected, options.size, options.size).text())
+
+
+def _audit(options):
+    from keras_deepskip import _files
+    from keras_deepskip.data import audit
+
+    report = audit(
+        options.data,
+        colors=_colors(options.color),
+        **_fields(options, ("num_classes", "split_file", "seed", "ignore_class", "group_by")),
+    )
+    print(report.text())
+    if options.json:
+        _files.write_json(options.json, report.to_dict())
+    return 0 if report.ok else 1
+
+
+def _sample(options):
+    from keras_deepskip.data import sample
+
+    names = ("kind", "images", "seed", "height", "width", "count", "size", "contrast", "clutter")
+    folder = sample(options.out, **_fields(options, (*names, "classes", "overwrite")))
+    print(f"Wrote {options.images} images and masks to {folder}")
+
+
+def _demo(options):
+    from keras_deepskip.demo import demo
+
+    page = demo(options.out, seed=options.seed, epochs=options.epochs)
+    print(f"Open {page} in a browser.")
+
+
+MODEL_OPTIONS = ("backbone", "skips", "levels", "base_filters", "kernel_size", "dropout")
+COMMANDS = {
+    "train": (_train, _train_options, "train on a folder of images and masks"),
+    "evaluate": (_evaluate, _evaluate_options, "judge a model on images with masks"),
+    "predict": (_predict, _predict_options, "find objects: masks, overlays, table"),
+    "export": (_export, _export_options, "write a SavedModel, proven equal"),
+    "analyze": (_analyze, _analyze_options, "count weights, MACs and receptive field"),
+    "audit": (_audit, _audit_options, "tell what is wrong with a folder of data"),
+    "sample": (_sample, _sample_options, "write a made-up set of small objects"),
+    "demo": (_demo, _demo_options, "do it all on made-up data, and show it as a page"),
+}
+
+
+# --- Reading ------------------------------------------------------------------------------------
+
+
+def _fields(options, names):
+    return {name: getattr(options, name) for name in names}
+
+
+def _load(options):
+    """The model, and the configuration of its run ({} for a lone model file)."""
+    if options.run_folder is None:
+        return _load_model(options.model), {}
+    from keras_deepskip import _files
+
+    folder = Path(options.run_folder)
+    config = _files.read_json(folder / "config.json", "the arguments of a training run")
+    return _load_model(folder / "model.keras"), config
+
+
+def _load_model(path):
+    from keras_deepskip.models import load_model
+
+    return load_model(path)
+
+
+def _number_or_none(text):
+    """Reads a whole number; `none` and 0 are None."""
+    return None if text.lower() == "none" else int(text) or None
+
+
+def _color(text):
+    """Reads `R,G,B=ID` as (R, G, B, ID)."""
+    color, _, class_id = text.partition("=")
+    red, green, blue = color.split(",")
+    return int(red), int(green), int(blue), int(class_id)
+
+
+def _colors(rows):
+    """The dict from (r, g, b) to class id that the functions take, of rows (r, g, b, id)."""
+    return {tuple(row[:3]): row[3] for row in rows} if rows else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,370 @@
+"""The command line: each command at tiny size, and what it says when something is wrong."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_deepskip import cli
+from keras_deepskip.data import read_image, sample, write_png
+from keras_deepskip.training import Recipe
+from tests import tiny
+
+
+def said(capsys, *command):
+    """What a command prints; it must end well."""
+    capsys.readouterr()
+    status = cli.main([str(part) for part in command])
+    output = capsys.readouterr()
+    assert status == 0, output.err
+    return output.out
+
+
+def complaint(capsys, *command):
+    """The line that a command fails with."""
+    capsys.readouterr()
+    assert cli.main([str(part) for part in command]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    lines = error.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"keras-deepskip {command[0]}: "), error
+    return lines[0]
+
+
+# ---- Each command --------------------------------------------------------------------------------
+
+
+def test_sample_and_audit(tmp_path, capsys):
+    text = said(
+        capsys, "sample", "--out", tmp_path / "s", "--kind", "coins", "--images", 6, "--height", 32,
+        "--width", 40, "--count", 1, 2, "--size", 6, 10, "--classes", 2, "--seed", 4,
+    )  # fmt: skip
+    assert "Wrote 6 images" in text
+    again = sample(
+        tmp_path / "again",
+        "coins",
+        6,
+        4,
+        height=32,
+        width=40,
+        count=(1, 2),
+        size=(6, 10),
+        classes=2,
+    )
+    for path in sorted(again.rglob("*.png")):
+        assert (tmp_path / "s" / path.relative_to(again)).read_bytes() == path.read_bytes()
+    text = said(capsys, "audit", "--data", tmp_path / "s", "--json", tmp_path / "audit.json")
+    assert "suggested num classes | 3" in " ".join(text.split())
+    assert json.loads((tmp_path / "audit.json").read_text())["ok"] is True
+
+
+def test_audit_of_bad_data_ends_with_1(tmp_path, capsys):
+    tiny.put(tmp_path, "a", np.zeros((8, 8)), np.zeros((8, 9)))
+    assert cli.main(["audit", "--data", str(tmp_path)]) == 1
+    assert "its size is 8 x 9" in capsys.readouterr().out
+
+
+def test_train_tells_the_best_epoch_and_what_to_do_next(capsys):
+    folder = tiny.first_run()
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=1, patience=None)
+    model = {**tiny.MODEL, "dropout": 0.0}
+    again = tiny.flags(recipe, model)
+    text = said(capsys, "train", "--data", tiny.data(), "--out", folder, *again, "--resume")
+    with open(folder / "history.csv", encoding="utf-8") as file:
+        names, values = (line.strip().split(",") for line in file)
+    iou = float(dict(zip(names, values, strict=True))["val_iou"])
+    assert f"epoch 1, IoU {iou:.3f}" in text
+    assert f"Next: keras-deepskip evaluate --run {folder}" in text
+    config = json.loads((folder / "config.json").read_text())
+    assert config["recipe"] == recipe.to_dict() and model.items() <= config["model"].items()
+
+
+def test_evaluate_a_run_on_its_own_test_images(capsys):
+    folder = tiny.first_run()
+    text = said(capsys, "evaluate", "--run", folder)
+    split = json.loads((folder / "split.json").read_text())
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert found["images"] == len(split["test"]) == 2
+    assert {name for name, _ in found["worst"]} == set(split["test"])
+    assert f"{found['pixels']['IoU']:.4f}" in text and "Pixels of 2 images" in text
+
+
+def test_evaluate_other_images_leaves_the_figures_of_the_run(tmp_path, capsys):
+    folder = tiny.first_run()
+    said(capsys, "evaluate", "--run", folder)
+    before = (folder / "evaluation.json").read_bytes()
+    counts = {"train": 5, "val": 1, "all": 8}
+    for split, count in counts.items():
+        text = said(
+            capsys, "evaluate", "--run", folder, "--split", split, "--out", tmp_path / split
+        )
+        assert f"Pixels of {count} images" in text
+        assert json.loads((tmp_path / split / "evaluation.json").read_text())["images"] == count
+    moved = said(capsys, "evaluate", "--run", folder, "--data", tiny.data(), "--split", "test")
+    assert "Pixels of 2 images" in moved  # the run's split, of a folder that may have moved
+    assert "Pixels of 8 images" in said(capsys, "evaluate", "--run", folder, "--data", tiny.data())
+    model = folder / "model.keras"
+    assert "Pixels of 8 images" in said(capsys, "evaluate", "--model", model, "--data", tiny.data())
+    assert (folder / "evaluation.json").read_bytes() == before
+
+
+def test_evaluate_folders_of_parts_and_colour_masks(tmp_path, capsys):
+    for part in ("train", "val", "test"):
+        image = np.zeros((8, 8), "uint8")
+        image[2:5, 2:5] = 200
+        colours = np.zeros((8, 8, 3), "uint8")
+        colours[2:5, 2:5] = (250, 0, 9)
+        tiny.put(tmp_path / part, f"{part}1", image)
+        write_png(tmp_path / part / "masks" / f"{part}1.png", colours)
+    model = tmp_path / "bright.keras"
+    tiny.bright_model().save(model)
+    colours = ["--color", "0,0,0=0", "--color", "250,0,9=1"]
+    text = said(capsys, "evaluate", "--model", model, "--data", tmp_path, *colours)
+    assert "Pixels of 3 images" in text and "1.0000" in text
+
+
+def test_predict(tmp_path, capsys):
+    image = np.zeros((8, 9), "uint8")
+    image[2:4, 3:6] = 255
+    write_png(tmp_path / "in" / "a.png", image)
+    tiny.bright_model().save(tmp_path / "bright.keras")
+    text = said(
+        capsys, "predict", "--model", tmp_path / "bright.keras", "--images", tmp_path / "in",
+        "--out", tmp_path / "out", "--probabilities", "--no-overlays",
+    )  # fmt: skip
+    assert f"Found 1 objects. Wrote {tmp_path / 'out' / 'objects.csv'}" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "masks",
+        "objects.csv",
+        "probabilities",
+    ]
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "out" / "masks" / "a.png")[..., 0], image > 0
+    )
+
+
+def test_export_compares_in_the_range_of_the_run(tmp_path, capsys, monkeypatch):
+    seen = {}
+
+    def written(model, folder, images):
+        seen["highest"] = max(image.max() for image in images)
+        (folder / "saved_model.pb").write_text("")
+        return [keras.ops.convert_to_numpy(model(image, training=False)) for image in images]
+
+    monkeypatch.setattr("keras_deepskip.export._written_from", written)
+    monkeypatch.setattr("keras_deepskip.export._check_tensorflow_installed", lambda: None)
+    run = tiny.first_run()
+    text = said(capsys, "export", "--run", run, "--out", tmp_path / "a")
+    assert "3x130x31" in text and 200 < seen["highest"] <= 255
+    said(capsys, "export", "--run", run, "--out", tmp_path / "b", "--input-range", 0, 1)
+    assert 0.8 < seen["highest"] <= 1
+
+
+def test_analyze_prints_the_counts_of_the_paper(capsys):
+    text = said(capsys, "analyze")
+    assert (
+        text.count("349,632") == 2 and text.count("644,192") == 2
+    )  # the equations', and the network's
+    text = said(capsys, "analyze", "--backbone", "light_resnet34")
+    assert text.count("1,677,472") == 2
+
+
+def test_analyze_a_file(tmp_path, capsys):
+    tiny.bright_model().save(tmp_path / "bright.keras")
+    text = said(capsys, "analyze", "--model", tmp_path / "bright.keras", "--size", 32)
+    row = next(line for line in text.splitlines() if line.startswith("| all"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "all",
+        "-",
+        "1",
+        "2",
+        "1,024",
+        "1",
+    ]
+
+
+# ---- Flags ---------------------------------------------------------------------------------------
+
+
+def parsed(*arguments):
+    return cli._parser().parse_args(["train", "--data", "d", "--out", "o", *arguments])
+
+
+def other(field):
+    """A value that is not the field's default, as text and as it should arrive."""
+    if field.name == "precision":
+        return "mixed_bfloat16", "mixed_bfloat16"
+    if isinstance(field.default, float):
+        return str(field.default / 2), field.default / 2
+    return str(field.default + 1), field.default + 1
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Recipe), ids=lambda field: field.name)
+def test_every_field_of_the_recipe_has_its_flag(field):
+    flag = "--" + field.name.replace("_", "-")
+    assert getattr(parsed(), field.name) == field.default
+    if field.type is bool:
+        assert getattr(parsed(flag), field.name) is True
+        assert getattr(parsed(flag.replace("--", "--no-")), field.name) is False
+    else:
+        text, value = other(field)
+        received = getattr(parsed(flag, text), field.name)
+        assert received == value and type(received) is type(value)
+
+
+@pytest.mark.parametrize("text, value", [("none", None), ("0", None), ("7", 7)])
+def test_patience_may_be_none(text, value):
+    assert parsed("--patience", text).patience == value
+
+
+def test_colours_are_read():
+    options = parsed("--color", "255,0,10=2", "--color", "0,0,0=0")
+    assert cli._colors(options.color) == {(255, 0, 10): 2, (0, 0, 0): 0}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--color", "red=1"], ["--color", "1,2=3"], ["--patience", "soon"], ["--epochs", "x"]],
+)
+def test_what_is_no_value_of_a_flag_is_told(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parsed(*arguments)
+    assert caught.value.code == 2
+    assert f"argument {arguments[0]}" in capsys.readouterr().err
+
+
+def test_help_of_every_command(capsys):
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([name, "--help"])
+        assert caught.value.code == 0
+        assert f"keras-deepskip {name}" in capsys.readouterr().out
+
+
+def test_the_module_runs_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_deepskip.cli", "--version"],
+        env=tiny.environ(), cwd=tiny.ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    import keras_deepskip
+
+    assert done.stdout.strip() == keras_deepskip.__version__
+
+
+# ---- Bad input -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Five pairs of 16 x 16 that are all right."""
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        mask = np.zeros((16, 16), "uint8")
+        mask[3:8, 4:9] = 1
+        tiny.put(tmp_path / "data", f"n{number}", rng.integers(0, 256, (16, 16, 3)), mask)
+    return tmp_path / "data"
+
+
+def untrained(capsys, data, *arguments):
+    """The complaint of `train`; it must leave no folder."""
+    out = data.parent / "never"
+    line = complaint(capsys, "train", "--data", data, "--out", out, *arguments)
+    assert not out.exists()
+    return line
+
+
+def test_empty_missing_and_too_small_folders(tmp_path, images, capsys):
+    (tmp_path / "empty").mkdir()
+    for number in range(1, 5):
+        (images / "images" / f"n{number}.png").unlink()
+        (images / "masks" / f"n{number}.png").unlink()
+    for command in ("train", "evaluate"):
+        model = tmp_path / "bright.keras"
+        tiny.bright_model().save(model)
+        rest = ["--out", tmp_path / "out"] if command == "train" else ["--model", model]
+        for name, words in (("missing", "no such folder"), ("empty", "no images/ in it")):
+            capsys.readouterr()
+            assert cli.main([command, "--data", str(tmp_path / name), *map(str, rest)]) == 1
+            error = capsys.readouterr().err
+            assert str(tmp_path / name) in error.splitlines()[0] and words in error
+            assert "Traceback" not in error
+    line = untrained(capsys, images)
+    assert str(images) in line and "At least 3 images" in line
+
+
+def test_images_that_cannot_be_read(images, capsys):
+    (images / "images" / "n2.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    assert "images/n2.png: a file that" in untrained(capsys, images).replace(
+        "a PNG, JPEG or TIFF image was wanted. Received: ", ""
+    )
+
+
+def test_masks_that_do_not_fit(images, capsys):
+    write_png(images / "masks" / "n1.png", np.zeros((16, 15), "uint8"))
+    line = untrained(capsys, images)
+    assert "masks/n1.png: its size is 16 x 15, the image's 16 x 16" in line
+    (images / "masks" / "n1.png").unlink()
+    assert "images/n1.png: it has no mask" in untrained(capsys, images)
+
+
+def test_masks_of_255_where_ids_are_wanted(images, capsys):
+    mask = np.zeros((16, 16), "uint8")
+    mask[2:5, 2:5] = 255
+    write_png(images / "masks" / "n3.png", mask)
+    line = untrained(capsys, images, "--num-classes", 3)
+    assert "masks/n3.png" in line and "0, 255" in line and "ignore_class=255" in line
+
+
+def test_seven_classes_where_three_were_said(images, capsys):
+    mask = np.zeros((16, 16), "uint8")
+    mask[:7, :7] = np.arange(7)[:, None] + 1
+    write_png(images / "masks" / "n0.png", mask)
+    line = untrained(capsys, images, "--num-classes", 4)
+    assert "masks/n0.png: class ids 0 to 3 with the background were wanted" in line
+    assert "Give num_classes=8" in line
+
+
+def test_files_that_are_no_models(tmp_path, capsys):
+    (tmp_path / "text.keras").write_text("this is no model")
+    for command, rest in (
+        ("predict", ["--images", tmp_path, "--out", tmp_path / "o"]),
+        ("evaluate", ["--data", tmp_path]),
+        ("export", ["--out", tmp_path / "o"]),
+        ("analyze", []),
+    ):
+        line = complaint(capsys, command, "--model", tmp_path / "text.keras", *rest)
+        assert "text.keras: a model saved by Keras 3" in line
+        line = complaint(capsys, command, "--model", tmp_path / "none.keras", *rest)
+        assert "none.keras" in line and "no such file" in line
+    assert "config.json" in complaint(capsys, "evaluate", "--run", tmp_path)
+
+
+def test_other_bad_input(tmp_path, images, capsys):
+    run = tiny.first_run()
+    line = complaint(capsys, "train", "--data", images, "--out", run)
+    assert f"{run} already holds a training run" in line and "--resume" in line
+    line = complaint(capsys, "train", "--data", images, "--out", tmp_path / "new", "--resume")
+    assert "holds no run to resume" in line
+    write_png(tmp_path / "in" / "five.tif", np.zeros((4, 4), "uint8"))
+    import tifffile
+
+    five = np.zeros((5, 16, 16), "uint8")
+    tifffile.imwrite(tmp_path / "in" / "five.tif", five, photometric="minisblack")
+    line = complaint(
+        capsys, "predict", "--run", run, "--images", tmp_path / "in", "--out", tmp_path / "out"
+    )
+    assert "five.tif: an image of 3 channels was wanted" in line
+    assert "--data must name" in complaint(capsys, "evaluate", "--model", run / "model.keras")
+    assert "`epochs` must be" in complaint(
+        capsys, "train", "--data", images, "--out", tmp_path / "new", "--epochs", 0
+    )
+    assert "overwrite" in complaint(capsys, "sample", "--out", tiny.data())
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cli.main(["--debug", "analyze", "--model", str(tmp_path / "none.keras")])

@@ -1,0 +1,131 @@
+"""The plan of the house: floors, no cycles, optional packages imported where they are used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "keras_deepskip"
+
+# A floor imports lower floors, and within itself only what its own folder holds.
+FLOORS = {
+    "_version": 0, "_checks": 0, "_files": 0, "_tables": 0, "tiling": 0, "analysis": 0,
+    "layers": 1, "losses": 1, "metrics": 1,
+    "encoders": 2, "data": 2, "drawing": 2,
+    "architectures": 3,
+    "models": 4,
+    "training": 5, "inference": 5, "export": 5, "reporting": 5,
+    "demo": 6, "experiments": 6,
+    "cli": 7,
+    "__init__": 8,
+}  # fmt: skip
+ALLOWED_AT_TOP = {"keras", "numpy", "keras_deepskip", *sys.stdlib_module_names}
+# `_checks` and its kin serve each other at floor 0; drawing sits on metrics.
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path):
+    """The module or folder of the house that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path, top_level_only=False):
+    """Dotted names that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down(path):
+    own = room(path)
+    assert own in FLOORS, f"{own} has no floor yet: add it to FLOORS and to the plan"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "keras":
+            assert parts[1:2] != ["src"], f"{path} imports private {name}"
+        if parts[0] != "keras_deepskip" or len(parts) == 1:
+            continue
+        other = parts[1] if parts[1] in FLOORS else "__init__"
+        if other == own:
+            continue
+        lower = FLOORS[other] < FLOORS[own] or (FLOORS[other] == FLOORS[own] == 0)
+        if path.name == "cli.py" and other == "__init__":
+            continue  # the command line uses the public face
+        assert lower, f"{own} (floor {FLOORS[own]}) imports {other} (floor {FLOORS[other]})"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_keras_and_numpy_at_module_level(path):
+    for name in imported(path, top_level_only=True):
+        assert name.split(".")[0] in ALLOWED_AT_TOP, (
+            f"{path} imports {name} at module level: import it inside the function that uses it"
+        )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_print_and_no_assert_in_the_library(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Assert), f"{path}:{node.lineno}: raise an error for users"
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "print":
+            assert path.name in ("cli.py", "demo.py"), f"{path}:{node.lineno}: a library is silent"
+
+
+def test_no_cycles_between_files():
+    names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in FILES}
+    graph = {}
+    for name, path in names.items():
+        wanted = set()
+        for target in imported(path, top_level_only=True):
+            for candidate in (target, target.rpartition(".")[0], f"{target}.__init__"):
+                if candidate in names and candidate != name:
+                    wanted.add(candidate)
+        graph[name] = wanted
+    done, path = set(), []
+
+    def visit(name):
+        if name in done:
+            return
+        assert name not in path, f"cycle: {' -> '.join([*path, name])}"
+        path.append(name)
+        for target in sorted(graph[name]):
+            visit(target)
+        done.add(path.pop())
+
+    for name in sorted(graph):
+        visit(name)
+
+
+def test_import_is_lean():
+    """Neither another backend's framework nor any optional package comes with the import."""
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_deepskip; "
+        "added = {m.partition('.')[0] for m in set(sys.modules) - before}; "
+        "heavy = {'tensorflow', 'jax', 'torch', 'scipy', 'PIL', 'tifffile', 'imagecodecs', "
+        "'matplotlib', 'skimage', 'tensorboardX', 'tensorboard', 'pycocotools', 'keras_cv'}; "
+        "print(sorted(added & heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_only_the_backend_in_use_is_imported():
+    """TensorFlow stays out when the backend is another."""
+    code = (
+        "import keras, keras_deepskip, sys; backend = keras.backend.backend(); "
+        "others = {'tensorflow', 'torch'} - {backend}; print(sorted(others & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
