@@ -19,8 +19,9 @@ def main(arguments=None):
 
     Example:
 
-    >>> main(["analyze", "--levels", "3", "--size", "64"])  # prints a table
-    0
+    ```python
+    main(["analyze", "--backbone", "light_resnet34"])
+    ```
     """
     options = _parser().parse_args(arguments)
     try:
