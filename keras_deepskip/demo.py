@@ -48,6 +48,8 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
     ```
     """
     out = Path(out)
+    if (out / "data").exists():
+        raise ValueError(f"{out} already holds a demo. Remove it, or choose another folder (--out)")
     for package in ("matplotlib", "skimage"):
         _checks.require(package, '"keras-deepskip[demo]"', "the demo")
     say = print if verbose else lambda *_: None

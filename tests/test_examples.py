@@ -112,16 +112,20 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_demo(tmp_path):
-    from keras_deepskip.demo import demo
+def test_the_demo(tmp_path, monkeypatch):
+    """All of it, on fewer and smaller scenes."""
+    from keras_deepskip import demo
+    from keras_deepskip.training import Recipe
 
-    page = demo(tmp_path / "demo", epochs=1, verbose=0)
+    small = {"images": 8, "height": 64, "width": 64, "count": (1, 3), "size": (8, 20)}
+    monkeypatch.setattr(demo, "SCENES", {**demo.SCENES, **small})
+    recipe = Recipe(steps_per_epoch=2, crop_size=32, batch_size=2, validation_windows=2)
+    monkeypatch.setattr(demo, "RECIPE", recipe)
+    page = demo.demo(tmp_path / "demo", epochs=1, verbose=0)
     text = page.read_text(encoding="utf-8")
-    assert (
-        text.count("data:image/png;base64,") == 5
-    )  # three comparisons, the photograph, the curves
+    assert text.count("data:image/png;base64,") == 4  # two comparisons, the photograph, the curves
     assert "349,632" in text and "Objects, matched one to one" in text
     for name in ("objects.csv", "overlays/coins.png", "masks/coins.png"):
         assert (tmp_path / "demo" / "found" / name).is_file()
-    with pytest.raises(ValueError, match="demo"):
-        demo(tmp_path / "demo", epochs=1, verbose=0)
+    with pytest.raises(ValueError, match="already holds a demo"):
+        demo.demo(tmp_path / "demo", epochs=1, verbose=0)
