@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -110,6 +111,17 @@ def test_evaluate_other_images_leaves_the_figures_of_the_run(tmp_path, capsys):
     model = folder / "model.keras"
     assert "Pixels of 8 images" in said(capsys, "evaluate", "--model", model, "--data", tiny.data())
     assert (folder / "evaluation.json").read_bytes() == before
+
+
+def test_evaluate_reads_masks_as_the_run_did(tmp_path, capsys):
+    """Unless the command says otherwise."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny.first_run(), run)
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["ignore_class"] = 1
+    (run / "config.json").write_text(json.dumps(config))
+    assert "ignore_class=1" in complaint(capsys, "evaluate", "--run", run)  # no class is left
+    assert "Pixels of 2 images" in said(capsys, "evaluate", "--run", run, "--ignore-class", 9)
 
 
 def test_evaluate_folders_of_parts_and_colour_masks(tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import build_model
-from keras_deepskip.export import ExportMismatch, _full_precision, export
+from keras_deepskip.export import ExportMismatch, _full_precision, _in_float32, export
 from tests import tiny
 
 UNDER_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -147,6 +147,24 @@ def test_a_second_process_that_fails_is_heard(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="ended with status 1; nothing was written"):
         export(tiny.bright_model(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_model_of_mixed_precision_is_exported_in_float32(policy):
+    small = {"levels": 2, "base_filters": 2, "dropout": 0.1}
+    wanted, before = build_model((None, None, 3), **small), keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = build_model((None, None, 3), **small)
+    finally:
+        keras.config.set_dtype_policy(before)
+    mixed.compile("adam", "binary_crossentropy")
+    mixed.set_weights(wanted.get_weights())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype("float32")
+    outputs = [keras.ops.convert_to_numpy(m(image)) for m in (wanted, mixed, _in_float32(mixed))]
+    np.testing.assert_allclose(outputs[2], outputs[0], atol=1e-6)
+    assert np.abs(outputs[1] - outputs[0]).max() > 1e-5
+    assert _in_float32(wanted) is wanted
 
 
 def test_full_precision_is_put_back():

@@ -23,14 +23,24 @@ def squares(shape, *places, value=200):
 
 
 def logits_model():
+    """Gives an image's own values."""
     inputs = keras.Input((None, None, 1))
-    return keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
+    model.set_weights([np.ones((1, 1, 1, 1)), np.zeros(1)])
+    return model
 
 
 def multilabel_model():
     inputs = keras.Input((None, None, 1))
     outputs = keras.layers.Conv2D(3, 1, activation="sigmoid")(inputs)
     return keras.Model(inputs, outputs)
+
+
+def unnormalized_model():
+    """Three probabilities of one half each."""
+    inputs = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(3, 1, activation="sigmoid", kernel_initializer="zeros")(inputs)
+    return keras.Model(inputs, keras.layers.Identity()(x))
 
 
 # ---- evaluate ------------------------------------------------------------------------------------
@@ -136,7 +146,8 @@ def test_several_classes_and_ignored_pixels(tmp_path):
     "make, words",
     [
         (logits_model, "outputs are probabilities in .0, 1. was wanted.*logits"),
-        (multilabel_model, "sum to 1 over the classes.*multilabel"),
+        (multilabel_model, "classes end in a sigmoid"),
+        (unnormalized_model, "sum to 1 over the classes.*multilabel"),
         (lambda: keras.Sequential(), "`model` must be built, with one input"),
     ],
 )

@@ -24,7 +24,7 @@ CHILD = """
 import sys, time, keras
 from keras_deepskip.training import train
 from tests import tiny
-slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.15))
+slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.3))
 train(sys.argv[1], sys.argv[2], tiny.RECIPE, callbacks=[slow], verbose=0, **tiny.MODEL)
 """
 
@@ -66,7 +66,7 @@ def assert_all_files_are_whole(out):
 def test_killed_at_a_drawn_moment(tmp_path):
     """kill -9, at any time after the first epoch."""
     tiny.run()
-    out, pause = tmp_path / "run", random.SystemRandom().uniform(0, 0.5)
+    out, pause = tmp_path / "run", random.SystemRandom().uniform(0, 0.8)
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, tiny.data(), out],
         env=tiny.environ(), cwd=tiny.ROOT, stderr=subprocess.PIPE, text=True,

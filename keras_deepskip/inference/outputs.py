@@ -8,7 +8,8 @@ def check_model(model):
     """Returns channels and classes of a model from images to maps of probabilities.
 
     Raises:
-        ValueError: if it has not one input (N, H, W, C) and one output (N, H, W, K).
+        ValueError: if it has not one input (N, H, W, C) and one output (N, H, W, K), or is
+            multilabel.
     """
     # A model of several inputs has lists of shapes, one that is not built has none.
     shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
@@ -17,7 +18,14 @@ def check_model(model):
             "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
             f"Received: input {shapes[0]}, output {shapes[1]}"
         )
-    return shapes[0][-1], shapes[1][-1]
+    channels, classes = shapes[0][-1], shapes[1][-1]
+    if classes > 1 and getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:
+        raise ValueError(
+            "a model for masks of one class a pixel was wanted. Received: a multilabel one, whose "
+            f"{classes} classes end in a sigmoid. Take `model.predict`, and the metrics with "
+            "multilabel=True"
+        )
+    return channels, classes
 
 
 def probabilities_of(model, image):
