@@ -19,19 +19,19 @@ from keras_deepskip.training import Recipe, train, versions
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
 # pixels wide up to the size they have there.
 SCENES = {"kind": "coins", "images": 48, "size": (8, 60), "count": (4, 12)}
-RECIPE = Recipe(epochs=10, steps_per_epoch=30, crop_size=128, validation_windows=24)
+RECIPE = Recipe(epochs=8, steps_per_epoch=30, crop_size=128, validation_windows=24)
 
 
 def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
     """Makes a small set, audits it, trains, evaluates, predicts, exports, and shows it all.
 
-    Takes about four minutes on two CPU cores.
+    Takes a few minutes on two CPU cores.
 
     Args:
         out: folder to write to: `data/`, `run/` (as `train` leaves it), `found/` (as `predict`
             does), `saved_model/`, `photograph/`, and `report.html`.
         seed: of the scenes and of the training.
-        epochs: of training; None takes the recipe's 10.
+        epochs: of training; None takes the recipe's 8.
         verbose: 1 tells what is being done, 0 nothing.
 
     Returns:
