@@ -35,6 +35,7 @@ assert "keras_deepskip" not in sys.modules  # (TensorFlow itself imports Keras w
 """
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_a_saved_model_runs_without_keras(tmp_path):
     """At sizes and batches other than those that `export` has compared, on raw 8-bit values."""

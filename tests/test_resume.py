@@ -63,6 +63,7 @@ def assert_all_files_are_whole(out):
         json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_killed_at_a_drawn_moment(tmp_path):
     """kill -9, at any time after the first epoch."""
     tiny.run()

@@ -505,6 +505,7 @@ def clear_threshold(model, samples):
     return float(middle[widest : widest + 2].mean(dtype="float64"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec(OTHER) is None, reason=f"{OTHER} is not installed")
 def test_another_backend_gives_the_same_figures_and_trains_alike(tmp_path):
     run = tiny.first_run()
@@ -563,6 +564,7 @@ except ImportError:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="about the other backends")
 def test_all_but_the_export_works_without_tensorflow(tmp_path):
     assert tiny.python(WITHOUT, tiny.data(), tmp_path / "run").endswith("not there\n")
