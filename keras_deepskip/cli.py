@@ -63,13 +63,7 @@ def _train_options(command):
     command.add_argument("--resume", action="store_true", help="go on with the run in --out")
     group = _data_options(command)
     group.add_argument("--channels", type=int, help="of the images; else what they have")
-    group.add_argument(
-        "--input-range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="of the images' values; else that of their number type",
-    )
+    _input_range_option(group, "of the images' values; else that of their number type")
     _model_options(command)
     from keras_deepskip.training.recipe import Recipe
 
@@ -92,6 +86,10 @@ def _data_options(command):
     group.add_argument("--group-by", help="regular expression: images of one group stay together")
     _mask_options(group)
     return group
+
+
+def _input_range_option(group, text):
+    group.add_argument("--input-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
 
 
 def _mask_options(group):
@@ -144,12 +142,8 @@ def _export_options(command):
     _run_or_model(command)
     command.add_argument("--out", required=True, help="folder to write")
     command.add_argument("--format", default="saved_model", help="saved_model")
-    command.add_argument(
-        "--input-range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="of the images' values, to compare with; by default that of the run, or 0 255",
+    _input_range_option(
+        command, "of the images' values, to compare with; by default that of the run, or 0 255"
     )
 
 

@@ -127,6 +127,27 @@ def load_model(path):
         raise ValueError(f"{path}: the model in it could not be read: {error}") from error
 
 
+def image_model_shapes(model):
+    """Returns the shapes of a model from images to maps: input (N, H, W, C), output (N, H, W, K).
+
+    Raises:
+        ValueError: if it is not built, or has not one input and one output of this form.
+
+    Example:
+
+    >>> image_model_shapes(build_model((None, None, 1)))
+    ((None, None, None, 1), (None, None, None, 1))
+    """
+    # A model of several inputs has lists of shapes, one that is not built has none.
+    shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
+    if not all(isinstance(s, tuple) and len(s) == 4 and isinstance(s[-1], int) for s in shapes):
+        raise ValueError(
+            "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
+            f"Received: input {shapes[0]}, output {shapes[1]}"
+        )
+    return tuple(shapes)
+
+
 def _check_input_shape(shape):
     shape = tuple(shape)
     sizes = all(s is None or (isinstance(s, numbers.Integral) and s >= 1) for s in shape[:-1])

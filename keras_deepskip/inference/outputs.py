@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_deepskip.models import image_model_shapes
+
 
 def check_model(model):
     """Returns channels and classes of a model from images to maps of probabilities.
@@ -11,14 +13,7 @@ def check_model(model):
         ValueError: if it has not one input (N, H, W, C) and one output (N, H, W, K), or is
             multilabel.
     """
-    # A model of several inputs has lists of shapes, one that is not built has none.
-    shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
-    if not all(isinstance(s, tuple) and len(s) == 4 and isinstance(s[-1], int) for s in shapes):
-        raise ValueError(
-            "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
-            f"Received: input {shapes[0]}, output {shapes[1]}"
-        )
-    channels, classes = shapes[0][-1], shapes[1][-1]
+    channels, classes = (shape[-1] for shape in image_model_shapes(model))
     if classes > 1 and getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:
         raise ValueError(
             "a model for masks of one class a pixel was wanted. Received: a multilabel one, whose "

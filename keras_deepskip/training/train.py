@@ -29,7 +29,7 @@ from keras_deepskip.data import (
 from keras_deepskip.drawing import to_rgb
 from keras_deepskip.losses import SmallObjectLoss
 from keras_deepskip.metrics import F1, IoU, ObjectMetricsCallback, Precision, Recall
-from keras_deepskip.models import build_model, load_model
+from keras_deepskip.models import build_model, image_model_shapes, load_model
 from keras_deepskip.training.callbacks import (
     Checkpoint,
     SeedEpochs,
@@ -275,13 +275,7 @@ def _check_own_model(model, recipe, num_classes, channels, options):
             "with a `model` of your own there is none to build. Received also: "
             f"{', '.join(options)}. Leave them out"
         )
-    # A model of several inputs has lists of shapes, one that is not built has none.
-    shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
-    if not all(isinstance(s, tuple) and len(s) == 4 and isinstance(s[-1], int) for s in shapes):
-        raise ValueError(
-            "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
-            f"Received: input {shapes[0]}, output {shapes[1]}"
-        )
+    shapes = image_model_shapes(model)
     fixed = {size for size in shapes[0][1:3] if size is not None}
     if fixed - {recipe.crop_size}:
         raise ValueError(
