@@ -2,6 +2,7 @@
 
 from keras_deepskip import analysis, data, layers, losses, metrics
 from keras_deepskip._version import __version__
+from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model, load_model
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "analysis",
     "build_model",
     "data",
+    "fold_batch_norm",
     "layers",
     "load_model",
     "losses",

@@ -268,7 +268,8 @@ class _View:
 
 
 def _merged(views):
-    """Several maps of one grid, added or concatenated."""
+    """Several maps of one grid (or one map), added or concatenated."""
+    views = _listed(views)
     if len({view.step for view in views}) > 1:
         raise ValueError(f"maps of different strides are merged. Received: {views}")
     return dataclasses.replace(
@@ -300,7 +301,9 @@ def _first(_layer, views):
 RULES = {
     "Conv2D": _convolved,
     "DepthwiseConv2D": _convolved,
+    "PlainConv2D": _convolved,
     "UpsampledConv2D": lambda layer, view: _convolved(layer, view.enlarged(layer.factor)),
+    "ConcatenatedConv2D": lambda layer, views: _convolved(layer, _merged(views)),
     "MaxPooling2D": _pooled,
     "AveragePooling2D": _pooled,
     "UpSampling2D": lambda layer, view: view.enlarged(layer.size[0]),
@@ -310,8 +313,8 @@ RULES = {
     ),
     **dict.fromkeys(("Add", "Concatenate", "Multiply"), lambda layer, views: _merged(views)),
     **dict.fromkeys(
-        ("Activation", "BatchNormalization", "Dropout", "InputLayer", "Normalization", "ReLU")
-        + ("Rescaling", "SpatialDropout2D"),
+        ("Activation", "BatchNormalization", "Dropout", "FusedBatchNormalization", "InputLayer")
+        + ("Normalization", "ReLU", "Rescaling", "SpatialDropout2D"),
         _first,
     ),
     # what `keras.ops` leaves in a graph
@@ -323,27 +326,30 @@ SEE_ALL = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "LayerNormalization",
 def _trace(model, height, width):
     """The view of every layer's output, in the order in which they are computed."""
     start = _View("input", height, width)
-    return _walk(model, [start for _ in model.inputs])
+    return _walk(model, [start for _ in model.inputs])[0]
 
 
 def _walk(model, starts, part=None):
+    """The views of all that is computed in a model, and those of its outputs."""
     views = {id(tensor): view for tensor, view in zip(model.inputs, starts, strict=True)}
     trail = []
     for operation in model.operations:
         if type(operation).__name__ == "InputLayer":
             continue
-        tensors = (
-            operation.input if isinstance(operation.input, list | tuple) else [operation.input]
-        )
-        incoming = [views[id(tensor)] for tensor in tensors if id(tensor) in views]
+        incoming = [views[id(tensor)] for tensor in _listed(operation.input) if id(tensor) in views]
         owner = part or operation.name.partition("_")[0]
-        trail += _through(operation, incoming, owner)
-        views[id(operation.output)] = trail[-1]
-    return trail
+        steps, results = _through(operation, incoming, owner)
+        trail += steps
+        views.update(zip(map(id, _listed(operation.output)), results, strict=True))
+    return trail, [views[id(tensor)] for tensor in model.outputs]
+
+
+def _listed(value):
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _through(operation, incoming, part):
-    """The views that arise in one operation, the last being its output's."""
+    """The views that arise in one operation, and those of its outputs."""
     kind = type(operation).__name__
     if kind in SEE_ALL:
         raise ValueError(
@@ -353,7 +359,8 @@ def _through(operation, incoming, part):
         kind += "_op"
     if kind in RULES:
         incoming = incoming if len(incoming) > 1 else incoming[0]
-        return [dataclasses.replace(RULES[kind](operation, incoming), part=part)]
+        view = dataclasses.replace(RULES[kind](operation, incoming), part=part)
+        return [view], [view]
     if not isinstance(operation, keras.Layer):
         raise ValueError(
             f"no rule for the operation {kind!r} ({operation.name}). Add one to analysis.RULES"
@@ -364,10 +371,9 @@ def _through(operation, incoming, part):
 def _opened(layer):
     """A model of what a composite layer does: a copy of it, called on symbolic inputs."""
     copy = type(layer).from_config(layer.get_config())
-    tensors = layer.input if isinstance(layer.input, list | tuple) else [layer.input]
-    inputs = [keras.Input(batch_shape=tensor.shape) for tensor in tensors]
+    inputs = [keras.Input(batch_shape=tensor.shape) for tensor in _listed(layer.input)]
     given = inputs if isinstance(layer.input, list | tuple) else inputs[0]
-    copy.build([tensor.shape for tensor in tensors] if isinstance(given, list) else given.shape)
+    copy.build([tensor.shape for tensor in inputs] if given is inputs else given.shape)
     return keras.Model(inputs, copy.call(given))
 
 

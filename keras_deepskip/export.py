@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
+from keras_deepskip.folding import fold_batch_norm
 
 FORMATS = ("saved_model",)
 TOLERANCE = 1e-5
@@ -58,7 +59,8 @@ def export(model, path, format="saved_model", input_range=(0, 255)):
     """Writes a model in a format that runs without Keras, and proves it equal.
 
     The SavedModel takes `image`, float32 (N, H, W, C) of any N, H and W, raw as the model itself
-    takes it (its normalization is inside), and gives `probabilities` (N, H, W, classes). It is
+    takes it (its normalization is inside), and gives `probabilities` (N, H, W, classes). Batch
+    norms are folded into the convolutions (`keras_deepskip.fold_batch_norm`). The file is
     loaded back by `tf.saved_model.load`, run at three sizes and two batch sizes and compared with
     the model; only then it takes its name. The comparison is written beside it, as
     `PATH.export.json`. A model with a mixed dtype policy is exported, and compared, as what it is
@@ -95,7 +97,7 @@ def export(model, path, format="saved_model", input_range=(0, 255)):
     model = _in_float32(model)
     with _full_precision(), _files.replacing_folder(path) as temporary:
         cases = _cases(model, input_range)
-        written = _written_from(model, temporary, [image for image, _ in cases])
+        written = _written_from(fold_batch_norm(model), temporary, [image for image, _ in cases])
         differences = {
             "x".join(map(str, image.shape[:3])): _difference(got, wanted)
             for (image, wanted), got in zip(cases, written, strict=True)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "keras_deepskip"
 FLOORS = {
     "_version": 0, "_checks": 0, "_files": 0, "_tables": 0, "tiling": 0, "analysis": 0,
     "layers": 1, "losses": 1, "metrics": 1,
-    "encoders": 2, "data": 2, "drawing": 2,
+    "encoders": 2, "data": 2, "drawing": 2, "folding": 2,
     "architectures": 3,
     "models": 4,
     "training": 5, "inference": 5, "export": 5, "reporting": 5,

@@ -3,15 +3,22 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import ops
 
 from keras_deepskip.layers import (
+    ConcatenatedConv2D,
     CropToMatch,
     DepthSkipBlock,
     FanInNormal,
     FeatureAggregation,
+    FusedBatchNormalization,
     PadToMultiple,
+    PlainConv2D,
     UpsampledConv2D,
+    native,
+    upsampled_conv,
 )
 
 
@@ -22,6 +29,20 @@ def draw(*shape):
 CASES = {
     "upsampled_conv": (lambda: UpsampledConv2D(4, 3, 2), draw(2, 5, 7, 3), (2, 10, 14, 4)),
     "upsampled_conv_plain": (lambda: UpsampledConv2D(4, 5, 1), draw(2, 5, 7, 3), (2, 5, 7, 4)),
+    "plain_conv": (lambda: PlainConv2D(4, 3), draw(2, 5, 8, 3), (2, 5, 8, 4)),
+    "plain_conv_strides": (
+        lambda: PlainConv2D(4, 3, 2, activation="relu"), draw(2, 5, 8, 3), (2, 3, 4, 4)
+    ),
+    "concatenated_conv": (
+        lambda: ConcatenatedConv2D(4), [draw(2, 6, 8, 3), draw(2, 6, 8, 2)], (2, 6, 8, 4)
+    ),
+    "batch_norm": (lambda: FusedBatchNormalization(0.9), draw(2, 5, 7, 3), (2, 5, 7, 3)),
+    "aggregation_of_parts": (
+        lambda: FeatureAggregation(4), [draw(2, 6, 8, 3), draw(2, 6, 8, 2)], (2, 6, 8, 4)
+    ),
+    "aggregation_folded": (
+        lambda: FeatureAggregation(4, use_batch_norm=False), draw(2, 5, 7, 6), (2, 5, 7, 4)
+    ),
     "aggregation": (lambda: FeatureAggregation(4), draw(2, 5, 7, 6), (2, 5, 7, 4)),
     "aggregation_dropout": (
         lambda: FeatureAggregation(4, 5, dropout=0.5), draw(2, 5, 7, 6), (2, 5, 7, 4)
@@ -71,43 +92,128 @@ def test_layer_contract(case, policy, tmp_path):
         keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.parametrize(
-    ("factor", "kernel_size"),
-    [(1, 3), (2, 1), (2, 3), (2, 5), (3, 3), (3, 7), (4, 1), (4, 3), (4, 5), (8, 3), (8, 5)],
+# --- Convolutions are what Keras's own layers give: values, borders, both gradients ---------------
+
+
+def trained_once(layer, maps):
+    """Outputs of a 1x1 convolution of each map and `layer`, and all weights after one SGD step.
+
+    Equal outputs and equal moves say that the value and the gradients, of the layer's weights and
+    of its inputs, are equal.
+    """
+    inputs = [keras.Input(x.shape[1:]) for x in maps]
+    first = [
+        keras.layers.Conv2D(x.shape[-1], 1)(each) for each, x in zip(inputs, maps, strict=True)
+    ]
+    model = keras.Model(inputs, layer(first if len(first) > 1 else first[0]))
+    model.set_weights([draw(*w.shape) for w in model.get_weights()])
+    before = model.predict_on_batch(maps)
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    model.train_on_batch(maps, draw(*before.shape))
+    return [before, *model.get_weights()]
+
+
+def assert_same_function(ours, keras_own, *maps):
+    for a, b in zip(trained_once(ours, maps), trained_once(keras_own, maps), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, abs(b).max()))
+
+
+def upsampling_then_conv(filters, kernel_size, factor):
+    steps = [
+        keras.layers.UpSampling2D(factor),
+        keras.layers.Conv2D(filters, kernel_size, padding="same"),
+    ]
+    return lambda x: steps[1](steps[0](x))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    kernel_size=st.sampled_from([1, 3, 5, 7]),
+    factor=st.integers(1, 9),
+    filters=st.integers(1, 17),
+    channels=st.integers(1, 5),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
 )
-@pytest.mark.parametrize("size", [(4, 5), (1, 2)])
-def test_upsampled_conv_is_upsampling_then_conv(factor, kernel_size, size):
-    """In value, borders included, and in the gradients of the input and the kernel."""
-    x = draw(2, *size, 3)
-    ours = UpsampledConv2D(6, kernel_size, factor)
-    ours.build(x.shape)
-    plain = keras.layers.Conv2D(6, kernel_size, padding="same")
-    plain.build((None, None, None, 3))
-    plain.set_weights([draw(*w.shape) for w in ours.get_weights()])
-    ours.set_weights(plain.get_weights())
-    assert [w.name for w in ours.weights] == [w.name for w in plain.weights]
-    enlarged = np.kron(x, np.ones((1, factor, factor, 1), "float32"))
-    value = ops.convert_to_numpy(plain(enlarged))
-    np.testing.assert_allclose(ops.convert_to_numpy(ours(x)), value, atol=1e-5 * abs(value).max())
+def test_every_form_is_upsampling_then_conv(kernel_size, factor, filters, channels, height, width):
+    """Whichever form a backend takes, and the one that it would take by itself."""
+    x = ops.convert_to_tensor(draw(2, height, width, channels))
+    kernel = ops.convert_to_tensor(draw(kernel_size, kernel_size, channels, filters))
+    bias = ops.convert_to_tensor(draw(filters))
+    wide = np.kron(ops.convert_to_numpy(x), np.ones((1, factor, factor, 1), "float32"))
+    wanted = ops.convert_to_numpy(ops.conv(wide, kernel, padding="same") + bias)
+    for form in (upsampled_conv.enlarged, upsampled_conv.transposed, upsampled_conv.by_rows):
+        found = ops.convert_to_numpy(form(x, kernel, factor, bias))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * max(1, abs(wanted).max()))
 
 
-@pytest.mark.parametrize("factor", [2, 4])
-def test_upsampled_conv_trains_as_upsampling_then_conv(factor):
-    """One step of gradient descent moves all weights alike, also those of a layer before it."""
-    x, y = draw(2, 6, 5, 2), draw(2, 6 * factor, 5 * factor, 3)
-    keras.utils.set_random_seed(0)
-    moved = []
-    for second in (
-        [UpsampledConv2D(3, 3, factor)],
-        [keras.layers.UpSampling2D(factor), keras.layers.Conv2D(3, 3, padding="same")],
-    ):
-        model = keras.Sequential([keras.Input((6, 5, 2)), keras.layers.Conv2D(4, 1), *second])
-        model.set_weights([draw(*w.shape) for w in model.get_weights()])
-        model.compile(keras.optimizers.SGD(0.1), "mse")
-        model.train_on_batch(x, y)
-        moved.append(model.get_weights())
-    for ours, plain in zip(*moved, strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-5)
+@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
+@pytest.mark.parametrize(("kernel_size", "factor"), [(3, 2), (3, 8), (5, 2), (7, 3)])
+def test_every_form_trains_as_upsampling_then_conv(form, kernel_size, factor, monkeypatch):
+    monkeypatch.setitem(upsampled_conv.FORMS, native.BACKEND, getattr(upsampled_conv, form))
+    ours = UpsampledConv2D(3, kernel_size, factor)
+    for size in ((1, 1), (4, 6)):
+        plain = upsampling_then_conv(3, kernel_size, factor)
+        assert_same_function(ours, plain, draw(2, *size, 2))
+
+
+def test_upsampled_conv_holds_the_weights_of_the_conv():
+    """The same names and shapes: each loads the other's."""
+    ours, plain = UpsampledConv2D(6, 5, 4), keras.layers.Conv2D(6, 5, padding="same")
+    for layer in (ours, plain):
+        layer.build((None, None, None, 3))
+    assert [(w.name, w.shape) for w in ours.weights] == [(w.name, w.shape) for w in plain.weights]
+    x = draw(1, 3, 4, 3)
+    ours.set_weights([draw(*w.shape) for w in plain.get_weights()])
+    plain.set_weights(ours.get_weights())
+    wanted = ops.convert_to_numpy(plain(np.kron(x, np.ones((1, 4, 4, 1), "float32"))))
+    np.testing.assert_allclose(ops.convert_to_numpy(ours(x)), wanted, atol=1e-5 * abs(wanted).max())
+
+
+@pytest.mark.parametrize("filters", [1, 2, 3, 8, 16, 20])
+@pytest.mark.parametrize(
+    ("kernel_size", "size"), [(1, (4, 6)), (3, (5, 8)), (3, (4, 7)), (5, (1, 1))]
+)
+def test_plain_conv_is_conv(filters, kernel_size, size):
+    """Also where neighbouring pixels are computed together (few filters), and widths are odd."""
+    plain = keras.layers.Conv2D(filters, kernel_size, padding="same")
+    assert_same_function(PlainConv2D(filters, kernel_size), plain, draw(2, *size, 5))
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)])
+def test_plain_conv_with_strides_is_conv(size):
+    plain = keras.layers.Conv2D(4, 3, 2, padding="same")
+    assert_same_function(PlainConv2D(4, 3, 2), plain, draw(2, *size, 5))
+
+
+def test_concatenated_conv_is_concatenation_then_conv():
+    conv = keras.layers.Conv2D(8, 3, padding="same")
+    maps = [draw(2, 6, 8, channels) for channels in (3, 5, 8)]
+    assert_same_function(
+        ConcatenatedConv2D(8), lambda x: conv(keras.layers.Concatenate()(x)), *maps
+    )
+
+
+def test_fused_batch_norm_is_batch_norm():
+    """In training and after, moving statistics included."""
+    results = []
+    for layer in (FusedBatchNormalization(0.8), keras.layers.BatchNormalization(momentum=0.8)):
+        layer.build((None, None, None, 5))
+        layer.set_weights([draw(5) + 2 * (i > 1) for i in range(4)])
+        x = 3 * draw(2, 6, 5, 5) + 7
+        trained = ops.convert_to_numpy(layer(x, training=True))
+        after = ops.convert_to_numpy(layer(x, training=False))
+        layer.trainable = False
+        frozen = ops.convert_to_numpy(layer(x, training=True))
+        np.testing.assert_array_equal(frozen, after)
+        results.append([trained, after, *layer.get_weights()])
+    for ours, plain in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_fused_batch_norm_trains_as_batch_norm():
+    x = 2 * draw(2, 6, 5, 3) + 1
+    assert_same_function(FusedBatchNormalization(), keras.layers.BatchNormalization(), x)
 
 
 def test_depth_skip_block_is_equation_1():
@@ -122,6 +228,19 @@ def test_depth_skip_block_is_equation_1():
         enlarged = np.kron(x, np.ones((1, factor, factor, 1), "float32"))
         branch = result[..., 4 * position : 4 * position + 4]
         np.testing.assert_allclose(branch, ops.convert_to_numpy(conv(enlarged)), atol=1e-5)
+
+
+def test_parts_are_worked_on_as_their_concatenation():
+    _, inputs, _ = CASES["deep_skips"]
+    whole, parts = DepthSkipBlock(4), DepthSkipBlock(4, concatenate=False)
+    aggregation = FeatureAggregation(6)
+    concatenated = whole(inputs)
+    parts.build([x.shape for x in inputs])
+    parts.set_weights(whole.get_weights())
+    listed = parts(inputs)
+    assert [tuple(part.shape) for part in listed] == [(2, 16, 24, 4)] * 4
+    expected = ops.convert_to_numpy(aggregation(concatenated))
+    np.testing.assert_allclose(ops.convert_to_numpy(aggregation(listed)), expected, atol=1e-5)
 
 
 def test_aggregation_is_conv_norm_relu_twice():
@@ -174,7 +293,10 @@ def test_one_seed_draws_the_same_weights_on_every_backend():
     [
         (lambda: UpsampledConv2D(4, 2), "odd integer"),
         (lambda: UpsampledConv2D(4, 3, 0), "`factor`"),
-        (lambda: UpsampledConv2D(4, padding="valid"), "fixed"),
+        (lambda: UpsampledConv2D(4, padding="valid"), "`padding` of UpsampledConv2D is fixed"),
+        (lambda: UpsampledConv2D(4, strides=2), "`strides` of UpsampledConv2D is fixed"),
+        (lambda: PlainConv2D(4, 2), "odd integer"),
+        (lambda: PlainConv2D(4, groups=2), "`groups` of PlainConv2D is fixed"),
         (lambda: FeatureAggregation(0), "`filters`"),
         (lambda: FeatureAggregation(4, dropout=1.0), "`dropout`"),
         (lambda: DepthSkipBlock(4)([draw(1, 8, 8, 2)]), "at least two maps"),

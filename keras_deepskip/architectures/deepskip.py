@@ -58,6 +58,7 @@ def _decode(maps, base_filters, kernel_size, skips, dropout):
         filters = 2 ** (u - 1) * base_filters  # C_u
         deeper = range(u + 1, levels) if skips == "deep" else ()
         branches = [encoder[u], *(encoder[j] for j in deeper), x]
-        x = DepthSkipBlock(filters, kernel_size, name=f"d{u}_skips")(branches)
-        x = FeatureAggregation(filters, kernel_size, dropout, name=f"d{u}_aggregate")(x)
+        # a list: the concatenation [.] of equation 1 is never made, F works on its parts
+        parts = DepthSkipBlock(filters, kernel_size, False, name=f"d{u}_skips")(branches)
+        x = FeatureAggregation(filters, kernel_size, dropout, name=f"d{u}_aggregate")(parts)
     return x  # (N, H, W, C_1)

@@ -10,6 +10,7 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip.data import find_images, load_image, write_png
 from keras_deepskip.drawing import draw_mask
+from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.outputs import check_model, probabilities_of
 from keras_deepskip.metrics import masks_from_outputs, object_table
 
@@ -63,6 +64,7 @@ def predict(
     ```
     """
     out, (channels, _) = Path(out), check_model(model)
+    model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
     samples = [sample for source in sources for sample in find_images(source)]
     _refuse_same_names(samples)

@@ -2,7 +2,9 @@
 
 from keras import layers
 
+from keras_deepskip.layers.batch_norm import FusedBatchNormalization
 from keras_deepskip.layers.initializers import FanInNormal
+from keras_deepskip.layers.plain_conv import PlainConv2D
 
 # Running statistics follow the last tens of batches, not hundreds: a run on a small set has only
 # hundreds of steps, and the network is judged with these statistics from the first epoch on.
@@ -10,21 +12,25 @@ BATCH_NORM_MOMENTUM = 0.9
 
 
 def plain_conv(filters, kernel_size, strides=1, rectified=True, use_bias=False, **arguments):
-    """Returns a 'same' `Conv2D` layer, initialized for a ReLU behind it or for none."""
-    return layers.Conv2D(
+    """Returns a 'same' convolution layer, initialized for a ReLU behind it or for none."""
+    return PlainConv2D(
         filters,
         kernel_size,
-        strides=strides,
-        padding="same",
+        strides,
         use_bias=use_bias,
-        kernel_initializer=FanInNormal(2.0 if rectified else 1.0),
+        kernel_initializer=conv_initializer(rectified),
         **arguments,
     )
 
 
+def conv_initializer(rectified=True):
+    """Returns the initializer of a convolution with a ReLU behind it, or with none."""
+    return FanInNormal(2.0 if rectified else 1.0)
+
+
 def batch_norm(**arguments):
     """Returns the batch norm layer that follows a convolution here."""
-    return layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, **arguments)
+    return FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, **arguments)
 
 
 def conv_bn_relu(x, filters, kernel_size, name, suffix="", strides=1):

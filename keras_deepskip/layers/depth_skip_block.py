@@ -21,10 +21,12 @@ class DepthSkipBlock(keras.layers.Layer):
     Args:
         filters: channels of each branch, C_u.
         kernel_size: odd size of the convolutions' kernels in pixels.
+        concatenate: False gives the list of branches. `FeatureAggregation` takes it as it takes
+            their concatenation, which then is never in memory.
 
     Input shape: a list of n >= 2 maps: (N, H, W, C_0), (N, H/2, W/2, C_1), (N, H/4, W/4, C_2),
         ..., and last (N, H/2, W/2, C_{n-1}).
-    Output shape: (N, H, W, n filters).
+    Output shape: (N, H, W, n filters); with `concatenate=False` n times (N, H, W, filters).
 
     Raises:
         ValueError: if fewer than two maps are given, or their sizes do not halve from one to the
@@ -39,10 +41,11 @@ class DepthSkipBlock(keras.layers.Layer):
     Source: equation 1 of H. Sun, Traitement du Signal 40(4), 2023.
     """
 
-    def __init__(self, filters, kernel_size=3, **arguments):
+    def __init__(self, filters, kernel_size=3, concatenate=True, **arguments):
         super().__init__(**arguments)
         self.filters = _checks.check_integer("filters", filters)
         self.kernel_size = _checks.check_integer("kernel_size", kernel_size, odd=True)
+        self.concatenate = concatenate
         self.branches = []
 
     def build(self, input_shape):
@@ -64,16 +67,20 @@ class DepthSkipBlock(keras.layers.Layer):
 
     def call(self, inputs):
         parts = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
-        return ops.concatenate(parts, axis=-1)  # (N, H, W, n C_u)
+        return ops.concatenate(parts, axis=-1) if self.concatenate else parts
 
     def compute_output_shape(self, input_shape):
-        return (*input_shape[0][:-1], len(input_shape) * self.filters)
+        around, count = input_shape[0][:-1], len(input_shape)
+        if self.concatenate:
+            return (*around, count * self.filters)
+        return [(*around, self.filters)] * count
 
     def get_config(self):
         return {
             **super().get_config(),
             "filters": self.filters,
             "kernel_size": self.kernel_size,
+            "concatenate": self.concatenate,
         }
 
 

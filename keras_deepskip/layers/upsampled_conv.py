@@ -1,25 +1,33 @@
-"""P(I(.)): nearest enlargement, then a convolution."""
+"""P(I(.)): nearest enlargement, then a convolution; computed on the small map."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_deepskip import _checks
+from keras_deepskip.layers import native
+from keras_deepskip.layers.plain_conv import PlainConv2D
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
-class UpsampledConv2D(keras.layers.Conv2D):
+class UpsampledConv2D(PlainConv2D):
     """Enlarges a map `factor` times by nearest neighbour and convolves it with 'same' padding.
 
     The result is that of `UpSampling2D(factor)` followed by `Conv2D(filters, kernel_size,
-    padding="same")`, and the weights are that convolution's own: same names, same shapes. This is
-    P(I(.)) of equation 1: with `factor=1` it is the plain convolution P.
+    padding="same")`, borders included, and the weights are that convolution's own: same names, same
+    shapes. The enlarged map is never made: what a pixel of the result sees of it is a few pixels of
+    the small map, so kernels that are sums of the layer's own do the work there. With a kernel of 3
+    the multiply-adds fall to 4/9, 1/4 and 1/6 of those over the enlarged map (factors 2, 4, 8).
+
+    This is P(I(.)) of equation 1; with `factor=1` it is the plain convolution P.
 
     Args:
         filters: channels of the result.
         kernel_size: odd size of the kernel, in pixels of the enlarged map.
         factor: whole number of times that height and width grow.
         **arguments: what `keras.layers.Conv2D` takes beside these (`use_bias`,
-            `kernel_initializer`, `name`, ...), but for strides and padding.
+            `kernel_initializer`, `name`, ...), but for strides, padding, data_format,
+            dilation_rate and groups.
 
     Input shape: (N, H, W, C).
     Output shape: (N, factor H, factor W, filters).
@@ -36,36 +44,126 @@ class UpsampledConv2D(keras.layers.Conv2D):
     Source: I and P of equation 1 in H. Sun, Traitement du Signal 40(4), 2023.
     """
 
-    def __init__(self, filters, kernel_size=3, factor=2, **arguments):
-        for fixed in ("strides", "padding", "data_format", "dilation_rate", "groups"):
-            if fixed in arguments:
-                raise ValueError(
-                    f"`{fixed}` of UpsampledConv2D is fixed (stride 1, 'same', channels last). "
-                    f"Received: {fixed}={arguments[fixed]!r}. Leave it out"
-                )
-        _checks.check_integer("factor", factor)
-        size = kernel_size[0] if isinstance(kernel_size, list | tuple) else kernel_size
-        _checks.check_integer("kernel_size", size, odd=True)
-        super().__init__(
-            filters, kernel_size, padding="same", data_format="channels_last", **arguments
-        )
-        self.factor = factor
+    FIXED = ("strides", *PlainConv2D.FIXED)
 
-    def call(self, inputs):
-        if self.factor > 1:
-            inputs = ops.repeat(ops.repeat(inputs, self.factor, axis=1), self.factor, axis=2)
-        return super().call(inputs)  # (N, factor H, factor W, filters)
+    def __init__(self, filters, kernel_size=3, factor=2, **arguments):
+        self._refuse_fixed(arguments)
+        super().__init__(filters, kernel_size, **arguments)
+        self.factor = _checks.check_integer("factor", factor)
+
+    def convolve(self, inputs, kernel, bias):
+        if self.factor == 1:
+            return native.convolve(inputs, kernel, bias=bias)
+        return FORMS[native.BACKEND](inputs, kernel, self.factor, bias)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
         return (batch, _times(height, self.factor), _times(width, self.factor), self.filters)
 
     def get_config(self):
-        config = super().get_config()
-        for fixed in ("strides", "padding", "data_format", "dilation_rate", "groups"):
-            del config[fixed]
-        return {**config, "factor": self.factor}
+        return {**super().get_config(), "factor": self.factor}
 
 
 def _times(size, factor):
     return None if size is None else size * factor
+
+
+# --- Three forms of one function: (small map, kernel, factor, bias) -> map of the enlarged size ---
+
+
+def enlarged(x, kernel, factor, bias=None):
+    """As it is defined: the enlarged map is made, and convolved."""
+    x = ops.repeat(ops.repeat(x, factor, axis=1), factor, axis=2)
+    return native.convolve(x, kernel, bias=bias)
+
+
+def transposed(x, kernel, factor, bias=None):
+    """Each small pixel adds one stamp of side factor + k - 1, the kernel smeared over its square.
+
+    Nearest enlargement is a transposed convolution with a square of ones; followed by a
+    convolution it is a transposed convolution with that square convolved.
+    """
+    kernel_size = kernel.shape[0]
+    smear = ops.cast(smearing(kernel_size, factor), kernel.dtype)
+    stamp = ops.einsum("ui,vj,ijcf->uvcf", smear, smear, kernel)
+    return native.convolve_transposed(x, stamp, factor, (kernel_size - 1) // 2, bias)
+
+
+def by_rows(x, kernel, factor, bias=None):
+    """A convolution of the small map gives whole rows; equal kinds of rows are computed once.
+
+    All `factor` columns of a small pixel are channels of one convolution, so a row of the result
+    lies in memory as it must. Of the `factor` rows of a small pixel those in the middle see the
+    same small pixels (k - 1 others see neighbours too): they are one convolution, laid in place
+    several times.
+    """
+    kernel_size, _, channels, filters = kernel.shape
+    seen = sights(kernel_size, factor)
+    around = seen.shape[1] // 2  # small pixels seen on either side
+    columns = ops.cast(seen, kernel.dtype)
+    wide = ops.einsum("bvj,ijcf->ivcbf", columns, kernel)
+    wide = ops.reshape(wide, (kernel_size, 2 * around + 1, channels, factor * filters))
+    bias = None if bias is None else ops.tile(bias, [factor])
+    computed, rows = {}, []
+    for sight in seen:
+        if sight.tobytes() not in computed:
+            # it sees the small rows first - around .. last - around, counted from its own
+            first, last = np.flatnonzero(sight.any(axis=1))[[0, -1]].tolist()
+            small = ops.einsum("wi,ivcf->wvcf", ops.cast(sight[first : last + 1], wide.dtype), wide)
+            padding = ((around - first, last - around), (around, around))
+            computed[sight.tobytes()] = native.convolve(x, small, padding, bias=bias)
+        rows.append(computed[sight.tobytes()])  # (N, H, W, factor filters)
+    batch, height, width = ops.shape(x)[:3]
+    rows = ops.stack(rows, axis=2)  # (N, H, factor, W, factor filters)
+    return ops.reshape(rows, (batch, height * factor, width * factor, filters))
+
+
+# What was fastest in a training step, by backend: `docs/speed.md`.
+FORMS = {"tensorflow": transposed, "torch": transposed, "jax": by_rows}
+
+
+# --- Which tap of the kernel meets which small pixel (along one axis) -----------------------------
+
+
+def smearing(kernel_size, factor):
+    """How a kernel's taps add up to the stamp that one small pixel leaves on the enlarged map.
+
+    Args:
+        kernel_size: taps k of the kernel, odd.
+        factor: s, of the enlargement.
+
+    Returns:
+        Array (s + k - 1, k) of zeros and ones. The small pixel covers the enlarged pixels 0 .. s-1;
+        position u of the stamp, enlarged pixel u - c with c = (k - 1) / 2, meets it by tap t where
+        0 <= u - c + t - c < s.
+
+    Example:
+
+    >>> smearing(3, 2).tolist()
+    [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    """
+    centre = (kernel_size - 1) // 2
+    place = np.arange(factor + kernel_size - 1)[:, None] + np.arange(kernel_size) - 2 * centre
+    return ((place >= 0) & (place < factor)).astype("float64")
+
+
+def sights(kernel_size, factor):
+    """Through which taps each of the `factor` positions in a small pixel sees which small pixels.
+
+    Args:
+        kernel_size: taps k of the kernel, odd.
+        factor: s, of the enlargement.
+
+    Returns:
+        Array (s, 2 a + 1, k) of zeros and ones: position r sees the small pixel i, counted from its
+        own (i = -a .. a), by tap t where floor((r + t - c) / s) = i, c = (k - 1) / 2.
+
+    Example:
+
+    >>> sights(3, 4)[0].tolist()  # the first position: its left tap meets the pixel before
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    centre = (kernel_size - 1) // 2
+    around = -(-centre // factor)
+    met = (np.arange(factor)[:, None] + np.arange(kernel_size) - centre) // factor  # [r, t]
+    return (met[:, None] == np.arange(-around, around + 1)[:, None]).astype("float64")

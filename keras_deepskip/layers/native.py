@@ -1,0 +1,257 @@
+"""Convolution and batch norm by each backend's own routine, where Keras's way there costs more.
+
+The results are Keras's. What is saved: under PyTorch, two copies of the map for every convolution
+(Keras brings maps to channels first and back); under TensorFlow and PyTorch, the many passes over
+the map that a batch norm of single operations takes; under TensorFlow and JAX, half of the vector
+registers that a convolution of 8 filters leaves empty. `docs/speed.md` has the figures.
+
+Maps are (N, H, W, C), kernels (rows, columns, C, filters).
+"""
+
+import functools
+
+import keras
+from keras import ops
+
+BACKEND = keras.backend.backend()
+
+# Fewer output channels than this leave vector registers empty: as many neighbouring pixels of a row
+# are computed together, each as channels of its own. (PyTorch gains nothing by it.)
+LANES = 16
+LANES_OF_KERNEL_GRADIENT = 32  # under JAX
+
+
+def convolve(x, kernel, padding="same", strides=(1, 1), bias=None):
+    """Convolves a map.
+
+    Args:
+        x: map (N, H, W, C).
+        kernel: (rows, columns, C, filters).
+        padding: ((top, bottom), (left, right)), pixels of zeros; or "same", for ceil(H / stride)
+            rows of the result and as many columns.
+        strides: steps (down, across) in pixels.
+        bias: (filters,), or None.
+
+    Returns:
+        The map (N, H', W', filters).
+    """
+    return _CONVOLVE[BACKEND](x, kernel, padding, strides, bias)
+
+
+def convolve_transposed(x, kernel, factor, crop, bias=None):
+    """Adds to an enlarged map, for each pixel of `x`, the kernel weighted by it.
+
+    Args:
+        x: map (N, H, W, C).
+        kernel: (factor + 2 crop, factor + 2 crop, C, filters).
+        factor: distance of neighbouring pixels' kernels, in pixels of the enlarged map.
+        crop: pixels left out on each of the four sides.
+        bias: (filters,), or None.
+
+    Returns:
+        The map (N, factor H, factor W, filters).
+    """
+    return _TRANSPOSED[BACKEND](x, kernel, factor, crop, bias)
+
+
+def normalize_batch(x, gamma, beta, epsilon):
+    """Brings each channel of a float32 map to the mean `beta` and the deviation `gamma`.
+
+    Only where `NORMALIZES`: JAX's compiler makes few passes of Keras's own operations.
+
+    Returns:
+        The map, and the channels' means and (biased) variances.
+    """
+    return _NORMALIZE[BACKEND](x, gamma, beta, epsilon)
+
+
+# --- Few filters: neighbouring pixels of a row together ------------------------------------------
+
+
+def side_by_side(kernel, columns):
+    """The kernel that gives as channels what `kernel` gives at `columns` neighbouring pixels.
+
+    Args:
+        kernel: (rows, k, C, filters).
+        columns: number of pixels of a row.
+
+    Returns:
+        The kernel (rows, k + columns - 1, C, columns filters), to be moved by `columns` pixels: for
+        pixel i the kernel itself, i pixels to the right.
+    """
+    if columns == 1:
+        return kernel
+    shifted = [((0, 0), (i, columns - 1 - i), (0, 0), (0, 0)) for i in range(columns)]
+    return ops.concatenate([ops.pad(kernel, around) for around in shifted], axis=-1)
+
+
+def _laid_out(y, width, columns):
+    """(N, H, ceil(width / columns), columns C) as (N, H, width, C)."""
+    batch, height, blocks, channels = ops.shape(y)
+    y = ops.reshape(y, (batch, height, blocks * columns, channels // columns))
+    return y[:, :, :width]
+
+
+# --- TensorFlow ---------------------------------------------------------------------------------
+
+
+def _convolve_tensorflow(x, kernel, padding, strides, bias):
+    import tensorflow as tf
+
+    padding = "SAME" if padding == "same" else [[0, 0], *map(list, padding), [0, 0]]
+    columns = 1
+    if padding == "SAME" and tuple(strides) == (1, 1) and kernel.shape[1] > 1:
+        columns = min(LANES // kernel.shape[-1], 2) or 1
+    bias = None if bias is None else tf.tile(bias, [columns])
+    y = tf.nn.conv2d(x, side_by_side(kernel, columns), (strides[0], columns * strides[1]), padding)
+    y = y if bias is None else tf.nn.bias_add(y, bias)
+    return y if columns == 1 else _laid_out(y, ops.shape(x)[2], columns)
+
+
+def _transposed_tensorflow(x, kernel, factor, crop, bias):
+    import tensorflow as tf
+
+    batch, height, width = keras.ops.shape(x)[:3]
+    shape = (batch, height * factor, width * factor, kernel.shape[-1])
+    kernel = tf.transpose(kernel, (0, 1, 3, 2))
+    # "SAME" is this very crop; put in numbers, TensorFlow would leave oneDNN for slower routines
+    y = tf.nn.conv2d_transpose(x, kernel, shape, factor, "SAME")
+    return y if bias is None else tf.nn.bias_add(y, bias)
+
+
+def _normalize_tensorflow(x, gamma, beta, epsilon):
+    import tensorflow as tf
+
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon)
+    # the routine's variance is unbiased: n / (n - 1) of Keras's
+    count = tf.cast(tf.size(x) / tf.size(mean), variance.dtype)
+    return y, mean, variance * ((count - 1) / count)
+
+
+# --- PyTorch ------------------------------------------------------------------------------------
+
+
+def _convolve_torch(x, kernel, padding, strides, bias):
+    import torch
+    from torch.nn import functional
+
+    if padding == "same":
+        padding = map(_same_padding, x.shape[1:3], kernel.shape[:2], strides)
+    (top, bottom), (left, right) = padding
+    x = _channels_first(x)
+    if (top, left) != (bottom, right):
+        x, top, left = functional.pad(x, (left, right, top, bottom)), 0, 0
+    kernel = kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+    y = functional.conv2d(x, kernel, bias, stride=tuple(strides), padding=(top, left))
+    return y.permute(0, 2, 3, 1)
+
+
+def _transposed_torch(x, kernel, factor, crop, bias):
+    from torch.nn import functional
+
+    kernel = kernel.permute(2, 3, 0, 1)
+    y = functional.conv_transpose2d(_channels_first(x), kernel, bias, stride=factor, padding=crop)
+    return y.permute(0, 2, 3, 1)
+
+
+def _same_padding(size, kernel, stride):
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def _channels_first(x):
+    """The same numbers at the same places in memory, seen as (N, C, H, W)."""
+    return x.contiguous().permute(0, 3, 1, 2)
+
+
+def _normalize_torch(x, gamma, beta, epsilon):
+    import torch
+
+    y, mean, scale = torch.native_batch_norm(
+        _channels_first(x), gamma, beta, None, None, True, 0.0, epsilon
+    )  # scale = 1 / sqrt(variance + epsilon)
+    return y.permute(0, 2, 3, 1), mean, scale.pow(-2) - epsilon
+
+
+# --- JAX ----------------------------------------------------------------------------------------
+
+_JAX_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def _convolve_jax(x, kernel, padding, strides, bias):
+    from jax import lax
+
+    if padding == "same" and tuple(strides) == (1, 1) and kernel.shape[1] > 1:
+        y = _narrow_jax()(x, kernel)
+    else:
+        padding = "SAME" if padding == "same" else padding
+        y = lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_JAX_LAYOUT)
+    return y if bias is None else y + bias
+
+
+@functools.cache
+def _narrow_jax():
+    """A 'same' convolution at stride 1 that computes several pixels of a row together, as do both
+    of its gradients (JAX's own gradient of such a convolution would be slow)."""
+    import jax
+    from jax import lax
+
+    def together(x, kernel, columns):
+        around = [(size // 2, size // 2) for size in kernel.shape[:2]]
+        y = lax.conv_general_dilated(
+            x, side_by_side(kernel, columns), (1, columns), around, dimension_numbers=_JAX_LAYOUT
+        )
+        return y.reshape(*x.shape[:3], kernel.shape[-1])
+
+    @jax.custom_vjp
+    def convolve(x, kernel):
+        return together(x, kernel, _columns(x, kernel.shape[-1], LANES))
+
+    def forward(x, kernel):
+        return convolve(x, kernel), (x, kernel)
+
+    def backward(kept, gradient):
+        x, kernel = kept
+        columns = _columns(x, kernel.shape[-1], LANES_OF_KERNEL_GRADIENT)
+        _, of_kernel = jax.vjp(lambda kernel: together(x, kernel, columns), kernel)
+        turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+        return convolve(gradient, turned), *of_kernel(gradient)
+
+    convolve.defvjp(forward, backward)
+    return convolve
+
+
+def _columns(x, filters, lanes):
+    """How many pixels of a row to compute together, a divisor of its width."""
+    columns = 1
+    while 2 * columns * filters <= lanes and x.shape[2] % (2 * columns) == 0:
+        columns *= 2
+    return columns
+
+
+def _transposed_jax(x, kernel, factor, crop, bias):
+    from jax import lax
+
+    around = kernel.shape[0] - 1 - crop
+    y = lax.conv_general_dilated(
+        x, kernel[::-1, ::-1], (1, 1), ((around, around),) * 2,
+        lhs_dilation=(factor, factor), dimension_numbers=_JAX_LAYOUT,
+    )  # fmt: skip
+    return y if bias is None else y + bias
+
+
+_CONVOLVE = {
+    "tensorflow": _convolve_tensorflow,
+    "torch": _convolve_torch,
+    "jax": _convolve_jax,
+}
+_TRANSPOSED = {
+    "tensorflow": _transposed_tensorflow,
+    "torch": _transposed_torch,
+    "jax": _transposed_jax,
+}
+_NORMALIZE = {
+    "tensorflow": _normalize_tensorflow,
+    "torch": _normalize_torch,
+}
+NORMALIZES = BACKEND in _NORMALIZE

@@ -1,0 +1,130 @@
+"""P: a convolution at the map's own size; and one over several maps that are not concatenated."""
+
+import keras
+from keras import ops
+
+from keras_deepskip import _checks
+from keras_deepskip.layers import native
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class PlainConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with 'same' padding, by the backend's own routine.
+
+    Result and weights are those of `Conv2D(filters, kernel_size, strides, padding="same")`; see
+    `keras_deepskip.layers.native` for what it saves.
+
+    Args:
+        filters: channels of the result.
+        kernel_size: odd size of the kernel in pixels.
+        strides: step of the kernel in pixels.
+        **arguments: what `keras.layers.Conv2D` takes beside these (`use_bias`,
+            `kernel_initializer`, `name`, ...), but for padding, data_format, dilation_rate and
+            groups.
+
+    Input shape: (N, H, W, C).
+    Output shape: (N, ceil(H / strides), ceil(W / strides), filters).
+
+    Raises:
+        ValueError: if `kernel_size` is even.
+
+    Example:
+
+    >>> tuple(PlainConv2D(8)(np.ones((1, 5, 6, 3), "float32")).shape)
+    (1, 5, 6, 8)
+
+    Source: P of equation 1 in H. Sun, Traitement du Signal 40(4), 2023.
+    """
+
+    FIXED = ("padding", "data_format", "dilation_rate", "groups")
+
+    def __init__(self, filters, kernel_size=3, strides=1, **arguments):
+        self._refuse_fixed(arguments)
+        size = kernel_size[0] if isinstance(kernel_size, list | tuple) else kernel_size
+        _checks.check_integer("kernel_size", size, odd=True)
+        super().__init__(
+            filters, kernel_size, strides, "same", data_format="channels_last", **arguments
+        )
+
+    def _refuse_fixed(self, arguments):
+        for fixed in self.FIXED:
+            if fixed in arguments:
+                raise ValueError(
+                    f"`{fixed}` of {type(self).__name__} is fixed ('same' padding, channels last). "
+                    f"Received: {fixed}={arguments[fixed]!r}. Leave it out"
+                )
+
+    def call(self, inputs):
+        kernel = ops.convert_to_tensor(self.kernel)
+        bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
+        outputs = self.convolve(inputs, kernel, bias)  # (N, H', W', filters)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def convolve(self, inputs, kernel, bias):
+        """The convolution itself, of tensors; a subclass may have another."""
+        return native.convolve(inputs, kernel, strides=self.strides, bias=bias)
+
+    def get_config(self):
+        config = super().get_config()
+        return {name: value for name, value in config.items() if name not in self.FIXED}
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class ConcatenatedConv2D(PlainConv2D):
+    """Convolves the concatenation of several maps, without making it.
+
+    The result is that of `Concatenate()` followed by `Conv2D(filters, kernel_size,
+    padding="same")`, and the weights are that convolution's own. Each map is convolved with its
+    part of the kernel, and the results are added: the concatenated map is never in memory.
+
+    Args:
+        filters: channels of the result.
+        kernel_size: odd size of the kernel in pixels.
+        **arguments: as `PlainConv2D`.
+
+    Input shape: a list of maps (N, H, W, C_1), (N, H, W, C_2), ...; or one map.
+    Output shape: (N, H, W, filters).
+
+    Raises:
+        ValueError: if `kernel_size` is even, or a fixed argument is given.
+
+    Example:
+
+    >>> maps = [np.ones((1, 5, 6, 3), "float32"), np.ones((1, 5, 6, 4), "float32")]
+    >>> layer = ConcatenatedConv2D(8)
+    >>> tuple(layer(maps).shape), tuple(layer.kernel.shape)
+    ((1, 5, 6, 8), (3, 3, 7, 8))
+
+    Source: what F of equation 1 begins with, in H. Sun, Traitement du Signal 40(4), 2023.
+    """
+
+    FIXED = ("strides", *PlainConv2D.FIXED)
+
+    def __init__(self, filters, kernel_size=3, **arguments):
+        self._refuse_fixed(arguments)
+        super().__init__(filters, kernel_size, **arguments)
+        self.input_spec = None  # Keras's asks for one map
+
+    def build(self, input_shape):
+        super().build(_concatenated(input_shape))
+        self.input_spec = None
+
+    def convolve(self, inputs, kernel, bias):
+        if not isinstance(inputs, list | tuple):
+            return super().convolve(inputs, kernel, bias)
+        total, start = None, 0
+        for x in inputs:
+            part = kernel[:, :, start : start + x.shape[-1]]
+            y = super().convolve(x, part, bias if total is None else None)
+            total, start = y if total is None else total + y, start + x.shape[-1]
+        return total  # (N, H, W, filters)
+
+    def compute_output_shape(self, input_shape):
+        return super().compute_output_shape(_concatenated(input_shape))
+
+
+def _concatenated(shapes):
+    """The shape of maps after concatenation; of one map its own."""
+    if not isinstance(shapes[0], list | tuple):
+        return shapes
+    return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
