@@ -29,6 +29,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         begun = options.command == "train" and (Path(options.out) / "config.json").exists()
         again = " The same command with --resume goes on." if begun else ""
+        again = " The same command goes on." if options.command == "benchmark" else again
         print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
@@ -183,6 +184,19 @@ def _demo_options(command):
     command.add_argument("--seed", type=int, default=0)
 
 
+def _benchmark_options(command):
+    command.add_argument("--out", required=True, help="folder to write to; what it has is kept")
+    command.add_argument("--scaling", action="store_true", help="curves, in place of rivals")
+    command.add_argument("--rivals", nargs="+", metavar="NAME", help="by default all")
+    command.add_argument("--sizes", type=int, nargs="+", metavar="PIXELS", help="sides of images")
+    command.add_argument("--batches", type=int, nargs="+", metavar="N", help="images at once")
+    command.add_argument("--modes", nargs="+", metavar="MODE", help="predict, train or both")
+    command.add_argument("--repeats", type=int, metavar="N", help="rounds that are timed")
+    command.add_argument("--limit", type=float, dest="limit_s", metavar="SECONDS", help="of a call")
+    command.add_argument("--backend", help="of the Keras rivals; by default the one in use")
+    command.add_argument("--reference", metavar="NAME", help="divides the others; else the first")
+
+
 def _run_or_model(command):
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", dest="run_folder", help="folder of a training run")
@@ -323,6 +337,19 @@ def _demo(options):
     print(f"Open {page} in a browser.")
 
 
+def _benchmark(options):
+    from keras_deepskip import benchmark
+
+    names = ("rivals", "sizes", "batches", "modes", "repeats", "limit_s", "backend")
+    chosen = _fields(options, names if options.scaling else (*names, "reference"))
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    run, name = (
+        (benchmark.scaling, "scaling") if options.scaling else (benchmark.benchmark, "results")
+    )
+    run(options.out, say=print, **chosen)
+    print(f"Wrote {Path(options.out) / name}.md, .png and .json")
+
+
 MODEL_OPTIONS = ("backbone", "skips", "levels", "base_filters", "kernel_size", "dropout")
 COMMANDS = {
     "train": (_train, _train_options, "train on a folder of images and masks"),
@@ -332,6 +359,7 @@ COMMANDS = {
     "analyze": (_analyze, _analyze_options, "count weights, MACs and receptive field"),
     "audit": (_audit, _audit_options, "tell what is wrong with a folder of data"),
     "sample": (_sample, _sample_options, "write a made-up set of small objects"),
+    "benchmark": (_benchmark, _benchmark_options, "time networks side by side"),
     "demo": (_demo, _demo_options, "do it all on made-up data, and show it as a page"),
 }
 

@@ -17,7 +17,7 @@ FLOORS = {
     "architectures": 3,
     "models": 4,
     "training": 5, "inference": 5, "export": 5, "reporting": 5,
-    "demo": 6, "experiments": 6,
+    "demo": 6, "experiments": 6, "benchmark": 6,
     "cli": 7,
     "__init__": 8,
 }  # fmt: skip

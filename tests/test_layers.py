@@ -150,11 +150,31 @@ def test_every_form_is_upsampling_then_conv(kernel_size, factor, filters, channe
 @pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
 @pytest.mark.parametrize(("kernel_size", "factor"), [(3, 2), (3, 8), (5, 2), (7, 3)])
 def test_every_form_trains_as_upsampling_then_conv(form, kernel_size, factor, monkeypatch):
-    monkeypatch.setitem(upsampled_conv.FORMS, native.BACKEND, getattr(upsampled_conv, form))
+    chosen = dict.fromkeys(("training", "inference"), getattr(upsampled_conv, form))
+    monkeypatch.setitem(upsampled_conv.FORMS, native.BACKEND, chosen)
     ours = UpsampledConv2D(3, kernel_size, factor)
     for size in ((1, 1), (4, 6)):
         plain = upsampling_then_conv(3, kernel_size, factor)
         assert_same_function(ours, plain, draw(2, *size, 2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("bfloat16", 2e-2), ("float16", 2e-3), ("mixed_bfloat16", 2e-2)]
+)
+@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
+def test_every_form_in_half_precision(form, dtype, tolerance, monkeypatch):
+    """Within the rounding of the type, whose steps are 2^-8 and 2^-11, of the exact result."""
+    chosen = dict.fromkeys(("training", "inference"), getattr(upsampled_conv, form))
+    monkeypatch.setitem(upsampled_conv.FORMS, native.BACKEND, chosen)
+    x = draw(1, 5, 6, 7)
+    layer = UpsampledConv2D(8, 3, 4, dtype=dtype)
+    found = layer(x)
+    assert keras.backend.standardize_dtype(found.dtype) == dtype.removeprefix("mixed_")
+    kernel = ops.cast(ops.cast(layer.kernel, layer.compute_dtype), "float32")
+    wide = np.kron(x, np.ones((1, 4, 4, 1), "float32"))
+    wanted = ops.convert_to_numpy(ops.conv(wide, kernel, padding="same"))
+    found = ops.convert_to_numpy(ops.cast(found, "float32"))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * abs(wanted).max())
 
 
 def test_upsampled_conv_holds_the_weights_of_the_conv():
@@ -194,13 +214,14 @@ def test_concatenated_conv_is_concatenation_then_conv():
     )
 
 
-def test_fused_batch_norm_is_batch_norm():
-    """In training and after, moving statistics included."""
+@pytest.mark.parametrize("shape", [(2, 6, 5, 5), (1, 1, 1, 5)])
+def test_fused_batch_norm_is_batch_norm(shape):
+    """In training and after, moving statistics included, also of a single pixel."""
     results = []
     for layer in (FusedBatchNormalization(0.8), keras.layers.BatchNormalization(momentum=0.8)):
         layer.build((None, None, None, 5))
         layer.set_weights([draw(5) + 2 * (i > 1) for i in range(4)])
-        x = 3 * draw(2, 6, 5, 5) + 7
+        x = 3 * draw(*shape) + 7
         trained = ops.convert_to_numpy(layer(x, training=True))
         after = ops.convert_to_numpy(layer(x, training=False))
         layer.trainable = False

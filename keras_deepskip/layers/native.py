@@ -122,7 +122,9 @@ def _transposed_tensorflow(x, kernel, factor, crop, bias):
 def _normalize_tensorflow(x, gamma, beta, epsilon):
     import tensorflow as tf
 
-    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon)
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
     # the routine's variance is unbiased: n / (n - 1) of Keras's
     count = tf.cast(tf.size(x) / tf.size(mean), variance.dtype)
     return y, mean, variance * ((count - 1) / count)

@@ -54,14 +54,14 @@ class PlainConv2D(keras.layers.Conv2D):
                     f"Received: {fixed}={arguments[fixed]!r}. Leave it out"
                 )
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         kernel = ops.convert_to_tensor(self.kernel)
         bias = ops.convert_to_tensor(self.bias) if self.use_bias else None
-        outputs = self.convolve(inputs, kernel, bias)  # (N, H', W', filters)
+        outputs = self.convolve(inputs, kernel, bias, training)  # (N, H', W', filters)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def convolve(self, inputs, kernel, bias):
-        """The convolution itself, of tensors; a subclass may have another."""
+    def convolve(self, inputs, kernel, bias, training):
+        """The convolution itself, of tensors; a subclass may have others, one for training."""
         return native.convolve(inputs, kernel, strides=self.strides, bias=bias)
 
     def get_config(self):
@@ -109,13 +109,13 @@ class ConcatenatedConv2D(PlainConv2D):
         super().build(_concatenated(input_shape))
         self.input_spec = None
 
-    def convolve(self, inputs, kernel, bias):
+    def convolve(self, inputs, kernel, bias, training):
         if not isinstance(inputs, list | tuple):
-            return super().convolve(inputs, kernel, bias)
+            return super().convolve(inputs, kernel, bias, training)
         total, start = None, 0
         for x in inputs:
             part = kernel[:, :, start : start + x.shape[-1]]
-            y = super().convolve(x, part, bias if total is None else None)
+            y = super().convolve(x, part, bias if total is None else None, training)
             total, start = y if total is None else total + y, start + x.shape[-1]
         return total  # (N, H, W, filters)
 

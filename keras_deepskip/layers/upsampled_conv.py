@@ -51,10 +51,11 @@ class UpsampledConv2D(PlainConv2D):
         super().__init__(filters, kernel_size, **arguments)
         self.factor = _checks.check_integer("factor", factor)
 
-    def convolve(self, inputs, kernel, bias):
+    def convolve(self, inputs, kernel, bias, training):
         if self.factor == 1:
-            return native.convolve(inputs, kernel, bias=bias)
-        return FORMS[native.BACKEND](inputs, kernel, self.factor, bias)
+            return super().convolve(inputs, kernel, bias, training)
+        form = FORMS[native.BACKEND]["training" if training else "inference"]
+        return form(inputs, kernel, self.factor, bias)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -118,8 +119,12 @@ def by_rows(x, kernel, factor, bias=None):
     return ops.reshape(rows, (batch, height * factor, width * factor, filters))
 
 
-# What was fastest in a training step, by backend: `docs/speed.md`.
-FORMS = {"tensorflow": transposed, "torch": transposed, "jax": by_rows}
+# What was fastest in the whole network, by backend: `docs/speed.md`.
+FORMS = {
+    "tensorflow": {"training": transposed, "inference": by_rows},
+    "torch": {"training": transposed, "inference": transposed},
+    "jax": {"training": by_rows, "inference": by_rows},
+}
 
 
 # --- Which tap of the kernel meets which small pixel (along one axis) -----------------------------

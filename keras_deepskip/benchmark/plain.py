@@ -1,0 +1,100 @@
+"""Networks in plain Keras layers: the deep-skip network as anyone would write it, and a U-Net."""
+
+import keras
+from keras import layers
+
+# What the layers of keras_deepskip have; written out, so that this network stays as it is.
+BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-3}
+
+
+def deepskip_plain(size, levels=5, base_filters=8):
+    """Returns the deep-skip network with `light_vgg16`, without any layer of this package.
+
+    Each deeper map is enlarged by `UpSampling2D` and convolved by `Conv2D` at the size of the level
+    that it goes to. The weights are those of `build_model`, in the same order:
+    `deepskip_plain(256).set_weights(build_model((256, 256, 3)).get_weights())`.
+
+    Args:
+        size: height and width of the images in pixels, a multiple of 2^(levels-1).
+        levels: B, the number of encoder levels.
+        base_filters: b, the channels at full resolution.
+
+    Returns:
+        A `keras.Model` from images (N, size, size, 3) in [0, 1] to probabilities
+        (N, size, size, 1).
+
+    Raises:
+        ValueError: if `size` is no multiple of 2^(levels-1).
+
+    Example:
+
+    >>> deepskip_plain(32, levels=3).output_shape
+    (None, 32, 32, 1)
+    """
+    if size % 2 ** (levels - 1):
+        raise ValueError(
+            f"`size` must be a multiple of {2 ** (levels - 1)} with levels={levels}. "
+            f"Received: size={size}"
+        )
+    inputs = keras.Input((size, size, 3))
+    x = layers.Rescaling(2.0, offset=-1.0)(inputs)
+    maps = []
+    for u in range(1, levels + 1):
+        x = layers.MaxPooling2D(2)(x) if u > 1 else x
+        x = _two_convs(x, 2 ** (u - 1) * base_filters, f"e{u}")
+        maps.append(x)  # E_u, (N, size/2^(u-1), size/2^(u-1), C_u)
+    for u in range(levels - 1, 0, -1):
+        filters = 2 ** (u - 1) * base_filters
+        enlarged = [
+            layers.UpSampling2D(2**j, interpolation="nearest")(maps[u - 1 + j])
+            for j in range(1, levels - u)
+        ]
+        x = layers.UpSampling2D(2, interpolation="nearest")(x)
+        branches = [
+            layers.Conv2D(filters, 3, padding="same", name=f"d{u}_skip{position}_conv")(branch)
+            for position, branch in enumerate([maps[u - 1], *enlarged, x])
+        ]
+        x = _two_convs(layers.Concatenate()(branches), filters, f"d{u}")
+    outputs = layers.Conv2D(1, 1, activation="sigmoid", name="head_conv")(x)
+    return keras.Model(inputs, outputs, name="deepskip_plain")
+
+
+def unet(size, base_filters=64, levels=5):
+    """Returns the U-Net of Ronneberger et al., 2015, padded 'same': 64 to 1024 channels, no norm.
+
+    Args:
+        size: height and width of the images in pixels, a multiple of 2^(levels-1).
+        base_filters: channels at full resolution; each level doubles them.
+        levels: number of levels.
+
+    Returns:
+        A `keras.Model` from images (N, size, size, 3) to probabilities (N, size, size, 1).
+
+    Example:
+
+    >>> unet(32).count_params()
+    31031745
+    """
+    inputs = x = keras.Input((size, size, 3))
+    maps = []
+    for level in range(levels):
+        x = layers.MaxPooling2D(2)(x) if level else x
+        for _ in range(2):
+            x = layers.Conv2D(base_filters * 2**level, 3, padding="same", activation="relu")(x)
+        maps.append(x)
+    for level in range(levels - 2, -1, -1):
+        filters = base_filters * 2**level
+        x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
+        x = layers.Concatenate()([maps[level], x])
+        for _ in range(2):
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+    outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
+    return keras.Model(inputs, outputs, name="unet")
+
+
+def _two_convs(x, filters, name):
+    for index in "12":
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"{name}_conv{index}")(x)
+        x = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn{index}")(x)
+        x = layers.ReLU()(x)
+    return x
