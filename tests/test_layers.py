@@ -317,6 +317,7 @@ def test_one_seed_draws_the_same_weights_on_every_backend():
         (lambda: UpsampledConv2D(4, padding="valid"), "`padding` of UpsampledConv2D is fixed"),
         (lambda: UpsampledConv2D(4, strides=2), "`strides` of UpsampledConv2D is fixed"),
         (lambda: PlainConv2D(4, 2), "odd integer"),
+        (lambda: UpsampledConv2D(4, (3, 5)), "one size, for height and width alike"),
         (lambda: PlainConv2D(4, groups=2), "`groups` of PlainConv2D is fixed"),
         (lambda: FeatureAggregation(0), "`filters`"),
         (lambda: FeatureAggregation(4, dropout=1.0), "`dropout`"),

@@ -26,7 +26,7 @@ class PlainConv2D(keras.layers.Conv2D):
     Output shape: (N, ceil(H / strides), ceil(W / strides), filters).
 
     Raises:
-        ValueError: if `kernel_size` is even.
+        ValueError: if `kernel_size` is even or not one number, or a fixed argument is given.
 
     Example:
 
@@ -40,11 +40,14 @@ class PlainConv2D(keras.layers.Conv2D):
 
     def __init__(self, filters, kernel_size=3, strides=1, **arguments):
         self._refuse_fixed(arguments)
-        size = kernel_size[0] if isinstance(kernel_size, list | tuple) else kernel_size
-        _checks.check_integer("kernel_size", size, odd=True)
-        super().__init__(
-            filters, kernel_size, strides, "same", data_format="channels_last", **arguments
-        )
+        sizes = set(kernel_size) if isinstance(kernel_size, list | tuple) else {kernel_size}
+        if len(sizes) > 1:
+            raise ValueError(
+                "`kernel_size` must be one size, for height and width alike. "
+                f"Received: kernel_size={kernel_size!r}"
+            )
+        size = _checks.check_integer("kernel_size", *sizes, odd=True)
+        super().__init__(filters, size, strides, "same", data_format="channels_last", **arguments)
 
     def _refuse_fixed(self, arguments):
         for fixed in self.FIXED:

@@ -84,10 +84,9 @@ def transposed(x, kernel, factor, bias=None):
     Nearest enlargement is a transposed convolution with a square of ones; followed by a
     convolution it is a transposed convolution with that square convolved.
     """
-    kernel_size = kernel.shape[0]
-    smear = ops.cast(smearing(kernel_size, factor), kernel.dtype)
-    stamp = ops.einsum("ui,vj,ijcf->uvcf", smear, smear, kernel)
-    return native.convolve_transposed(x, stamp, factor, (kernel_size - 1) // 2, bias)
+    smear = smearing(kernel.shape[0], factor)
+    stamp = _tap_sums(smear, smear, kernel)
+    return native.convolve_transposed(x, stamp, factor, (kernel.shape[0] - 1) // 2, bias)
 
 
 def by_rows(x, kernel, factor, bias=None):
@@ -99,24 +98,34 @@ def by_rows(x, kernel, factor, bias=None):
     several times.
     """
     kernel_size, _, channels, filters = kernel.shape
-    seen = sights(kernel_size, factor)
-    around = seen.shape[1] // 2  # small pixels seen on either side
-    columns = ops.cast(seen, kernel.dtype)
-    wide = ops.einsum("bvj,ijcf->ivcbf", columns, kernel)
-    wide = ops.reshape(wide, (kernel_size, 2 * around + 1, channels, factor * filters))
+    seen = sights(kernel_size, factor)  # (factor, window, kernel_size)
+    window, around = seen.shape[1], seen.shape[1] // 2
+    kinds, kind_of_row = np.unique(seen, axis=0, return_inverse=True)
+    small = _tap_sums(kinds.reshape(-1, kernel_size), seen.reshape(-1, kernel_size), kernel)
+    small = ops.reshape(small, (len(kinds), window, factor, window, channels, filters))
+    small = ops.transpose(small, (0, 1, 3, 4, 2, 5))
+    small = ops.reshape(small, (len(kinds), window, window, channels, factor * filters))
     bias = None if bias is None else ops.tile(bias, [factor])
-    computed, rows = {}, []
-    for sight in seen:
-        if sight.tobytes() not in computed:
-            # it sees the small rows first - around .. last - around, counted from its own
-            first, last = np.flatnonzero(sight.any(axis=1))[[0, -1]].tolist()
-            small = ops.einsum("wi,ivcf->wvcf", ops.cast(sight[first : last + 1], wide.dtype), wide)
-            padding = ((around - first, last - around), (around, around))
-            computed[sight.tobytes()] = native.convolve(x, small, padding, bias=bias)
-        rows.append(computed[sight.tobytes()])  # (N, H, W, factor filters)
+    computed = []
+    for index, kind in enumerate(kinds):
+        # it sees the small rows first - around .. last - around, counted from its own
+        first, last = np.flatnonzero(kind.any(axis=1))[[0, -1]].tolist()
+        padding = ((around - first, last - around), (around, around))
+        own = small[index, first : last + 1]
+        computed.append(native.convolve(x, own, padding, bias=bias))  # (N, H, W, factor filters)
+    rows = ops.stack([computed[index] for index in kind_of_row.reshape(-1)], axis=2)
     batch, height, width = ops.shape(x)[:3]
-    rows = ops.stack(rows, axis=2)  # (N, H, factor, W, factor filters)
     return ops.reshape(rows, (batch, height * factor, width * factor, filters))
+
+
+def _tap_sums(rows, columns, kernel):
+    """Kernels (len(rows), len(columns), C, filters), each a sum over the taps that its row of the
+    two matrices of zeros and ones (any, k) names. One product of matrices: a call has no time for
+    many small operations."""
+    *size, channels, filters = kernel.shape
+    both = ops.cast(np.kron(rows, columns), kernel.dtype)
+    sums = ops.matmul(both, ops.reshape(kernel, (size[0] * size[1], channels * filters)))
+    return ops.reshape(sums, (len(rows), len(columns), channels, filters))
 
 
 # What was fastest in the whole network, by backend: `docs/speed.md`.
