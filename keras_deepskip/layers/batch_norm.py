@@ -27,7 +27,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     >>> x = np.arange(8, dtype="float32").reshape(1, 2, 2, 2)
     >>> y = FusedBatchNormalization()(x, training=True)
-    >>> bool(abs(np.mean(y)) < 1e-6)
+    >>> bool(abs(keras.ops.mean(y)) < 1e-6)
     True
     """
 
