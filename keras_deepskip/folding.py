@@ -6,7 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_deepskip.layers import FeatureAggregation
+from keras_deepskip.layers import DeepSupervision, FeatureAggregation
+from keras_deepskip.layers.copying import set_weights
 
 # Where the output channels are in a kernel's shape; (..., C, multiplier) makes C * multiplier.
 CHANNEL_AXES = {
@@ -14,6 +15,7 @@ CHANNEL_AXES = {
     layers.Conv2D: (-1,),
     layers.Conv3D: (-1,),
     layers.Conv2DTranspose: (-2,),
+    layers.Conv3DTranspose: (-2,),
     layers.DepthwiseConv2D: (-2, -1),
 }
 
@@ -24,8 +26,8 @@ def fold_batch_norm(model):
     In inference a batch norm multiplies each channel by a number and adds another. Behind a
     convolution both are a change of its weights: the copy's convolutions have those, and the batch
     norms are gone. Its outputs are the model's to 1e-5 of their size. A batch norm with no
-    convolution of its own before it stays one. Do not train the copy: nothing normalizes its
-    batches.
+    convolution of its own before it stays one. `DeepSupervision`, which does nothing in inference,
+    is left out. Do not train the copy: nothing normalizes its batches.
 
     Args:
         model: a built `keras.Model`, functional or sequential. Models inside it are folded too.
@@ -57,13 +59,15 @@ def fold_batch_norm(model):
         return type(layer).from_config(config)
 
     def call(layer, *inputs, **arguments):
+        if isinstance(layer, DeepSupervision):
+            return inputs[0][0]  # the output itself
         return inputs[0] if layer.name in gone else layer(*inputs, **arguments)
 
     folded = keras.models.clone_model(graph, clone_function=copy, call_function=call)
     for layer in folded.layers:
         if layer.weights and not isinstance(layer, keras.Model):  # those have theirs
             original = graph.get_layer(layer.name)
-            layer.set_weights(_weights(original, norms.get(layer.name)))
+            set_weights(layer, _weights(original, norms.get(layer.name)))
     return folded
 
 

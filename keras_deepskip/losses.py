@@ -2,7 +2,8 @@
 
 Throughout, `o` is the predicted probability and `t` the truth (1 where the pixel is of the class),
 both float32 tensors of shape (N, H, W, V): images, rows, columns, classes. `w` (N, H, W, 1) holds
-the pixels' weights; a weight of 0 takes the pixel out of every sum.
+the pixels' weights; a weight of 0 takes the pixel out of every sum. Volumes have one axis more,
+(N, D, H, W, V), and voxels are their pixels.
 """
 
 import math
@@ -33,10 +34,10 @@ def small_object_loss(
 ):
     """Weighted cross-entropy plus Dice, image by image: equation 8.
 
-    Takes tensors of shape (N, H, W, V) and gives (N,), or (1,) with `pooling="batch"`. See
-    `SmallObjectLoss` for the arguments. `sample_weight` holds pixel weights here, (N, H, W) or
-    (N, H, W, 1): each image's loss is a weighted mean over its pixels, and an image all of whose
-    weights are 0 costs 0.
+    Takes tensors of shape (N, H, W, V), or of volumes (N, D, H, W, V), and gives (N,), or (1,) with
+    `pooling="batch"`. See `SmallObjectLoss` for the arguments. `sample_weight` holds pixel weights
+    here, (N, H, W) or (N, H, W, 1): each image's loss is a weighted mean over its pixels, and an
+    image all of whose weights are 0 costs 0.
 
     Example:
 
@@ -95,6 +96,8 @@ class SmallObjectLoss(keras.losses.Loss):
         sample_weight: per image, (N,): the images' losses are weighted as Keras does (with
             `pooling="batch"`, their pixels). Or per pixel, (N, H, W) or (N, H, W, 1): enters both
             parts, and what is under a weight of 0 changes nothing.
+
+    Volumes have D before H in all of these shapes, and each volume is an image.
 
     Raises:
         ValueError: if an argument is out of range, or shapes do not fit.
@@ -179,6 +182,83 @@ class SmallObjectLoss(keras.losses.Loss):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class DeepSupervisionLoss(keras.losses.Loss):
+    """One loss for the scores of every decoder level, for networks with `deep_supervision=True`.
+
+    In training such a network gives the scores of L levels, block after block of `num_classes`
+    channels, the finest first. Their loss is the weighted mean of the blocks' losses. In
+    validation and inference there is one block, and its loss is the loss.
+
+    Args:
+        loss: of one block: a `keras.losses.Loss`.
+        num_classes: K, the channels of a block.
+        weights: of the levels, the finest first, not negative; they are normalized to sum 1. None
+            halves the weight from one level to the next.
+        name: name of the loss.
+
+    Call arguments: those of `loss`, with `y_pred` (N, H, W, L K) or (N, H, W, K).
+
+    Raises:
+        ValueError: if the channels are no whole number of blocks, or `weights` are of another
+            number of levels.
+
+    Example:
+
+    >>> loss = DeepSupervisionLoss(SmallObjectLoss(), weights=(3, 1))
+    >>> y_true = np.zeros((1, 4, 4), "uint8")
+    >>> y_pred = np.zeros((1, 4, 4, 2), "float32")
+    >>> float(loss(y_true, y_pred)) < 1e-6
+    True
+    """
+
+    def __init__(self, loss, num_classes=1, weights=None, name="deep_supervision_loss"):
+        super().__init__(name=name)
+        if not isinstance(loss, keras.losses.Loss):
+            raise ValueError(f"`loss` must be a keras.losses.Loss. Received: loss={loss!r}")
+        self.loss = loss
+        self.num_classes = _checks.check_integer("num_classes", num_classes)
+        self.weights = _check_level_weights(weights)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        classes, channels = self.num_classes, y_pred.shape[-1]
+        blocks = [y_pred[..., start : start + classes] for start in range(0, channels, classes)]
+        if len(blocks) == 1 and channels == classes:
+            return self.loss(y_true, y_pred, sample_weight)
+        weights = self.weights or [0.5**level for level in range(len(blocks))]
+        if channels % classes or len(weights) != len(blocks):
+            raise ValueError(
+                f"`y_pred` must hold {classes} channels, or that many for each of the levels of "
+                f"`weights`. Received: {channels} channels, num_classes={classes}, "
+                f"weights={self.weights}"
+            )
+        losses = [self.loss(y_true, block, sample_weight) for block in blocks]
+        total = sum(weight * loss for weight, loss in zip(weights, losses, strict=True))
+        return total / sum(weights)
+
+    def get_config(self):
+        return {
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "num_classes": self.num_classes,
+            "weights": self.weights,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})
+
+
+def _check_level_weights(weights):
+    if weights is None:
+        return None
+    checked = [_checks.check_number("weights", w, 0, math.inf, open_high=True) for w in weights]
+    if not sum(checked):
+        raise ValueError(f"`weights` must not all be 0. Received: weights={tuple(weights)}")
+    return checked
+
+
 def _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling):
     """Equations 5 and 6: (N,), the weighted mean over each image's pixels."""
     if log_rest is not None:  # one or several binary problems: equation 6, combined by Q_v
@@ -203,7 +283,8 @@ def _over_image(x, pooling):
 
     Row by row: one long float32 sum over a large image loses digits on some backends.
     """
-    x = ops.sum(ops.sum(x, axis=2), axis=1)
+    while len(x.shape) > 2:
+        x = ops.sum(x, axis=-2)
     return ops.sum(x, axis=0, keepdims=True) if pooling == "batch" else x
 
 
@@ -213,12 +294,12 @@ def _prepare(y_true, y_pred, from_logits, ignore_class, multilabel, weight):
     y_true = ops.cast(ops.convert_to_tensor(y_true), "float32")
     _check_shapes(_shape(y_true, "y_true"), _shape(y_pred, "y_pred"), multilabel)
     classes = y_pred.shape[-1]
-    y_true = y_true if len(y_true.shape) == 4 else y_true[..., None]
+    y_true = y_true if len(y_true.shape) == len(y_pred.shape) else y_true[..., None]
 
     w = ops.ones_like(y_pred[..., :1])
     if weight is not None:
         weight = ops.cast(ops.convert_to_tensor(weight), "float32")
-        w = w * (weight if len(weight.shape) == 4 else weight[..., None])
+        w = w * (weight if len(weight.shape) == len(y_pred.shape) else weight[..., None])
     if ignore_class is not None:
         ignored = ops.equal(y_true, float(ignore_class))
         y_true = ops.where(ignored, 0.0, y_true)
@@ -274,15 +355,16 @@ def _check_class_weights(class_weights):
 
 
 def _check_shapes(true_shape, pred_shape, multilabel):
-    if len(pred_shape) != 4:
+    if len(pred_shape) not in (4, 5):
         raise ValueError(
-            f"predictions must be (N, H, W, classes). Received: y_pred of shape {tuple(pred_shape)}"
+            "predictions must be (N, H, W, classes), or of volumes (N, D, H, W, classes). "
+            f"Received: y_pred of shape {tuple(pred_shape)}"
         )
-    wanted = tuple(pred_shape) if multilabel else (*pred_shape[:3], 1)
+    wanted = tuple(pred_shape) if multilabel else (*pred_shape[:-1], 1)
     received = tuple(true_shape)
-    if len(received) == 3 and not multilabel:
+    if len(received) == len(pred_shape) - 1 and not multilabel:
         received = (*received, 1)
-    fits = len(received) == 4 and all(
+    fits = len(received) == len(wanted) and all(
         a is None or b is None or a == b for a, b in zip(received, wanted, strict=True)
     )
     if not fits:
@@ -298,17 +380,19 @@ def _split_weight(weight, y_pred):
     if weight is None:
         return None, None
     weight = ops.convert_to_tensor(weight, dtype="float32")
-    shape, pixels = _shape(weight, "sample_weight"), _shape(y_pred, "y_pred")[1:3]
+    shape, pixels = _shape(weight, "sample_weight"), _shape(y_pred, "y_pred")[1:-1]
     if len(shape) == 1:
         return weight, None
     if len(shape) == 2 and shape[1] == 1:
         return weight[:, 0], None
-    fits = len(shape) == 3 or (len(shape) == 4 and shape[-1] == 1)
-    sizes = zip(shape[1:3], pixels, strict=False)
+    rank = len(pixels) + 1
+    fits = len(shape) == rank or (len(shape) == rank + 1 and shape[-1] == 1)
+    sizes = zip(shape[1:rank], pixels, strict=False)
     if not fits or any(a is not None and b is not None and a != b for a, b in sizes):
         raise ValueError(
-            "`sample_weight` must be (N,) for images, or (N, H, W) or (N, H, W, 1) for pixels of "
-            f"predictions of shape {tuple(y_pred.shape)}. Received: shape {shape}"
+            "`sample_weight` must be (N,) for images, or (N, H, W) or (N, H, W, 1) for pixels "
+            f"(volumes: with D before H) of predictions of shape {tuple(y_pred.shape)}. "
+            f"Received: shape {shape}"
         )
     return None, weight
 
@@ -326,4 +410,4 @@ def _shape(tensor, name):
 
 def _over_pixels(image_weight, y_pred):
     ones = ops.ones_like(y_pred[..., 0], dtype="float32")
-    return ones * ops.reshape(image_weight, (-1, 1, 1))
+    return ones * ops.reshape(image_weight, (-1, *[1] * (len(ones.shape) - 1)))

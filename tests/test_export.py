@@ -99,6 +99,21 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_folding_rounds_too_much_is_written_as_it_is(tmp_path, monkeypatch):
+    model, tried = tiny.bright_model(), []
+    stand_in(monkeypatch, model)
+
+    def write(candidate, folder, images):
+        tried.append(candidate is model)
+        (folder / "saved_model.pb").write_text("new")
+        error = 0.0 if candidate is model else 2e-5
+        return [keras.ops.convert_to_numpy(model(image)) + error for image in images]
+
+    monkeypatch.setattr("keras_deepskip.export._written_from", write)
+    report = export(model, tmp_path / "out")
+    assert tried == [False, True] and max(report.differences.values()) == 0
+
+
 def test_an_older_one_is_replaced_by_one_that_is_proven(tmp_path, monkeypatch):
     model, path = tiny.bright_model(), tmp_path / "out"
     path.mkdir()

@@ -7,6 +7,8 @@ from keras import layers
 
 from keras_deepskip import build_model, fold_batch_norm
 from keras_deepskip.folding import affine
+from keras_deepskip.layers import FeatureAggregation, UpsampledConv3D
+from keras_deepskip.layers.conv_block import conv_bn_relu
 
 
 def settle(model, seed=0):
@@ -63,6 +65,16 @@ def test_every_kind_of_convolution():
     ):
         x = layers.ReLU()(layers.BatchNormalization()(conv(x)))
     assert_equal(keras.Model(inputs, x), (2, 8, 10, 3))
+
+
+def test_volumes():
+    inputs = keras.Input((None, None, None, 2))
+    fine = conv_bn_relu(inputs, 4, 3, "fine")
+    x = conv_bn_relu(fine, 6, 3, "coarse", strides=2)
+    other = layers.BatchNormalization()(layers.Conv3DTranspose(3, 2, strides=2)(x))
+    x = layers.BatchNormalization()(UpsampledConv3D(4, factor=2, use_bias=False)(x))
+    x = FeatureAggregation(5, dropout=0.1)([fine, x, other])
+    assert_equal(keras.Model(inputs, x), (2, 4, 6, 2, 2))
 
 
 def test_a_norm_without_scale_or_centre():

@@ -291,6 +291,39 @@ def test_masks_with_and_without_a_channel_axis():
     assert flat == float(SmallObjectLoss()(ids, o, sample_weight=weight[..., None]))
 
 
+# --- Volumes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("pooling", ["image", "batch"])
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_volumes_equal_the_witness(task, pooling, from_logits):
+    rng = np.random.default_rng(7)
+    ids, logits, o = draw(task, rng, (3, 2, 4, 5))
+    outputs = logits if from_logits else o.astype("float32")
+    w = rng.uniform(0, 2, ids.shape[:4]) * (rng.random(ids.shape[:4]) > 0.3)
+    multilabel = task == "multilabel"
+    loss = SmallObjectLoss(
+        0.8, 0.5, pooling=pooling, from_logits=from_logits, multilabel=multilabel
+    )
+    expected = batch_witness(ids, o, pooling, w, alpha=0.8, beta=0.5, multilabel=multilabel)
+    assert float(loss(ids, outputs, w)) == pytest.approx(expected.mean(), abs=3e-5)
+    assert float(loss(ids, outputs, w[..., None])) == pytest.approx(expected.mean(), abs=3e-5)
+    if not multilabel:
+        assert float(loss(ids[..., 0], outputs, w)) == pytest.approx(expected.mean(), abs=3e-5)
+
+
+@pytest.mark.parametrize("pooling", ["image", "batch"])
+def test_weights_of_whole_volumes(pooling):
+    """What is of no order in space: a volume costs what its slices cost side by side."""
+    ids, _, o = draw("several", np.random.default_rng(8), (3, 2, 4, 5))
+    flat = [x.reshape(3, 2 * 4, 5, -1) for x in (ids, o.astype("float32"))]
+    loss, weight = SmallObjectLoss(pooling=pooling, ignore_class=2), np.array([0.0, 1.0, 3.0])
+    found = float(loss(ids, o.astype("float32"), weight))
+    assert found == pytest.approx(float(loss(*flat, weight)), abs=1e-6)
+    assert found != pytest.approx(float(loss(*flat)), abs=1e-3)
+
+
 # --- In a model -----------------------------------------------------------------------------------
 
 
@@ -325,6 +358,13 @@ def test_reloads_from_a_keras_file_and_takes_weights_in_fit(tmp_path):
         (lambda: SmallObjectLoss()(np.zeros((1, 4, 4, 1)), EMPTY), "the truth must be of shape"),
         (lambda: SmallObjectLoss()(np.zeros((1, 8, 8, 3)), np.zeros((1, 8, 8, 3))), "not one-hot"),
         (lambda: SmallObjectLoss()(EMPTY, EMPTY, np.ones((1, 3, 3))), "`sample_weight`"),
+        (lambda: SmallObjectLoss()(EMPTY, EMPTY[..., 0]), r"\(N, D, H, W, classes\)"),
+        (lambda: SmallObjectLoss()(EMPTY, EMPTY[None]), "the truth must be of shape"),
+        (lambda: SmallObjectLoss()(np.zeros((1, 8, 8)), EMPTY[None]), "the truth must be of shape"),
+        (
+            lambda: SmallObjectLoss()(EMPTY[None], EMPTY[None], np.ones((1, 8, 8))),
+            "volumes: with D before H",
+        ),
     ],
 )
 def test_bad_arguments(make, message):

@@ -98,8 +98,8 @@ def test_object_table_refuses_probabilities_of_another_shape(shape):
         object_table(scene("11.2", "1..2", "...2"), np.zeros(shape))
 
 
-@pytest.mark.parametrize("mask", [np.zeros((2, 2)), np.zeros((2, 2, 2), int)])
-def test_labels_want_integers_in_two_axes(mask):
+@pytest.mark.parametrize("mask", [np.zeros((2, 2)), np.zeros(2, int), np.zeros((2,) * 4, int)])
+def test_labels_want_integers_in_two_or_three_axes(mask):
     with pytest.raises(ValueError, match="`mask` must hold integers"):
         label_objects(mask)
 
@@ -107,6 +107,129 @@ def test_labels_want_integers_in_two_axes(mask):
 def test_connectivity_is_4_or_8():
     with pytest.raises(ValueError, match="`connectivity` must be one of 4, 8"):
         label_objects(scene("1"), connectivity=6)
+
+
+# ---- Volumes
+
+
+def volume(*voxels, size=(3, 4, 5)):
+    """A mask of zeros and, at each (class id, z, y, x), a class id."""
+    mask = np.zeros(size, "uint8")
+    for class_id, *place in voxels:
+        mask[tuple(place)] = class_id
+    return mask
+
+
+def test_labels_of_volumes_by_connectivity():
+    face, edge, corner = (1, 0, 0, 0), (1, 1, 0, 0), (1, 2, 1, 0)  # each touches the one before
+    mask = volume(face, edge, corner, (1, 1, 2, 1), (2, 0, 1, 0))
+    labels, count = label_objects(mask)
+    assert count == 2 and labels.dtype == "int32"
+    assert (labels == mask).all()  # all of id 1 are one object, the last two by a corner
+    assert (label_objects(mask, connectivity=26)[0] == labels).all()
+    labels, count = label_objects(mask, connectivity=6)
+    assert count == 4
+    assert [labels[z, y, x] for _, z, y, x in (face, edge, corner)] == [1, 1, 3]
+    assert labels[1, 2, 1] == 2 and labels[0, 1, 0] == 4
+
+
+def test_a_volume_of_one_slice_is_the_image():
+    image = np.random.default_rng(0).integers(0, 3, (9, 11))
+    for flat, deep in ((8, 8), (8, 26), (4, 6)):
+        labels, count = label_objects(image, flat)
+        labels_of_volume, count_of_volume = label_objects(image[None], deep)
+        assert count == count_of_volume and (labels == labels_of_volume[0]).all()
+        of_volume = object_table(image[:, None], connectivity=deep, multilabel=False)
+        wanted = object_table(image, connectivity=flat)
+        for row, own in zip(of_volume, wanted, strict=True):  # rows of the image are slices here
+            assert row["area"] == own["area"] and row["centroid_y"] == 0
+            named = {"centroid_z": "centroid_y", "front": "top", "back": "bottom"}
+            assert all(row[deep_name] == own[name] for deep_name, name in named.items())
+            assert row["centroid_x"] == own["centroid_x"]
+
+
+@pytest.mark.parametrize("shape, connectivity", [((2, 2), 6), ((2, 2), 26), ((2, 2, 2), 4)])
+def test_a_connectivity_of_the_other_kind_is_refused(shape, connectivity):
+    with pytest.raises(ValueError, match="`connectivity` must be one of"):
+        label_objects(np.ones(shape, int), connectivity)
+
+
+def test_object_table_of_a_volume_by_hand():
+    mask = volume((1, 0, 1, 1), (1, 1, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2), (2, 2, 3, 4))
+    outputs = np.zeros((*mask.shape, 3))
+    outputs[0, ..., 1], outputs[1, ..., 1], outputs[..., 2] = 0.6, 0.8, 0.3
+    first, second = object_table(mask, outputs, multilabel=False)
+    assert list(first.items()) == [
+        ("class_id", 1), ("area", 4), ("centroid_z", 0.75), ("centroid_y", 1.25),
+        ("centroid_x", 1.25), ("front", 0), ("top", 1), ("left", 1), ("back", 2), ("bottom", 3),
+        ("right", 3), ("mean_probability", pytest.approx(0.75)),
+    ]  # fmt: skip
+    assert second["front"] == 2 and second["right"] == 5 and second["mean_probability"] == 0.3
+    channels = np.stack([mask == 1, mask == 2], axis=-1)
+    first_channel, second_channel = object_table(channels, outputs[..., 1:])
+    assert first_channel == {**first, "class_id": 0}
+    assert second_channel == {**second, "class_id": 1}
+    assert object_table(channels, outputs[..., 1:], multilabel=True)[0] == first_channel
+    with pytest.raises(ValueError, match=r"\(D, H, W, K\) of a mask \(D, H, W\)"):
+        object_table(mask, outputs[:2], multilabel=False)
+
+
+def test_counts_of_volumes_by_hand():
+    """Two objects, one found; a false one; one of which only the centre is found."""
+    true = np.zeros((2, 8, 10), "uint8")
+    true[:, :4, :4] = 1  # 32 voxels
+    true[:, 6:, 6:] = 1  # 16
+    predicted = np.zeros_like(true)
+    predicted[:, :4, :3] = 1  # IoU 24 / 32
+    predicted[1, 7, 7] = 1  # IoU 1 / 16
+    predicted[0, 0, 9] = 1
+    assert counted(true, predicted) == (1, 2, 1)
+    assert counted(true, predicted, threshold=0.8) == (0, 3, 2)
+    assert counted(true, predicted, criterion="centre") == (2, 1, 0)
+    strata = (("under 20", 0, 20), ("from 20", 20, math.inf))
+    counts = ObjectCounts(strata=strata, connectivity=6)
+    counts.update(true, predicted, ignored=np.arange(10) * np.ones_like(true) == 9)
+    assert counts.select(stratum="from 20") == (1, 0, 0)
+    assert counts.select(stratum="under 20") == (0, 1, 1)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3, 4, 5), (2, 3, 4, 5, 1)])
+def test_batches_of_volumes_and_their_weights(shape):
+    true = np.stack([volume((1, 0, 0, 0)), volume((1, 0, 0, 0))])
+    weight = np.ones(shape, "float32")
+    weight[1] = 0
+    for masks in (true, true[..., None]):
+        counts = ObjectCounts()
+        counts.update_batch(masks, 0 * true, weight)
+        assert counts.select() == (0, 0, 1)
+    channels = ObjectCounts(num_classes=2, multilabel=True)
+    channels.update_batch(np.stack([true, 0 * true], -1), np.stack([true, true], -1), weight)
+    assert channels.select(class_id=0) == (1, 0, 0) and channels.select(class_id=1) == (0, 1, 0)
+    with pytest.raises(ValueError, match=r"or \(2, 3, 4, 5\)"):
+        ObjectCounts().update_batch(true, true, np.ones((2, 3, 4)))
+
+
+def test_a_centre_is_rounded_along_every_axis():
+    """A centroid of (0, 1/3, 2/3) is the voxel (0, 0, 1)."""
+    predicted = volume((1, 0, 0, 0), (1, 0, 0, 1), (1, 0, 1, 1))
+    for place, found in (((0, 0, 1), 1), ((0, 0, 0), 0), ((0, 1, 1), 0), ((0, 1, 0), 0)):
+        true = volume((1, *place))
+        assert counted(true, predicted, criterion="centre")[0] == found
+
+
+def test_metric_and_callback_on_volumes():
+    """The model calls what is above 1/2; of two objects the second volume has one."""
+    true = np.stack([volume((1, 0, 0, 0), (1, 2, 3, 4)), volume((1, 1, 1, 1))])
+    images = true[..., None].astype("float32")
+    images[0, 2, 3, 4] = 0
+    metric = ObjectRecall()
+    metric.update_state(true, images)
+    assert metric.result() == pytest.approx(2 / 3)
+    inputs = keras.Input((None, None, None, 1))
+    model = keras.Model(inputs, keras.layers.Rescaling(1.0)(inputs))
+    callback = ObjectMetricsCallback((images, true))
+    callback.set_model(model)
+    assert callback.evaluate().select() == (2, 0, 1)
 
 
 # ---- Scenes by hand: (true, predicted, (tp, fp, fn)) with IoU of at least 0.5
@@ -463,7 +586,8 @@ def test_other_weights_are_refused(weight, words):
         (scene("12"), scene("11"), {}, r"0\.\.1. Received: \[2\]"),
         (scene("11"), scene("13"), {"num_classes": 3}, "`predicted_mask` must hold"),
         (scene("11"), scene("1"), {}, "one shape"),
-        (np.zeros((1, 2, 3), int), np.zeros((1, 2, 3), int), {}, r"shape \(H, W\)"),
+        (np.zeros((1, 1, 2, 3), int), np.zeros((1, 1, 2, 3), int), {}, r"shape \(H, W\)"),
+        (np.zeros((2, 3, 2), int), np.zeros((2, 3, 2), int), {"multilabel": True}, r"\(H, W, 1\)"),
         (scene("11"), scene("11"), {"num_classes": 2, "multilabel": True}, r"\(H, W, 2\)"),
         (np.array([[255, 0]]), np.array([[0, 255]]), {"ignore_class": 255}, "predicted_mask"),
     ],

@@ -33,7 +33,9 @@ def drawn(seed, num_classes=1, multilabel=False, n=3, size=(5, 7)):
         y_true = (rng.random(y_pred.shape) < 0.3 + 0.4 * (y_pred > 0.5)).astype("uint8")
         return y_true, y_pred.astype("float32")
     if num_classes == 1:
-        y_true = (rng.random(y_pred.shape[:3]) < 0.2 + 0.6 * (y_pred[..., 0] > 0.5)).astype("uint8")
+        y_true = (rng.random(y_pred.shape[:-1]) < 0.2 + 0.6 * (y_pred[..., 0] > 0.5)).astype(
+            "uint8"
+        )
         return y_true, y_pred.astype("float32")
     y_true = rng.integers(0, num_classes, y_pred.shape[:3])
     y_true = np.where(rng.random(y_true.shape) < 0.4, y_pred.argmax(-1), y_true)
@@ -248,6 +250,10 @@ def test_one_batch_beyond_float32_is_summed_exactly():
     assert pixel.BLOCK * float(blocks[0]) + float(units[0]) == 21_024_003
     blocks, units = pixel.sum_exactly(keras.ops.full((3, 5, 7, 2), 0.25))
     assert pixel.BLOCK * float(blocks[1]) + float(units[1]) == 3 * 5 * 7 / 4
+    # the same sum over the depth of volumes
+    for shape in ((1, 3, 7001, 1, 1), (3, 7001, 1, 1, 1)):
+        blocks, units = pixel.sum_exactly(keras.ops.full(shape, 1001.0))
+        assert pixel.BLOCK * float(blocks[0]) + float(units[0]) == 21_024_003
 
 
 def test_units_stay_below_a_block_over_many_updates():
@@ -364,6 +370,40 @@ def test_result_has_the_dtype_asked_for():
     assert keras.backend.standardize_dtype(metric.result().dtype) == "float16"
 
 
+# ---- Volumes
+
+
+@pytest.mark.parametrize("num_classes, multilabel", [(1, False), (4, False), (3, True)])
+@pytest.mark.parametrize("metric_class", METRICS)
+def test_volumes_count_as_their_slices_side_by_side(metric_class, num_classes, multilabel):
+    y_true, y_pred = drawn(30, num_classes, multilabel, size=(6, 5))
+    weight = np.random.default_rng(31).integers(0, 9, y_pred.shape[:3]) / 8  # sums are exact
+
+    def deep(x):  # (3, 6, 5, ...) as (3, 2, 3, 5, ...)
+        return x.reshape(3, 2, 3, *x.shape[2:])
+
+    arguments = {"num_classes": num_classes, "multilabel": multilabel, "ignore_class": 2}
+    wanted = measured(metric_class(**arguments), (y_true, y_pred, weight))
+    of_volumes = deep(y_true), deep(y_pred)
+    for each in (deep(weight), deep(weight)[..., None]):
+        assert measured(metric_class(**arguments), (*of_volumes, each)) == wanted
+    if not multilabel:
+        one_channel = of_volumes[0][..., None], of_volumes[1], deep(weight)
+        assert measured(metric_class(**arguments), one_channel) == wanted
+    whole = np.array([0.0, 1.0, 3.0])
+    wanted = measured(metric_class(**arguments), (y_true, y_pred, whole))
+    assert measured(metric_class(**arguments), (*of_volumes, whole)) == wanted
+
+
+def test_masks_from_outputs_of_volumes():
+    outputs = np.random.default_rng(32).random((2, 3, 4, 5, 3))
+    assert (masks_from_outputs(outputs) == outputs.argmax(-1)).all()
+    assert (masks_from_outputs(outputs[..., :1]) == (outputs[..., 0] > 0.5)).all()
+    assert (masks_from_outputs(outputs, 0.2, multilabel=True) == (outputs > 0.2)).all()
+    with pytest.raises(ValueError, match=r"or \(N, D, H, W, K\)"):
+        masks_from_outputs(outputs[None])
+
+
 # ---- Errors
 
 
@@ -396,6 +436,10 @@ def test_arguments_without_meaning_are_refused(arguments, words):
         (1, False, (2, 4, 4), (2, 4, 4), "must have the shape"),
         (3, False, (2, 4, 4, 3), (2, 4, 4, 3), "argmax"),
         (3, True, (2, 4, 4), (2, 4, 4, 3), r"\(N, H, W, 3\)"),
+        (1, False, (2, 4, 4), (2, 3, 4, 4, 1), r"\(N, D, H, W\) or \(N, D, H, W, 1\)"),
+        (1, False, (2, 3, 4, 4), (2, 3, 4, 5, 1), r"the same N, D, H, W"),
+        (3, False, (2, 3, 4, 4, 3), (2, 3, 4, 4, 3), "argmax"),
+        (1, False, (2, 3, 4, 4, 4, 1), (2, 3, 4, 4, 4, 1), "must have the shape"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(num_classes, multilabel, true_shape, pred_shape, words):
@@ -408,6 +452,8 @@ def test_shapes_that_do_not_fit_are_named(num_classes, multilabel, true_shape, p
 def test_weights_that_do_not_fit_are_named(shape):
     with pytest.raises(ValueError, match="`sample_weight` must have the shape"):
         IoU().update_state(*drawn(19), np.ones(shape))
+    with pytest.raises(ValueError, match=r"the shape \(N,\), \(N, D, H, W\) or"):
+        IoU().update_state(*drawn(19, size=(2, 5, 7)), np.ones(shape))
 
 
 # ---- Masks

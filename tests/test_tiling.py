@@ -1,11 +1,11 @@
-"""Windows: they cover every pixel, stay inside, and are filled up by reflection."""
+"""Windows and boxes: they cover every pixel, stay inside, and are filled up by reflection."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_deepskip.tiling import Window, cut, windows
+from keras_deepskip.tiling import Window, boxes, cut, windows
 
 sides = st.integers(1, 90)
 
@@ -87,3 +87,70 @@ def test_wrong_windows_are_refused(arguments, word):
 def test_wrong_cuts_are_refused(window, size):
     with pytest.raises(ValueError, match="Received"):
         cut(np.zeros((4, 4)), Window(*window), size)
+
+
+# --- Boxes, over any number of axes
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 9)), min_size=1, max_size=3), st.data()
+)
+@settings(max_examples=100, deadline=None)
+def test_boxes_cover_everything_and_stay_inside(axes, data):
+    shape, size = zip(*axes, strict=True)
+    overlap = tuple(data.draw(st.integers(0, side - 1)) for side in size)
+    seen = np.zeros(shape, int)
+    placed = boxes(shape, size, overlap)
+    for box in placed:
+        assert all(0 <= s.start < s.stop <= length for s, length in zip(box, shape, strict=True))
+        assert seen[box].shape == tuple(min(pair) for pair in axes)
+        seen[box] += 1
+    assert seen.min() >= 1
+    steps = [side - own for side, own in zip(size, overlap, strict=True)]
+    counts = [-(-max(n - side, 0) // s) + 1 for n, side, s in zip(shape, size, steps, strict=True)]
+    assert len(placed) == np.prod(counts)
+
+
+@given(sides, sides, st.integers(1, 40), st.data())
+@settings(max_examples=30, deadline=None)
+def test_windows_are_boxes(height, width, size, data):
+    overlap = data.draw(st.integers(0, size - 1))
+    placed = windows(height, width, size, overlap)
+    assert [window.box for window in placed] == boxes((height, width), size, overlap)
+
+
+def test_the_last_axis_runs_fastest():
+    starts = [tuple(s.start for s in box) for box in boxes((3, 2, 3), 2)]
+    assert starts == [(0, 0, 0), (0, 0, 1), (1, 0, 0), (1, 0, 1)]
+
+
+@pytest.mark.parametrize("channels", [(), (2,)])
+def test_cut_of_volumes_keeps_voxels_and_reflects_the_rest(channels):
+    volume = np.random.default_rng(0).integers(0, 99, (5, 7, 3, *channels))
+    for box in boxes(volume.shape[:3], 4):
+        piece = cut(volume, box, 4)
+        assert piece.shape == (4, 4, 4, *channels) and piece.dtype == volume.dtype
+        inside = volume[box]  # (4, 4, 3)
+        assert np.array_equal(piece[:, :, :3], inside)
+        assert np.array_equal(piece[:, :, 3], inside[:, :, 1])
+    (box,) = boxes(volume.shape[:3], 8)
+    piece = cut(volume, box, (6, 7, 5))
+    assert np.array_equal(piece[5, :, :3], volume[3])
+    assert np.array_equal(piece[:5, :, 4], volume[:, :, 0])
+    assert np.shares_memory(cut(volume, box, (5, 7, 3)), volume)
+
+
+@pytest.mark.parametrize(
+    "call, word",
+    [
+        (lambda: boxes((5, 0, 5), 4), "shape"),
+        (lambda: boxes((5, 5, 5), (4, 4)), "one for each of 3 axes"),
+        (lambda: boxes((5, 5, 5), (4, 4, 2), 2), "`overlap` must be less"),
+        (lambda: cut(np.zeros((4, 4)), (slice(0, 2),) * 3, 2), "inside the array"),
+        (lambda: cut(np.zeros((4, 4, 4)), (slice(0, 2), slice(0, 2), slice(3, 5)), 2), "inside"),
+        (lambda: cut(np.zeros((4, 4, 4)), (slice(0, 3),) * 3, (3, 3, 2)), "at least the window's"),
+    ],
+)
+def test_wrong_boxes_are_refused(call, word):
+    with pytest.raises(ValueError, match=word):
+        call()

@@ -3,7 +3,7 @@
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.layers.conv_block import batch_norm, conv_bn_relu, plain_conv
+from keras_deepskip.layers.conv_block import batch_norm, conv_bn_relu, plain_conv, spatial_rank
 
 RESNET34_BLOCKS = (3, 4, 6, 3)  # q_u of levels u = 2..5
 
@@ -15,7 +15,8 @@ def light_resnet34(x, levels=5, base_filters=8, kernel_size=3, blocks_per_level=
     halves the map and brings its shortcut along by a 1x1 projection.
 
     Args:
-        x: tensor of shape (N, H, W, b0), height and width multiples of 2^(levels-1).
+        x: tensor of shape (N, H, W, b0), or of volumes (N, D, H, W, b0), with sizes that are
+            multiples of 2^(levels-1).
         levels: B, the number of maps.
         base_filters: b, the channels of E_1; each level doubles them.
         kernel_size: odd size of the kernels in pixels.
@@ -60,12 +61,14 @@ def resolve_blocks(blocks_per_level, levels):
 
 
 def _basic_block(x, filters, kernel_size, strides, name):
-    shortcut = x
+    shortcut, rank = x, spatial_rank(x.shape)
     if strides > 1:
-        shortcut = plain_conv(filters, 1, strides, rectified=False, name=f"{name}_project")(x)
-        shortcut = batch_norm(name=f"{name}_project_bn")(shortcut)
+        project = plain_conv(
+            filters, 1, strides, rectified=False, rank=rank, name=f"{name}_project"
+        )
+        shortcut = batch_norm(name=f"{name}_project_bn")(project(x))
     x = conv_bn_relu(x, filters, kernel_size, name, "1", strides)
-    x = plain_conv(filters, kernel_size, name=f"{name}_conv2")(x)
+    x = plain_conv(filters, kernel_size, rank=rank, name=f"{name}_conv2")(x)
     x = batch_norm(name=f"{name}_bn2")(x)
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)

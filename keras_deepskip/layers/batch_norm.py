@@ -11,8 +11,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` over the last axis, in few passes over the map.
 
     Results, weights and moving statistics are those of `BatchNormalization(momentum=momentum,
-    epsilon=epsilon)`. In training, float32 maps go through the backend's own routine where it has
-    one; see `keras_deepskip.layers.native`.
+    epsilon=epsilon)`. In training, float32 maps of images go through the backend's own routine
+    where it has one; see `keras_deepskip.layers.native`.
 
     Args:
         momentum: share of the moving statistics that a batch leaves as it is.
@@ -20,7 +20,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         **arguments: `name`, `dtype`, `trainable` and the initializers, regularizers and constraints
             of `keras.layers.BatchNormalization`.
 
-    Input shape: (N, H, W, C).
+    Input shape: (N, H, W, C), or any other with the channels last.
     Output shape: as the input.
 
     Example:
@@ -36,7 +36,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None):
         single = keras.backend.standardize_dtype(inputs.dtype) == "float32"
-        if not (native.NORMALIZES and training and self.trainable and single):
+        known = native.NORMALIZES and single and len(inputs.shape) == 4
+        if not (known and training and self.trainable):
             return super().call(inputs, training=training)
         gamma, beta = ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta)
         outputs, mean, variance = native.normalize_batch(inputs, gamma, beta, self.epsilon)

@@ -4,8 +4,9 @@ import keras
 from keras import ops
 
 from keras_deepskip import _checks
+from keras_deepskip.layers.conv_block import spatial_rank
 from keras_deepskip.layers.initializers import FanInNormal
-from keras_deepskip.layers.upsampled_conv import UpsampledConv2D
+from keras_deepskip.layers.upsampled_conv import UPSAMPLED_CONVS
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
@@ -25,7 +26,7 @@ class DepthSkipBlock(keras.layers.Layer):
             their concatenation, which then is never in memory.
 
     Input shape: a list of n >= 2 maps: (N, H, W, C_0), (N, H/2, W/2, C_1), (N, H/4, W/4, C_2),
-        ..., and last (N, H/2, W/2, C_{n-1}).
+        ..., and last (N, H/2, W/2, C_{n-1}). Of volumes likewise, with D before H.
     Output shape: (N, H, W, n filters); with `concatenate=False` n times (N, H, W, filters).
 
     Raises:
@@ -50,8 +51,9 @@ class DepthSkipBlock(keras.layers.Layer):
 
     def build(self, input_shape):
         factors = _enlargements(input_shape)
+        conv = UPSAMPLED_CONVS[spatial_rank(input_shape[0])]
         self.branches = [
-            UpsampledConv2D(
+            conv(
                 self.filters,
                 self.kernel_size,
                 factor,
@@ -94,10 +96,11 @@ def _enlargements(shapes):
         )
     factors = [2**position for position in range(len(shapes) - 1)] + [2]
     for shape, factor in zip(shapes, factors, strict=True):
-        for own, wanted in zip(shape[1:3], shapes[0][1:3], strict=True):
-            if own is not None and wanted is not None and own * factor != wanted:
-                raise ValueError(
-                    "DepthSkipBlock takes maps that halve from one to the next, and last one of "
-                    f"half the first's size (factors {factors}). Received: shapes {shapes}"
-                )
+        sizes = zip(shape[1:-1], shapes[0][1:-1], strict=False)
+        halve = all(a is None or b is None or a * factor == b for a, b in sizes)
+        if len(shape) != len(shapes[0]) or not halve:
+            raise ValueError(
+                "DepthSkipBlock takes maps that halve from one to the next, and last one of "
+                f"half the first's size (factors {factors}). Received: shapes {shapes}"
+            )
     return factors

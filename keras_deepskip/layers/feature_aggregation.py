@@ -4,8 +4,10 @@ import keras
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.layers.conv_block import batch_norm, conv_initializer
-from keras_deepskip.layers.plain_conv import ConcatenatedConv2D, PlainConv2D
+from keras_deepskip.layers.conv_block import batch_norm, conv_initializer, spatial_rank
+from keras_deepskip.layers.plain_conv import CONCATENATED_CONVS, PLAIN_CONVS, SameConv
+
+DROPOUTS = {2: layers.SpatialDropout2D, 3: layers.SpatialDropout3D}  # by spatial axes
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
@@ -22,8 +24,9 @@ class FeatureAggregation(keras.layers.Layer):
         use_batch_norm: False gives the convolutions a bias instead, which is what inference needs
             (`keras_deepskip.fold_batch_norm`).
 
-    Input shape: (N, H, W, C), or a list of (N, H, W, C_i), which is worked on as if concatenated.
-    Output shape: (N, H, W, filters).
+    Input shape: (N, H, W, C), or a list of (N, H, W, C_i), which is worked on as if concatenated;
+        or volumes, (N, D, H, W, C).
+    Output shape: (N, H, W, filters), or (N, D, H, W, filters).
 
     Raises:
         ValueError: if `filters` is not positive, `kernel_size` is even, or `dropout` is outside
@@ -44,29 +47,35 @@ class FeatureAggregation(keras.layers.Layer):
         self.kernel_size = _checks.check_integer("kernel_size", kernel_size, odd=True)
         self.dropout = _checks.check_number("dropout", dropout, 0, 1, open_high=True)
         self.use_batch_norm = use_batch_norm
-        self.steps = []
-        for index, kind in (("1", ConcatenatedConv2D), ("2", PlainConv2D)):
-            conv = kind(
-                filters,
-                kernel_size,
-                use_bias=not use_batch_norm,
+        self.steps = []  # what they are shows with the maps: images or volumes
+
+    def _make_steps(self, rank):
+        steps = []
+        for index, kinds in (("1", CONCATENATED_CONVS), ("2", PLAIN_CONVS)):
+            conv = kinds[rank](
+                self.filters,
+                self.kernel_size,
+                use_bias=not self.use_batch_norm,
                 kernel_initializer=conv_initializer(),
                 name=f"conv{index}",
                 dtype=self.dtype_policy,
             )
-            norm = [batch_norm(name=f"bn{index}", dtype=self.dtype_policy)] * use_batch_norm
-            self.steps += [conv, *norm, layers.ReLU(name=f"relu{index}", dtype=self.dtype_policy)]
-        if dropout:
-            self.steps.append(layers.SpatialDropout2D(dropout, name="drop"))
+            norm = [batch_norm(name=f"bn{index}", dtype=self.dtype_policy)] * self.use_batch_norm
+            steps += [conv, *norm, layers.ReLU(name=f"relu{index}", dtype=self.dtype_policy)]
+        if self.dropout:
+            steps.append(DROPOUTS[rank](self.dropout, name="drop"))
+        return steps
 
     @property
     def normalized(self):
         """The convolutions, each with the batch norm behind it."""
         norms = [step for step in self.steps if isinstance(step, layers.BatchNormalization)]
-        convs = [step for step in self.steps if isinstance(step, PlainConv2D)]
+        convs = [step for step in self.steps if isinstance(step, SameConv)]
         return list(zip(convs, norms, strict=self.use_batch_norm))
 
     def build(self, input_shape):
+        listed = isinstance(input_shape[0], list | tuple)
+        self.steps = self._make_steps(spatial_rank(input_shape[0] if listed else input_shape))
         for step in self.steps:
             step.build(input_shape)
             input_shape = step.compute_output_shape(input_shape)
@@ -75,12 +84,13 @@ class FeatureAggregation(keras.layers.Layer):
     def call(self, inputs, training=None):
         x = inputs
         for step in self.steps:
-            takes_training = isinstance(step, layers.BatchNormalization | layers.SpatialDropout2D)
+            takes_training = isinstance(step, layers.BatchNormalization | layers.Dropout)
             x = step(x, training=training) if takes_training else step(x)
         return x  # (N, H, W, filters)
 
     def compute_output_shape(self, input_shape):
-        return self.steps[0].compute_output_shape(input_shape)
+        first = input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape
+        return (*first[:-1], self.filters)
 
     def get_config(self):
         return {

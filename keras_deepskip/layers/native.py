@@ -5,7 +5,8 @@ The results are Keras's. What is saved: under PyTorch, two copies of the map for
 the map that a batch norm of single operations takes; under TensorFlow and JAX, half of the vector
 registers that a convolution of 8 filters leaves empty. `docs/speed.md` has the figures.
 
-Maps are (N, H, W, C), kernels (rows, columns, C, filters).
+Maps are (N, H, W, C), kernels (rows, columns, C, filters). Of volumes, (N, D, H, W, C) with kernels
+of one axis more, the convolutions are Keras's own, but for JAX on a CPU.
 """
 
 import functools
@@ -21,41 +22,59 @@ LANES = 16
 LANES_OF_KERNEL_GRADIENT = 32  # under JAX
 
 
-def convolve(x, kernel, padding="same", strides=(1, 1), bias=None):
-    """Convolves a map.
+def convolve(x, kernel, padding="same", strides=None, bias=None):
+    """Convolves a map, of an image or a volume.
 
     Args:
-        x: map (N, H, W, C).
-        kernel: (rows, columns, C, filters).
-        padding: ((top, bottom), (left, right)), pixels of zeros; or "same", for ceil(H / stride)
-            rows of the result and as many columns.
-        strides: steps (down, across) in pixels.
+        x: map (N, H, W, C) or (N, D, H, W, C).
+        kernel: (rows, columns, C, filters), or (slices, rows, columns, C, filters).
+        padding: ((top, bottom), (left, right)), pixels of zeros, for a volume with (front, back)
+            before them; or "same", for ceil(H / stride) rows of the result and so on.
+        strides: steps (down, across), or (back, down, across), in pixels; None is 1 everywhere.
         bias: (filters,), or None.
 
     Returns:
-        The map (N, H', W', filters).
+        The map (N, H', W', filters) or (N, D', H', W', filters).
     """
-    return _CONVOLVE[BACKEND](x, kernel, padding, strides, bias)
+    axes = len(kernel.shape) - 2
+    routine = _CONVOLVE[BACKEND] if axes == 2 else _convolve_volume
+    return routine(x, kernel, padding, strides or (1,) * axes, bias)
 
 
 def convolve_transposed(x, kernel, factor, crop, bias=None):
     """Adds to an enlarged map, for each pixel of `x`, the kernel weighted by it.
 
     Args:
-        x: map (N, H, W, C).
-        kernel: (factor + 2 crop, factor + 2 crop, C, filters).
+        x: map (N, H, W, C) or (N, D, H, W, C).
+        kernel: (side, side, C, filters), or (side, side, side, C, filters), of the side
+            factor + 2 crop.
         factor: distance of neighbouring pixels' kernels, in pixels of the enlarged map.
-        crop: pixels left out on each of the four sides.
+        crop: pixels left out on each side.
         bias: (filters,), or None.
 
     Returns:
-        The map (N, factor H, factor W, filters).
+        The map (N, factor H, factor W, filters), or (N, factor D, factor H, factor W, filters).
     """
-    return _TRANSPOSED[BACKEND](x, kernel, factor, crop, bias)
+    routine = _TRANSPOSED[BACKEND] if len(kernel.shape) == 4 else _transposed_volume
+    return routine(x, kernel, factor, crop, bias)
+
+
+def pad(x, around):
+    """Pads with zeros, `around` being (before, after) of each axis.
+
+    Before a `Conv3D`, TensorFlow's graph optimizer takes a `Pad` of known numbers into the
+    convolution and loses that one's own "SAME" padding (2.21, with oneDNN: a smaller result and no
+    word). It leaves `PadV2` alone, which is what a tensor as the value of the padding gives.
+    """
+    if BACKEND != "tensorflow" or len(x.shape) == 4:
+        return ops.pad(x, around)
+    import tensorflow as tf
+
+    return tf.pad(x, around, constant_values=tf.zeros((), x.dtype))
 
 
 def normalize_batch(x, gamma, beta, epsilon):
-    """Brings each channel of a float32 map to the mean `beta` and the deviation `gamma`.
+    """Brings each channel of a float32 map (N, H, W, C) to the mean `beta` and deviation `gamma`.
 
     Only where `NORMALIZES`: JAX's compiler makes few passes of Keras's own operations.
 
@@ -92,12 +111,61 @@ def _laid_out(y, width, columns):
     return y[:, :, :width]
 
 
+# --- Volumes ------------------------------------------------------------------------------------
+
+
+def _convolve_volume(x, kernel, padding, strides, bias):
+    if padding == "same" and tuple(kernel.shape[:3]) == (1, 1, 1):
+        # as under TensorFlow with images
+        x, strides = x[:, :: strides[0], :: strides[1], :: strides[2]], (1, 1, 1)
+    if padding == "same" and _plane_by_plane():
+        y = _convolve_planes(x, kernel, strides)
+    elif padding == "same":
+        y = ops.conv(x, kernel, tuple(strides), "same")
+    else:
+        y = ops.conv(ops.pad(x, [(0, 0), *padding, (0, 0)]), kernel, tuple(strides), "valid")
+    return y if bias is None else y + bias
+
+
+def _plane_by_plane():
+    """Whether one axis after the other is quicker: XLA for CPUs is slow with convolutions of three
+    axes and their gradients (8 times, of 8 filters)."""
+    if BACKEND != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
+
+
+def _convolve_planes(x, kernel, strides):
+    """The 'same' convolution as a sum over the kernel's planes, each convolved with all slices."""
+    count, step = kernel.shape[0], strides[0]
+    depth = -(-x.shape[1] // step)
+    x = ops.pad(x, [(0, 0), _same_padding(x.shape[1], count, step), *[(0, 0)] * 3])
+    total = 0.0
+    for plane in range(count):
+        met = x[:, plane : plane + (depth - 1) * step + 1 : step]  # (N, D', H, W, C)
+        met = ops.reshape(met, (-1, *x.shape[2:]))
+        total = total + convolve(met, kernel[plane], strides=strides[1:])
+    return ops.reshape(total, (-1, depth, *total.shape[1:]))
+
+
+def _transposed_volume(x, kernel, factor, crop, bias):
+    # of a kernel of side factor + 2 crop, "same" leaves out `crop` on each side, on every backend
+    y = ops.conv_transpose(x, ops.swapaxes(kernel, -1, -2), factor, "same")
+    return y if bias is None else y + bias
+
+
 # --- TensorFlow ---------------------------------------------------------------------------------
 
 
 def _convolve_tensorflow(x, kernel, padding, strides, bias):
     import tensorflow as tf
 
+    if padding == "same" and tuple(kernel.shape[:2]) == (1, 1):
+        # oneDNN's kernel gradient of a strided 1x1 convolution of 8 channels or fewer writes
+        # outside its memory (TensorFlow 2.21): the pixels are picked before
+        x, strides = x[:, :: strides[0], :: strides[1]], (1, 1)
     padding = "SAME" if padding == "same" else [[0, 0], *map(list, padding), [0, 0]]
     columns = 1
     if padding == "SAME" and tuple(strides) == (1, 1) and kernel.shape[1] > 1:

@@ -1,23 +1,24 @@
-"""Any height and width: pad to what the network can halve, crop back at the end."""
+"""Any height and width (and depth): pad to what the network can halve, crop back at the end."""
 
 import keras
 from keras import ops
 
 from keras_deepskip import _checks
+from keras_deepskip.layers import native
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class PadToMultiple(keras.layers.Layer):
     """Pads with zeros at the bottom and the right to a multiple of `multiple` pixels.
 
-    An image whose size is a multiple already passes unchanged. Behind the normalization layer a
-    zero is the training images' mean.
+    Volumes are padded at the back too. What has such a size already passes unchanged. Behind the
+    normalization layer a zero is the training images' mean.
 
     Args:
-        multiple: the number of pixels that height and width become a multiple of.
+        multiple: the number of pixels that height and width (and depth) become a multiple of.
 
-    Input shape: (N, H, W, C), of any height and width.
-    Output shape: (N, multiple ceil(H / multiple), multiple ceil(W / multiple), C).
+    Input shape: (N, H, W, C) or (N, D, H, W, C), of any size.
+    Output shape: (N, multiple ceil(H / multiple), multiple ceil(W / multiple), C), likewise.
 
     Raises:
         ValueError: if `multiple` is no whole number of at least 1.
@@ -33,13 +34,12 @@ class PadToMultiple(keras.layers.Layer):
         self.multiple = _checks.check_integer("multiple", multiple)
 
     def call(self, inputs):
-        height, width = ops.shape(inputs)[1:3]
-        rows, columns = -height % self.multiple, -width % self.multiple
-        return ops.pad(inputs, [[0, 0], [0, rows], [0, columns], [0, 0]])
+        behind = [[0, -size % self.multiple] for size in ops.shape(inputs)[1:-1]]
+        return native.pad(inputs, [[0, 0], *behind, [0, 0]])
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, channels = input_shape
-        return (batch, self._padded(height), self._padded(width), channels)
+        batch, *sizes, channels = input_shape
+        return (batch, *map(self._padded, sizes), channels)
 
     def _padded(self, size):
         return None if size is None else size + -size % self.multiple
@@ -52,10 +52,11 @@ class PadToMultiple(keras.layers.Layer):
 class CropToMatch(keras.layers.Layer):
     """Crops the first map to the height and width of the second, at the bottom and the right.
 
-    Undoes `PadToMultiple`.
+    Volumes are cropped to the second's depth too, at the back. Undoes `PadToMultiple`.
 
-    Input shape: a list of two: (N, H', W', C), and (N, H, W, any) with H <= H', W <= W'.
-    Output shape: (N, H, W, C).
+    Input shape: a list of two: (N, H', W', C), and (N, H, W, any) with H <= H', W <= W'; or
+        (N, D', H', W', C), and (N, D, H, W, any).
+    Output shape: (N, H, W, C), or (N, D, H, W, C).
 
     Example:
 
@@ -65,9 +66,9 @@ class CropToMatch(keras.layers.Layer):
 
     def call(self, inputs):
         x, reference = inputs
-        height, width = ops.shape(reference)[1:3]
-        return x[:, :height, :width, :]
+        sizes = ops.shape(reference)[1:-1]
+        return x[(slice(None), *map(slice, sizes))]
 
     def compute_output_shape(self, input_shape):
         shape, reference = input_shape
-        return (shape[0], *reference[1:3], shape[-1])
+        return (shape[0], *reference[1:-1], shape[-1])

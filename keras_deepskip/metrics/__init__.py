@@ -1,6 +1,7 @@
 """Metrics: of pixels, counted in compiled steps; of objects, on predictions or by a callback."""
 
 from keras_deepskip.metrics.callbacks import ObjectMetricsCallback
+from keras_deepskip.metrics.finest_level import FinestLevel
 from keras_deepskip.metrics.object_counts import COCO_STRATA, SIZE_STRATA, ObjectCounts
 from keras_deepskip.metrics.object_metrics import ObjectF1, ObjectPrecision, ObjectRecall
 from keras_deepskip.metrics.objects import label_objects, match_objects, object_table
@@ -11,6 +12,7 @@ __all__ = [
     "SIZE_STRATA",
     "Dice",
     "F1",
+    "FinestLevel",
     "IoU",
     "ObjectCounts",
     "ObjectF1",

@@ -25,7 +25,7 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
     Args:
         data: a `keras.utils.PyDataset` of batches `(images, masks)` or
             `(images, masks, sample_weight)`, or two arrays `(images, masks)`. Masks and weights
-            are as in `ObjectCounts.update_batch`.
+            are as in `ObjectCounts.update_batch`, of images or of volumes.
         prefix: what names in the logs begin with.
         every: epochs from one evaluation to the next.
         batch_size: images predicted at once, for arrays; None is 8. A dataset has its own.

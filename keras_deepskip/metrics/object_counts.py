@@ -14,7 +14,8 @@ from keras_deepskip.metrics.objects import (
 )
 from keras_deepskip.metrics.pixel import f1_parts, precision_parts, recall_parts
 
-# (name, smallest area, area that is too large), in pixels; an object of 64 pixels is not "<8x8".
+# (name, smallest area, area that is too large), in pixels (of volumes: voxels, whose count is the
+# area here); an object of 64 pixels is not "<8x8".
 SIZE_STRATA = (
     ("<8x8", 0, 64),
     ("8x8-16x16", 64, 256),
@@ -31,6 +32,9 @@ class ObjectCounts:
     without a match is a false positive. A true object falls in the stratum of its own area, a match
     in its true object's, a false positive in that of the predicted area.
 
+    A volume is an image whose pixels are voxels: in what follows, D stands before H, and an area is
+    a number of voxels. `strata` in that measure are yours to choose: `SIZE_STRATA` are for images.
+
     Ignored pixels are no object. A predicted object with more than half of its pixels on them
     counts nowhere; of any other, the pixels that are not ignored are compared.
 
@@ -41,7 +45,7 @@ class ObjectCounts:
         threshold: smallest IoU of a match.
         strata: rows (name, smallest area, area that is too large) that cover all areas from 0 to
             infinity (`math.inf` or None) without gap; see `SIZE_STRATA` and `COCO_STRATA`.
-        connectivity: 8 or 4, as in `label_objects`.
+        connectivity: 8 or 4, of volumes 26 (or 8) or 6, as in `label_objects`.
         ignore_class: mask value of pixels that count nowhere. If it is one of the classes' ids,
             that class is not scored.
         multilabel: whether masks are zeros and ones (H, W, K), each channel a class by itself.
@@ -114,7 +118,8 @@ class ObjectCounts:
         """Adds one image.
 
         Args:
-            true_mask: class ids (H, W), or zeros and ones (H, W, K) with `multilabel`.
+            true_mask: class ids (H, W), or zeros and ones (H, W, K) with `multilabel`; of a volume
+                (D, H, W), or (D, H, W, K).
             predicted_mask: as `true_mask`; `masks_from_outputs` makes such masks.
             ignored: (H, W), where pixels count nowhere besides those of `ignore_class`.
 
@@ -125,7 +130,7 @@ class ObjectCounts:
         check_same_shape("true_mask", true_mask, "predicted_mask", predicted_mask)
         self._check_values("true_mask", true_mask, self.ignore_class)
         self._check_values("predicted_mask", predicted_mask, None)
-        outside = np.zeros(true_mask.shape[:2], bool)
+        outside = np.zeros(self._spatial(true_mask), bool)
         if ignored is not None:
             check_same_shape("ignored", np.asarray(ignored), "true_mask[:, :]", outside)
             outside = np.asarray(ignored) != 0
@@ -136,7 +141,7 @@ class ObjectCounts:
             self._count(position, (true == value) & ~not_counted, predicted == value, not_counted)
 
     def update_batch(self, true_masks, predicted_masks, sample_weight=None):
-        """Adds a batch of images, as models and metrics have it.
+        """Adds a batch of images (or volumes, with D before H), as models and metrics have it.
 
         Args:
             true_masks: class ids (N, H, W) or (N, H, W, 1), or (N, H, W, K) with `multilabel`.
@@ -148,10 +153,10 @@ class ObjectCounts:
             ValueError: if shapes do not fit, or a weight is neither 0 nor 1.
         """
         true_masks, predicted_masks = np.asarray(true_masks), np.asarray(predicted_masks)
-        if true_masks.ndim == 4 and not self.multilabel and true_masks.shape[-1] == 1:
+        if true_masks.shape == (*predicted_masks.shape, 1) and not self.multilabel:
             true_masks = true_masks[..., 0]
         check_same_shape("true_masks", true_masks, "predicted_masks", predicted_masks)
-        ignored = _ignored_pixels(sample_weight, true_masks.shape[:3])
+        ignored = _ignored_pixels(sample_weight, self._spatial(true_masks))
         for true_mask, predicted_mask, outside in zip(
             true_masks, predicted_masks, ignored, strict=True
         ):
@@ -172,18 +177,23 @@ class ObjectCounts:
         self.counts += other.counts
         return self
 
+    def _spatial(self, mask):
+        """The shape of a mask, or of several, without the axis of classes."""
+        return mask.shape[:-1] if self.multilabel else mask.shape
+
     def _plane(self, mask, class_id):
         """The (H, W) array to look at for a class, and the value of the class's pixels there."""
         return (mask[..., class_id], 1) if self.multilabel else (mask, class_id)
 
     def _check_values(self, name, mask, also):
-        shape_fits = mask.ndim == 2
-        if self.multilabel:
-            shape_fits = mask.ndim == 3 and mask.shape[-1] == self.num_classes
+        shape_fits = not self.multilabel or mask.shape[-1:] == (self.num_classes,)
         top = 1 if self.multilabel else max(self.num_classes - 1, 1)
-        wanted = f"(H, W, {self.num_classes})" if self.multilabel else "(H, W)"
-        if not shape_fits:
-            raise ValueError(f"`{name}` must have the shape {wanted}. Received: {mask.shape}")
+        if not shape_fits or len(self._spatial(mask)) not in (2, 3):
+            last = f", {self.num_classes}" if self.multilabel else ""
+            raise ValueError(
+                f"`{name}` must have the shape (H, W{last}), or (D, H, W{last}) of a volume. "
+                f"Received: {mask.shape}"
+            )
         stray = ~np.isin(mask, [*range(top + 1), *([] if also is None else [also])])
         if stray.any():
             raise ValueError(
@@ -326,7 +336,10 @@ def _without_ignored(labels, ignored):
 
 
 def _ignored_pixels(sample_weight, shape):
-    """For each image of `shape` (N, H, W) what `sample_weight` ignores of it: (H, W), or None."""
+    """For each image of `shape` (N, H, W) what `sample_weight` ignores of it: (H, W), or None.
+
+    Volumes have D before H.
+    """
     if sample_weight is None:
         return [None] * shape[0]
     weight = np.asarray(sample_weight)
@@ -334,12 +347,13 @@ def _ignored_pixels(sample_weight, shape):
         weight = weight[..., 0]
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
-            "`sample_weight` must have the shape (N,), (N, H, W) or (N, H, W, 1) with (N, H, W) = "
-            f"{shape}. Received: sample_weight.shape={weight.shape}"
+            f"`sample_weight` must have the shape {shape[:1]} of images, or {shape} or "
+            f"{(*shape, 1)} of pixels. Received: sample_weight.shape={weight.shape}"
         )
     if not np.isin(weight, (0, 1)).all():
         raise ValueError(
             "`sample_weight` must be 0 (leave out) or 1 for objects, which are whole. "
             f"Received: {np.unique(weight)[:5].tolist()}"
         )
-    return np.broadcast_to(weight.reshape(weight.shape + (1,) * (3 - weight.ndim)) == 0, shape)
+    weight = weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
+    return np.broadcast_to(weight == 0, shape)

@@ -36,7 +36,7 @@ class ObjectMetric(keras.metrics.Metric):
         strata: strata of object area, as in `ObjectCounts`.
         stratum: name of the one stratum to score, or None for all.
         class_id: id of the one class to score (1 in a binary mask), or None for all.
-        connectivity: 8 or 4, as in `label_objects`.
+        connectivity: 8 or 4, of volumes 26 (or 8) or 6, as in `label_objects`.
         ignore_class: mask value of pixels that count nowhere.
         name: name of the metric.
         dtype: as every Keras metric has it; the result is a Python float whatever it is.
@@ -46,6 +46,8 @@ class ObjectMetric(keras.metrics.Metric):
         y_pred: probabilities or logits (N, H, W, K).
         sample_weight: zeros and ones: (N,), where a 0 leaves the image out, or (N, H, W) or
             (N, H, W, 1), where pixels of weight 0 are ignored.
+
+    Volumes have D before H in all of these shapes; see `ObjectCounts`.
 
     `result()` is a float; NaN for a stratum that has no figure.
 

@@ -1,7 +1,8 @@
 """Objects of masks: connected components, their table, and their matching one to one.
 
-Masks are NumPy arrays. A class's objects are the connected components of its pixels; id 0 is
-background (in a multilabel mask every channel is a class, and zeros are background).
+Masks are NumPy arrays, of images or of volumes, whose voxels are their pixels. A class's objects
+are the connected components of its pixels; id 0 is background (in a multilabel mask every channel
+is a class, and zeros are background).
 """
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from keras_deepskip import _checks
 
 CRITERIA = ("iou", "centre")
-CONNECTIVITIES = (4, 8)
+# In how many axes neighbours may differ at once, by the mask's axes and the connectivity. 8, the
+# default, is all neighbours of volumes too.
+STEPS = {2: {4: 1, 8: 2}, 3: {6: 1, 26: 3, 8: 3}}
+CONNECTIVITIES = (4, 8, 6, 26)
 
 
 # ---- Objects of a mask --------------------------------------------------------------------------
@@ -19,15 +23,17 @@ def label_objects(mask, connectivity=8):
     """Numbers the connected components of each class; touching classes stay apart.
 
     Args:
-        mask: class ids (H, W), integer or boolean; 0 is background.
-        connectivity: 8 joins pixels that touch by a corner, 4 only those that share an edge.
+        mask: class ids (H, W) or (D, H, W), integer or boolean; 0 is background.
+        connectivity: 8 joins pixels that touch by a corner, 4 only those that share an edge. Of a
+            volume, 26 (or 8, so that the default is the same) joins voxels that touch by a corner,
+            6 only those that share a face.
 
     Returns:
-        `(labels, count)`: labels (H, W) int32, 0 for background and 1..count for objects, class by
-        class in order of their ids, each from the top row down.
+        `(labels, count)`: labels of the mask's shape, int32, 0 for background and 1..count for
+        objects, class by class in order of their ids, each from the top row down.
 
     Raises:
-        ValueError: if `mask` is not such an array, or `connectivity` is neither 4 nor 8.
+        ValueError: if `mask` is not such an array, or `connectivity` none of its kind.
 
     Example:
 
@@ -38,8 +44,8 @@ def label_objects(mask, connectivity=8):
     from scipy import ndimage
 
     mask = _check_mask("mask", mask)
-    _checks.check_choice("connectivity", connectivity, CONNECTIVITIES)
-    structure = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)
+    _checks.check_choice("connectivity", connectivity, STEPS[mask.ndim])
+    structure = ndimage.generate_binary_structure(mask.ndim, STEPS[mask.ndim][connectivity])
     labels, count = np.zeros(mask.shape, "int32"), 0
     for class_id in np.unique(mask[mask != 0]):
         of_class, found = ndimage.label(mask == class_id, structure)
@@ -48,22 +54,27 @@ def label_objects(mask, connectivity=8):
     return labels, count
 
 
-def object_table(mask, probabilities=None, connectivity=8):
+def object_table(mask, probabilities=None, connectivity=8, multilabel=None):
     """Lists the objects of a mask: class, area, centroid, box, mean probability.
 
     Args:
-        mask: class ids (H, W), or multilabel zeros and ones (H, W, K).
-        probabilities: the model's outputs for this image, (H, W, K), or (H, W) for one class.
-        connectivity: 8 or 4, as in `label_objects`.
+        mask: class ids (H, W), or multilabel zeros and ones (H, W, K); of a volume (D, H, W), or
+            (D, H, W, K).
+        probabilities: the model's outputs for this image, (H, W, K), or (H, W) for one class; of a
+            volume with D before H.
+        connectivity: 8 or 4, of a volume 26 (or 8) or 6, as in `label_objects`.
+        multilabel: whether the last axis of `mask` holds classes. None takes a mask of two axes for
+            class ids and any other for a multilabel one: say False for the class ids of a volume.
 
     Returns:
         A list of dicts, one an object, with `class_id` (a multilabel mask: the channel), `area` in
         pixels, `centroid_y`, `centroid_x`, the box `top`, `left`, `bottom`, `right` (half-open:
         `mask[top:bottom, left:right]` holds the object), and `mean_probability` of its class over
-        its pixels, or None without `probabilities`.
+        its pixels, or None without `probabilities`. Of a volume, `area` is the number of voxels,
+        and there are `centroid_z`, `front` and `back` (`mask[front:back, top:bottom, left:right]`).
 
     Raises:
-        ValueError: if `probabilities` does not fit the mask.
+        ValueError: if `mask` has other axes, or `probabilities` does not fit it.
 
     Example:
 
@@ -72,27 +83,27 @@ def object_table(mask, probabilities=None, connectivity=8):
     (2, 0.0, 1.5, 3)
     """
     mask = np.asarray(mask)
-    if mask.ndim == 3:
+    if mask.ndim > 2 if multilabel is None else multilabel:
         rows = []
         for channel in range(mask.shape[-1]):
             own = None if probabilities is None else np.asarray(probabilities)[..., channel]
-            table = object_table(mask[..., channel] != 0, own, connectivity)
+            table = object_table(mask[..., channel] != 0, own, connectivity, multilabel=False)
             rows += [{**row, "class_id": channel} for row in table]
         return rows
     labels, count = label_objects(mask, connectivity)
     if not count:
         return []
-    y, x = np.nonzero(labels)
-    label = labels[y, x]
+    places = np.nonzero(labels)
+    label = labels[places]
     columns = {"class_id": np.zeros(count + 1, "int64"), "area": np.bincount(label)}
-    columns["class_id"][label] = mask[y, x]
-    columns["centroid_y"] = _mean_by(label, y)
-    columns["centroid_x"] = _mean_by(label, x)
+    columns["class_id"][label] = mask[places]
+    for axis, place in zip("zyx"[-mask.ndim :], places, strict=True):
+        columns[f"centroid_{axis}"] = _mean_by(label, place)
     columns.update(_boxes(labels))
     if probabilities is None:
         columns["mean_probability"] = np.full(count + 1, None)
     else:
-        own = _own_probability(probabilities, mask.shape, y, x, mask[y, x])
+        own = _own_probability(probabilities, mask.shape, places, mask[places])
         columns["mean_probability"] = _mean_by(label, own)
     values = [column[1:].tolist() for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
@@ -105,33 +116,37 @@ def _mean_by(label, values):
 def _boxes(labels):
     from scipy import ndimage
 
-    slices = ndimage.find_objects(labels)
-    boxes = np.array([(0, 0, 0, 0)] + [(r.start, c.start, r.stop, c.stop) for r, c in slices])
-    return dict(zip(("top", "left", "bottom", "right"), boxes.T, strict=True))
+    boxes = ndimage.find_objects(labels)
+    sides = {}
+    for names, end in ((("front", "top", "left"), "start"), (("back", "bottom", "right"), "stop")):
+        for axis, name in enumerate(names[-labels.ndim :]):
+            sides[name] = np.array([0] + [getattr(box[axis], end) for box in boxes])
+    return sides
 
 
-def _own_probability(probabilities, mask_shape, y, x, class_ids):
+def _own_probability(probabilities, mask_shape, places, class_ids):
     """The probability at each pixel of the pixel's own class."""
     probabilities = np.asarray(probabilities)
-    if probabilities.ndim == 2:
+    if probabilities.ndim == len(mask_shape):
         probabilities = probabilities[..., None]
-    channels = probabilities.shape[-1] if probabilities.ndim == 3 else 0
+    channels = probabilities.shape[-1] if probabilities.ndim == len(mask_shape) + 1 else 0
     top = channels - 1 if channels > 1 else 1
     if probabilities.shape[:-1] != mask_shape or class_ids.max() > top:
         raise ValueError(
-            "`probabilities` must have the shape (H, W, K) of a mask (H, W), and a channel for "
-            f"each of its classes. Received: probabilities.shape={probabilities.shape}, "
-            f"mask.shape={mask_shape}, largest class id {class_ids.max()}"
+            "`probabilities` must have the shape (H, W, K) of a mask (H, W), or (D, H, W, K) of a "
+            "mask (D, H, W), and a channel for each of its classes. Received: "
+            f"probabilities.shape={probabilities.shape}, mask.shape={mask_shape}, largest class id "
+            f"{class_ids.max()}"
         )
-    return probabilities[y, x, class_ids if channels > 1 else 0].astype("float64")
+    return probabilities[(*places, class_ids if channels > 1 else 0)].astype("float64")
 
 
 def _check_mask(name, mask):
     mask = np.asarray(mask)
-    if mask.ndim == 2 and mask.dtype.kind in "bui":
+    if mask.ndim in (2, 3) and mask.dtype.kind in "bui":
         return mask
     raise ValueError(
-        f"`{name}` must hold integers in the shape (H, W). "
+        f"`{name}` must hold integers in the shape (H, W) or (D, H, W). "
         f"Received: {name}.shape={mask.shape}, {name}.dtype={mask.dtype}"
     )
 
@@ -145,8 +160,8 @@ def match_objects(true_labels, predicted_labels, criterion="iou", threshold=0.5)
     Of all matchings with that many pairs, one of the largest total IoU is taken.
 
     Args:
-        true_labels: labels (H, W) as of `label_objects`: 0 is background.
-        predicted_labels: labels (H, W) of the predicted objects.
+        true_labels: labels (H, W) or (D, H, W) as of `label_objects`: 0 is background.
+        predicted_labels: labels of the predicted objects, likewise.
         criterion: `"iou"` admits pairs whose intersection over union is at least `threshold`;
             `"centre"` those where the predicted object's centroid, rounded to a pixel (halves up),
             lies in the true object.
@@ -210,12 +225,11 @@ def _hits_by_centre(true_labels, predicted_labels, overlapping, overlap_iou):
 
     The centroid may lie outside its own object (a ring), so a pair's IoU may be 0.
     """
-    y, x = np.nonzero(predicted_labels)
-    label = predicted_labels[y, x]
+    places = np.nonzero(predicted_labels)
+    label = predicted_labels[places]
     predicted = np.unique(label)
-    row = np.floor(_mean_by(label, y)[predicted] + 0.5).astype("int64")
-    column = np.floor(_mean_by(label, x)[predicted] + 0.5).astype("int64")
-    true = true_labels[row, column].astype("int64")
+    centres = [np.floor(_mean_by(label, place)[predicted] + 0.5) for place in places]
+    true = true_labels[tuple(centre.astype("int64") for centre in centres)].astype("int64")
     pairs = np.stack([true, predicted], axis=1)[true != 0]
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     overlapping = map(tuple, overlapping.tolist())

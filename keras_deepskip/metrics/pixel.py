@@ -75,7 +75,8 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
     """Turns a model's outputs into masks of class ids, as the metrics do.
 
     Args:
-        outputs: array or tensor (N, H, W, K): probabilities, or logits with `from_logits`.
+        outputs: array or tensor (N, H, W, K), or of volumes (N, D, H, W, K): probabilities, or
+            logits with `from_logits`.
         threshold: probability above which a pixel is called, for `K = 1` and `multilabel`.
         from_logits: whether `outputs` are logits.
         multilabel: whether each channel is a class by itself.
@@ -83,9 +84,10 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
     Returns:
         A NumPy array of class ids (N, H, W): 0 and 1 if `K = 1`, else the largest channel's index.
         With `multilabel`, zeros and ones (N, H, W, K). uint8; wider if there are over 256 classes.
+        Of volumes likewise, with D before H.
 
     Raises:
-        ValueError: if `outputs` has not four axes, `threshold` lies outside [0, 1], or one other
+        ValueError: if `outputs` has another shape, `threshold` lies outside [0, 1], or one other
             than 0.5 is given where the largest channel decides.
 
     Example:
@@ -94,9 +96,10 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
     array([[[1, 0]]], dtype=uint8)
     """
     outputs = np.asarray(ops.convert_to_numpy(outputs)).astype("float32")  # bfloat16 among them
-    if outputs.ndim != 4 or outputs.shape[-1] == 0:
+    if outputs.ndim not in (4, 5) or outputs.shape[-1] == 0:
         raise ValueError(
-            f"`outputs` must have the shape (N, H, W, K). Received: outputs.shape={outputs.shape}"
+            "`outputs` must have the shape (N, H, W, K), or (N, D, H, W, K). "
+            f"Received: outputs.shape={outputs.shape}"
         )
     by_threshold = multilabel or outputs.shape[-1] == 1
     check_threshold("threshold", threshold, by_threshold)
@@ -113,10 +116,11 @@ def sum_exactly(values):
     """Sums (N, H, W, K) not negative float32 values over pixels, as (blocks, units) of shape (K,).
 
     The sum is `BLOCK * blocks + units`. Whole values are summed without rounding as long as a row's
-    sum is below 2^24 and N and H are at most 2^14; fractions are rounded as float32 does.
+    sum is below 2^24, N, H and (of volumes) D are at most 2^14, and the sum is at most 2^34;
+    fractions are rounded as float32 does.
     """
-    parts, units = carry(0.0, ops.sum(values, axis=2), PART)  # (N, H, K)
-    for _ in ("H", "N"):  # sums of at most 2^14 numbers below 2^10 are exact
+    parts, units = carry(0.0, ops.sum(values, axis=-2), PART)  # (N, H, K)
+    while len(units.shape) > 1:  # sums of at most 2^14 numbers below 2^10 are exact
         parts, units = ops.sum(parts, axis=-2), ops.sum(units, axis=-2)  # (N, K), then (K,)
         parts, units = carry(parts, units, PART)
     blocks, parts = carry(0.0, parts, BLOCK // PART)
@@ -132,34 +136,39 @@ def carry(blocks, units, size):
 def check_shapes(true_shape, pred_shape, num_classes, multilabel):
     """Raises a ValueError unless the shapes of masks and outputs fit; unknown sizes (None) do."""
     true_shape, pred_shape = tuple(true_shape), tuple(pred_shape)
-    last = num_classes if multilabel else 1
-    true_rank = (4,) if multilabel else (3, 4)
-    fits = len(pred_shape) == 4 and len(true_shape) in true_rank
-    fits = fits and _fits(pred_shape[3:], (num_classes,)) and _fits(true_shape[3:], (last,))
-    if fits and _fits(true_shape[:3], pred_shape[:3]):
+    axes, last = pred_shape[:-1], num_classes if multilabel else 1
+    lacking = len(pred_shape) - len(true_shape)  # 1 where masks have no last axis
+    fits = len(pred_shape) in (4, 5) and lacking in ((0,) if multilabel else (0, 1))
+    if fits and _fits(true_shape, (*axes, last)) and _fits(pred_shape[-1:], (num_classes,)):
         return
-    true_wanted = f"(N, H, W, {last})" if multilabel else "(N, H, W) or (N, H, W, 1)"
-    one_hot = not multilabel and len(true_shape) == 4 and true_shape[-1] == num_classes > 1
+    letters = "N, D, H, W" if len(pred_shape) == 5 else "N, H, W"
+    true_wanted = f"({letters}, {last})" if multilabel else f"({letters}) or ({letters}, 1)"
+    one_hot = not (multilabel or lacking) and num_classes > 1 and true_shape[-1:] == (num_classes,)
     raise ValueError(
-        f"`y_true` must have the shape {true_wanted} and `y_pred` (N, H, W, {num_classes}), with "
-        f"the same N, H, W. Received: y_true.shape={true_shape}, y_pred.shape={pred_shape}"
+        f"`y_true` must have the shape {true_wanted} and `y_pred` ({letters}, {num_classes}), with "
+        f"the same {letters}. Received: y_true.shape={true_shape}, y_pred.shape={pred_shape}"
         + (". One-hot masks become class ids by `np.argmax(y_true, -1)`" if one_hot else "")
     )
 
 
 def pixel_weights(sample_weight, mask_shape):
-    """Returns `sample_weight`, (N,), (N, H, W) or (N, H, W, 1), as float32 of four axes."""
+    """Returns `sample_weight`, (N,), (N, H, W) or (N, H, W, 1), as float32 with a mask's axes.
+
+    `mask_shape` is (N, H, W, any), or (N, D, H, W, any): then weights have D before H too.
+    """
     weight = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
-    shape, (n, h, w) = tuple(weight.shape), tuple(mask_shape)[:3]
-    if len(shape) == 1 and _fits(shape, (n,)):
-        return ops.reshape(weight, (-1, 1, 1, 1))
-    if len(shape) == 3 and _fits(shape, (n, h, w)):
+    shape, axes = tuple(weight.shape), tuple(mask_shape)[:-1]
+    if len(shape) == 1 and _fits(shape, axes):
+        return ops.reshape(weight, (-1, *[1] * len(axes)))
+    if len(shape) == len(axes) and _fits(shape, axes):
         return ops.expand_dims(weight, -1)
-    if len(shape) == 4 and _fits(shape, (n, h, w, 1)):
+    if len(shape) == len(axes) + 1 and _fits(shape, (*axes, 1)):
         return weight
+    letters = "N, D, H, W" if len(axes) == 4 else "N, H, W"
     raise ValueError(
-        "`sample_weight` must have the shape (N,), (N, H, W) or (N, H, W, 1), with the N, H, W of "
-        f"`y_true`. Received: sample_weight.shape={shape}, y_true.shape={tuple(mask_shape)}"
+        f"`sample_weight` must have the shape (N,), ({letters}) or ({letters}, 1), with the "
+        f"{letters} of `y_true`. Received: sample_weight.shape={shape}, "
+        f"y_true.shape={tuple(mask_shape)}"
     )
 
 
@@ -202,6 +211,8 @@ class PixelMetric(keras.metrics.Metric):
             raise, and a 0/255 mask read as 0/1 must not pass for a figure.
         y_pred: probabilities or logits (N, H, W, K).
         sample_weight: (N,), (N, H, W) or (N, H, W, 1), not negative: what a pixel counts.
+
+    Volumes have D before H in all of these shapes, and voxels are their pixels.
 
     Raises:
         ValueError: if an argument is out of range or has no meaning with the others, or shapes do
@@ -271,7 +282,7 @@ class PixelMetric(keras.metrics.Metric):
         check_shapes(y_true.shape, y_pred.shape, self.num_classes, self.multilabel)
         # In float32, where ids up to 2^24 are exact: uint8 knows no -1, and 0.3 stays no id.
         y_true = ops.cast(y_true, "float32")
-        if len(y_true.shape) == 3:
+        if len(y_true.shape) < len(y_pred.shape):
             y_true = ops.expand_dims(y_true, -1)  # (N, H, W, 1)
         weight = self._weight(y_true, sample_weight)  # (N, H, W, 1), or (N, H, W, K) if multilabel
         true = self._is_class(y_true)  # (N, H, W, K)
