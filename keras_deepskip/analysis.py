@@ -1,7 +1,8 @@
 """What a network costs and sees: equations 2-4 in integers, and the same counted on a built model.
 
 The closed forms import no layer: they are an independent witness of what the builders build.
-Counts are of convolution kernels alone, without biases and norm parameters, as in the paper.
+Counts are of kernels alone, of convolutions and of dense layers over the channels, without biases
+and norm parameters, as in the paper.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from keras_deepskip._tables import markdown_table
 # --- Equations 2-4 ------------------------------------------------------------------------------
 
 
-def decoder_parameters(u, B=5, b=8, k=3, skips="deep"):
+def decoder_parameters(u, B=5, b=8, k=3, skips="deep", dims=2):
     """O_u of equation 2: kernel weights of decoder level u.
 
     Args:
@@ -26,6 +27,7 @@ def decoder_parameters(u, B=5, b=8, k=3, skips="deep"):
         b: base width, the channels of level 1.
         k: kernel size in pixels.
         skips: `"deep"` (equation 1), or `"flat"` (E_u and D_{u+1} alone).
+        dims: 2 for images; 3 for volumes, whose kernels have k^3 places.
 
     Returns:
         An int.
@@ -43,10 +45,10 @@ def decoder_parameters(u, B=5, b=8, k=3, skips="deep"):
         branches = sum(2 ** (j - u) for j in range(u, B)) + B - u + 4
     else:  # P(E_u), P(I(D_{u+1})), and F over their two maps
         branches = 1 + 2 + 2 + 1
-    return branches * 2 ** (2 * u - 2) * b**2 * k**2
+    return branches * 2 ** (2 * u - 2) * b**2 * _places(k, dims)
 
 
-def vgg_parameters(u, b=8, k=3, b0=3):
+def vgg_parameters(u, b=8, k=3, b0=3, dims=2):
     """Kernel weights of level u of the VGG16-style encoder: the terms of equation 3.
 
     Example:
@@ -55,16 +57,17 @@ def vgg_parameters(u, b=8, k=3, b0=3):
     [792, 3456, 13824]
     """
     into, own = _widths(u, b, b0)
-    return (into * own + own**2) * k**2
+    return (into * own + own**2) * _places(k, dims)
 
 
-def resnet_parameters(u, q, b=8, k=3, b0=3):
+def resnet_parameters(u, q, b=8, k=3, b0=3, dims=2):
     """Kernel weights of level u of the ResNet34-style encoder: the terms of equation 4.
 
     Args:
         u: level; 1 is the stem.
         q: basic blocks of this level (for u = 1 it does not count).
         b, k, b0: base width, kernel size, input channels.
+        dims: 2 for images, 3 for volumes; the projection's kernel has one place in both.
 
     Example:
 
@@ -73,8 +76,8 @@ def resnet_parameters(u, q, b=8, k=3, b0=3):
     """
     into, own = _widths(u, b, b0)
     if u == 1:
-        return b0 * own * k**2
-    return into * own + (into * own + (2 * q - 1) * own**2) * k**2
+        return b0 * own * _places(k, dims)
+    return into * own + (into * own + (2 * q - 1) * own**2) * _places(k, dims)
 
 
 def closed_form(
@@ -86,6 +89,7 @@ def closed_form(
     num_classes=1,
     skips="deep",
     blocks_per_level=None,
+    dims=2,
 ):
     """Kernel weights of a whole network, part by part: equations 3 and 4.
 
@@ -95,6 +99,7 @@ def closed_form(
         channels, num_classes: b0 and bc.
         skips: `"deep"` or `"flat"`.
         blocks_per_level: q_2 .. q_B of `light_resnet34`; None is (3, 4, 6, 3).
+        dims: 2 for images, 3 for volumes.
 
     Returns:
         A dict from part to int: `"e1"` .. `"eB"`, `"d{B-1}"` .. `"d1"`, `"head"`.
@@ -109,14 +114,15 @@ def closed_form(
     _checks.check_choice("backbone", backbone, ("light_vgg16", "light_resnet34"))
     b, k = base_filters, kernel_size
     if backbone == "light_vgg16":
-        encoder = {f"e{u}": vgg_parameters(u, b, k, channels) for u in range(1, levels + 1)}
+        encoder = {f"e{u}": vgg_parameters(u, b, k, channels, dims) for u in range(1, levels + 1)}
     else:
         q = (None, *(blocks_per_level or (3, 4, 6, 3)))
         encoder = {
-            f"e{u}": resnet_parameters(u, q[u - 1], b, k, channels) for u in range(1, levels + 1)
+            f"e{u}": resnet_parameters(u, q[u - 1], b, k, channels, dims)
+            for u in range(1, levels + 1)
         }
     decoder = {
-        f"d{u}": decoder_parameters(u, levels, b, k, skips) for u in range(levels - 1, 0, -1)
+        f"d{u}": decoder_parameters(u, levels, b, k, skips, dims) for u in range(levels - 1, 0, -1)
     }
     return {**encoder, **decoder, "head": num_classes * b}  # bc C_1
 
@@ -127,40 +133,42 @@ def _widths(u, b, b0):
     return (b0 if u == 1 else own // 2), own
 
 
+def _places(k, dims):
+    """Places of a kernel of side k: k^2 of an image's, k^3 of a volume's."""
+    return k ** _checks.check_choice("dims", dims, (2, 3))
+
+
 # --- The same, counted on a built model ---------------------------------------------------------
 
 
 def conv_parameters(model):
-    """Counts the convolution kernels' weights of a built model, part by part.
+    """Counts the kernels' weights of a built model, part by part.
 
     Args:
         model: a built `keras.Model`.
 
     Returns:
         A dict from part (`"e1"`, `"d2"`, `"head"`, ...: what precedes the first `_` of the layer's
-        name) to int.
+        name; a model inside the model is one layer, such as `"backbone"`) to int.
 
     Example:
 
     >>> sum(conv_parameters(keras_deepskip.build_model()).values())
     644192
     """
-    counts = {}
-    for weight in model.weights:
-        if weight.path.endswith("/kernel"):
-            part = _part(weight.path)
-            counts[part] = counts.get(part, 0) + math.prod(weight.shape)
-    return counts
+    return _counted(model, _is_kernel)
 
 
-def macs(model, height=256, width=256):
-    """Counts the multiply-adds of a built model's convolutions for one image.
+def macs(model, height=256, width=256, depth=64):
+    """Counts the multiply-adds of a built model's kernels for one image or volume.
 
-    A convolution over an enlarged map is counted at the enlarged size, as it is defined.
+    A convolution over an enlarged map is counted at the enlarged size, as it is defined. Layers
+    that work in training alone cost nothing.
 
     Args:
-        model: a functional `keras.Model` of 2-D layers.
+        model: a functional `keras.Model` of 2-D or 3-D layers; it may hold other models.
         height, width: size of the image in pixels.
+        depth: with them the size of a volume, in voxels; images have none.
 
     Returns:
         A dict from part to int, as `conv_parameters`.
@@ -173,19 +181,23 @@ def macs(model, height=256, width=256):
     >>> sum(macs(keras_deepskip.build_model(), 256, 256).values())
     2241855488
     """
-    return {part: view.macs for part, view in _views(model, height, width).items() if view.macs}
+    trail, _ = _trace(model, height, width, depth)
+    return {part: view.macs for part, view in _by_part(trail).items() if view.macs}
 
 
 @dataclasses.dataclass(frozen=True)
 class ReceptiveField:
-    """How far an output pixel sees: `before` pixels up and left, `after` down and right."""
+    """How far an output pixel sees: `before` pixels up and left, `after` down and right.
+
+    Along the axis on which it sees farthest, where axes differ.
+    """
 
     before: int
     after: int
 
     @property
     def size(self):
-        """Side of the square that is seen, in pixels."""
+        """Side of the square (of a volume: the cube) that is seen, in pixels."""
         return self.before + 1 + self.after
 
 
@@ -196,10 +208,10 @@ def receptive_field(model):
     network's grid. Batch norm is taken as in inference.
 
     Args:
-        model: a functional `keras.Model` of 2-D layers.
+        model: a functional `keras.Model` of 2-D or 3-D layers; it may hold other models.
 
     Returns:
-        A `ReceptiveField`, in input pixels.
+        A `ReceptiveField`, in input pixels; of several outputs the widest.
 
     Raises:
         ValueError: if a layer sees the whole image (so there is no bounded field), or is not known.
@@ -209,186 +221,427 @@ def receptive_field(model):
     >>> receptive_field(keras_deepskip.build_model(levels=2)).size
     21
     """
-    return _trace(model, 256, 256)[-1].field
+    _, outputs = _trace(model, 256, 256, 256)
+    for view in outputs:
+        if view.whole:
+            raise ValueError(f"layer {view.whole} sees the whole image: no bounded field")
+    return _widest(outputs)
 
 
-@dataclasses.dataclass
-class _View:
-    """What is known of a tensor: its size, and which input pixels one of its pixels sees.
+def _counted(model, wanted=lambda weight: True):
+    """Sizes of a model's weights, those that are wanted, summed by part."""
+    counts, seen = {}, set()
+    for layer in model.layers:
+        for weight in layer.weights:
+            if wanted(weight) and id(weight) not in seen:
+                seen.add(id(weight))
+                part = _part(layer.name)
+                counts[part] = counts.get(part, 0) + math.prod(weight.shape)
+    return counts
 
-    Pixel i of a tensor sees input pixels i * step - before .. i * step + after.
+
+def _is_kernel(weight):
+    return weight.name.endswith("kernel")  # "depthwise_kernel" too
+
+
+def _part(name):
+    return name.partition("_")[0]
+
+
+# --- What is known of a tensor --------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """One spatial axis of a tensor: its size, and which input pixels one of its pixels sees.
+
+    Pixel i sees input pixels i * step - before .. i * step + after.
     """
 
-    part: str
-    height: int
-    width: int
+    size: int
     step: Fraction = Fraction(1)
     before: Fraction = Fraction(0)
     after: Fraction = Fraction(0)
+
+    @staticmethod
+    def widest(axes):
+        """Of axes on one grid, an axis whose pixels see what those of all the axes see."""
+        return dataclasses.replace(
+            axes[0],
+            before=max(axis.before for axis in axes),
+            after=max(axis.after for axis in axes),
+        )
+
+    def padded(self, left, right):
+        """With so many pixels more at the two ends; fewer, if negative."""
+        return dataclasses.replace(
+            self,
+            size=self.size + left + right,
+            before=self.before + left * self.step,
+            after=self.after - left * self.step,
+        )
+
+    def windowed(self, kernel, stride, dilation=1, padding="valid"):
+        """Through a window of `kernel` pixels, `dilation` apart, that moves by `stride`."""
+        reach = (kernel - 1) * dilation  # from its first pixel to its last
+        if padding == "same":
+            lacking = max((math.ceil(self.size / stride) - 1) * stride + reach + 1 - self.size, 0)
+            filled = self.padded(lacking // 2, lacking - lacking // 2)
+            return filled.windowed(kernel, stride, dilation)
+        if self.size <= reach:
+            raise ValueError(
+                f"a window of {reach + 1} pixels meets a map of {self.size}. Take a larger image"
+            )
+        return dataclasses.replace(
+            self,
+            size=(self.size - reach - 1) // stride + 1,
+            step=self.step * stride,
+            after=self.after + reach * self.step,
+        )
+
+    def enlarged(self, factor, interpolation="nearest"):
+        """Enlarged: pixel i is of pixel floor(i / factor), or of the two about its own centre."""
+        back, ahead = {
+            "nearest": (2 * factor - 2, 0),
+            "bilinear": (3 * factor - 2 - factor % 2, factor - factor % 2),
+        }[interpolation]  # in halves of the new pixels
+        half = self.step / factor / 2
+        return dataclasses.replace(
+            self,
+            size=self.size * factor,
+            step=self.step / factor,
+            before=self.before + back * half,
+            after=self.after + ahead * half,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _View:
+    """What is known of a tensor: its axes, the part it is of, and the work that made it."""
+
+    part: str
+    axes: tuple
     macs: int = 0
+    whole: str | None = None  # the layer by which its pixels see the whole image
+
+    @property
+    def sizes(self):
+        return tuple(axis.size for axis in self.axes)
 
     @property
     def field(self):
-        return ReceptiveField(math.ceil(self.before), math.ceil(self.after))
-
-    def strided(self, kernel, strides, padding):
-        """Through a window of `kernel` pixels that moves by `strides`."""
-        size = [math.ceil(s / strides) for s in (self.height, self.width)]
-        if padding != "same":
-            size = [(s - kernel) // strides + 1 for s in (self.height, self.width)]
-        left = max(kernel - strides, 0) // 2 if padding == "same" else 0
-        return dataclasses.replace(
-            self,
-            height=size[0],
-            width=size[1],
-            step=self.step * strides,
-            before=self.before + left * self.step,
-            after=self.after + (kernel - 1 - left) * self.step,
-            macs=0,
+        """The receptive field of its pixels; None if they see the whole image."""
+        if self.whole:
+            return None
+        return ReceptiveField(
+            max((math.ceil(axis.before) for axis in self.axes), default=0),
+            max((math.ceil(axis.after) for axis in self.axes), default=0),
         )
 
-    def enlarged(self, factor):
-        """Through nearest enlargement: pixel i is pixel floor(i / factor) of the small map."""
-        return dataclasses.replace(
-            self,
-            height=self.height * factor,
-            width=self.width * factor,
-            step=self.step / factor,
-            before=self.before + (factor - 1) * self.step / factor,
-            macs=0,
+    def changed(self, change, *settings):
+        """Every axis changed, each with its own of the settings (or with the one for all)."""
+        settings = [
+            value if isinstance(value, list | tuple) else [value] * len(self.axes)
+            for value in settings
+        ]
+        axes = [change(axis, *own) for axis, *own in zip(self.axes, *settings, strict=True)]
+        return dataclasses.replace(self, axes=tuple(axes), macs=0)
+
+
+def _widest(views):
+    """The receptive field that holds those of all the views; None if one has no bounds."""
+    fields = [view.field for view in views]
+    if None in fields:
+        return None
+    return ReceptiveField(max(f.before for f in fields), max(f.after for f in fields))
+
+
+# --- Rules: what a layer does to the views of its inputs ------------------------------------------
+
+
+def _merged(layer, views, _arguments=None):
+    """Pixel by pixel, of one map or of several on one grid; a map of one pixel goes to each."""
+    largest = max(views, key=lambda view: math.prod(view.sizes))
+    whole = next((view.whole for view in views if view.whole), None)
+    if whole:
+        return dataclasses.replace(largest, macs=0, whole=whole)
+    grids = [[(axis.size, str(axis.step)) for axis in view.axes] for view in views]
+    if any(grid != grids[0] for grid in grids):
+        raise ValueError(
+            "maps of one size and stride are wanted where maps are merged. "
+            f"Received: for {layer.name!r} (size, stride) of each axis {grids}"
         )
+    axes = zip(*(view.axes for view in views), strict=True)
+    return dataclasses.replace(largest, axes=tuple(map(_Axis.widest, axes)), macs=0)
 
-    def padded(self, multiple):
-        return dataclasses.replace(
-            self,
-            height=self.height + -self.height % multiple,
-            width=self.width + -self.width % multiple,
-            macs=0,
+
+def _convolved(layer, views, _arguments=None):
+    out = _merged(layer, views).changed(
+        _Axis.windowed, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
+    )
+    return _multiplied(layer, [out])
+
+
+def _multiplied(layer, views, _arguments=None):
+    """Each output pixel takes every weight of the kernels once (also with groups)."""
+    weights = sum(math.prod(weight.shape) for weight in layer.weights if _is_kernel(weight))
+    return dataclasses.replace(views[0], macs=math.prod(views[0].sizes) * weights)
+
+
+def _upsampled_convolved(layer, views, _arguments):
+    return _convolved(layer, [views[0].changed(_Axis.enlarged, layer.factor)])
+
+
+def _upsampled(layer, views, _arguments):
+    interpolation = getattr(layer, "interpolation", "nearest")
+    if interpolation not in ("nearest", "bilinear"):
+        raise _no_rule(layer, f"with interpolation {interpolation!r}")
+    return views[0].changed(_Axis.enlarged, layer.size, interpolation)
+
+
+def _pooled(layer, views, _arguments):
+    return views[0].changed(_Axis.windowed, layer.pool_size, layer.strides, 1, layer.padding)
+
+
+def _padded(layer, views, _arguments):
+    left, right = zip(*layer.padding, strict=True)
+    return views[0].changed(_Axis.padded, left, right)
+
+
+def _cropped(layer, views, _arguments):
+    left, right = ([-pixels for pixels in end] for end in zip(*layer.cropping, strict=True))
+    return views[0].changed(_Axis.padded, left, right)
+
+
+def _padded_to_multiple(layer, views, _arguments):
+    return views[0].changed(_Axis.padded, 0, [-s % layer.multiple for s in views[0].sizes])
+
+
+def _cropped_to_match(_layer, views, _arguments):
+    lacking = [s - own for s, own in zip(views[1].sizes, views[0].sizes, strict=True)]
+    return views[0].changed(_Axis.padded, 0, lacking)
+
+
+def _whole(layer, views, _arguments=None):
+    """What takes numbers of the whole map, such as its mean."""
+    seen = views[0].whole or f"{layer.name!r} ({type(layer).__name__})"
+    return dataclasses.replace(views[0], macs=0, whole=seen)
+
+
+def _pooled_whole(layer, views, _arguments):
+    """(N, H, W, C) to (N, 1, 1, C), or to (N, C) without axes."""
+    axes = (_Axis(1),) * len(views[0].axes) if getattr(layer, "keepdims", False) else ()
+    return dataclasses.replace(_whole(layer, views), axes=axes)
+
+
+def _layer_normalized(layer, views, arguments):
+    rule = _merged if _is_along_channels(layer.axis, views[0]) else _whole
+    return rule(layer, views, arguments)
+
+
+def _reshaped(layer, views, _arguments):
+    """One pixel is written as another: (N, C) as (N, 1, 1, C)."""
+    sizes = tuple(layer.target_shape[:-1])
+    if {*sizes, *views[0].sizes} - {1}:
+        raise ValueError(
+            "only a map of one pixel is known to reshape. "
+            f"Received: {layer.name!r} of sizes {views[0].sizes} to {layer.target_shape}"
         )
+    return dataclasses.replace(views[0], axes=(_Axis(1),) * len(sizes), macs=0)
 
 
-def _merged(views):
-    """Several maps of one grid (or one map), added or concatenated."""
-    views = _listed(views)
-    if len({view.step for view in views}) > 1:
-        raise ValueError(f"maps of different strides are merged. Received: {views}")
-    return dataclasses.replace(
-        views[0],
-        before=max(view.before for view in views),
-        after=max(view.after for view in views),
-        macs=0,
+def _along_channels(operation, views, _arguments):
+    if not _is_along_channels(operation.axis, views[0]):
+        raise _no_rule(operation, f"along axis {operation.axis}")
+    return _merged(operation, views)
+
+
+def _indexed(operation, views, arguments):
+    """x[..., a:b:c] or x[:, :, :, a:b:c], of channels alone."""
+    *others, channels = arguments[1] if isinstance(arguments[1], list | tuple) else [arguments[1]]
+    spelled = [ALL_PIXELS] * (len(views[0].axes) + 1)
+    is_slice = isinstance(channels, dict) and channels["class_name"] == "__slice__"
+    if others not in ([REST], spelled) or not is_slice:
+        raise _no_rule(operation, "of other axes than the channels")
+    return _merged(operation, views)
+
+
+def _is_along_channels(axis, view):
+    axes = axis if isinstance(axis, list | tuple) else [axis]
+    return set(axes) <= {-1, len(view.axes) + 1}
+
+
+def _in_inference(_layer, views, _arguments):
+    """The first map as it is: what the layer does with others it does in training."""
+    return dataclasses.replace(views[0], macs=0)
+
+
+def _no_rule(operation, what=""):
+    what = f"{_kind(operation)} {what}".strip()
+    kind = "layer" if isinstance(operation, keras.Layer) else "operation"
+    return ValueError(
+        f"no rule for the {kind} {what!r} ({operation.name}). Add one to analysis.RULES"
     )
 
 
-def _convolved(layer, view):
-    (kernel, other), strides, dilation = layer.kernel_size, layer.strides[0], layer.dilation_rate[0]
-    if kernel != other or strides != layer.strides[1]:
-        raise ValueError(f"square kernels and strides are wanted. Received: {layer}")
-    out = view.strided((kernel - 1) * dilation + 1, strides, layer.padding)
-    # Each output pixel takes every weight of the kernel once (also with groups).
-    return dataclasses.replace(out, macs=out.height * out.width * math.prod(layer.kernel.shape))
+# `...` and `:` in a model's configuration
+REST = {"class_name": "__ellipsis__", "config": {}}
+ALL_PIXELS = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
 
-
-def _pooled(layer, view):
-    return view.strided(layer.pool_size[0], layer.strides[0], layer.padding)
-
-
-def _first(_layer, views):
-    return dataclasses.replace(views[0] if isinstance(views, list) else views, macs=0)
-
-
-# By class name, for this floor imports no layer: (layer, view or views) -> view.
+# By class name, for this floor imports no layer; without "2D" and "3D".
+# (layer, views of its inputs, its further arguments) -> view.
 RULES = {
-    "Conv2D": _convolved,
-    "DepthwiseConv2D": _convolved,
-    "PlainConv2D": _convolved,
-    "UpsampledConv2D": lambda layer, view: _convolved(layer, view.enlarged(layer.factor)),
-    "ConcatenatedConv2D": lambda layer, views: _convolved(layer, _merged(views)),
-    "MaxPooling2D": _pooled,
-    "AveragePooling2D": _pooled,
-    "UpSampling2D": lambda layer, view: view.enlarged(layer.size[0]),
-    "PadToMultiple": lambda layer, view: view.padded(layer.multiple),
-    "CropToMatch": lambda layer, views: dataclasses.replace(
-        views[0], height=views[1].height, width=views[1].width, macs=0
-    ),
-    **dict.fromkeys(("Add", "Concatenate", "Multiply"), lambda layer, views: _merged(views)),
     **dict.fromkeys(
-        ("Activation", "BatchNormalization", "Dropout", "FusedBatchNormalization", "InputLayer")
-        + ("Normalization", "ReLU", "Rescaling", "SpatialDropout2D"),
-        _first,
+        ("Conv", "DepthwiseConv", "SeparableConv", "PlainConv", "ConcatenatedConv"), _convolved
+    ),
+    "UpsampledConv": _upsampled_convolved,
+    "Dense": _multiplied,
+    **dict.fromkeys(("MaxPooling", "AveragePooling"), _pooled),
+    "UpSampling": _upsampled,
+    "ZeroPadding": _padded,
+    "Cropping": _cropped,
+    "PadToMultiple": _padded_to_multiple,
+    "CropToMatch": _cropped_to_match,
+    "Reshape": _reshaped,
+    "LayerNormalization": _layer_normalized,
+    "GroupNormalization": _whole,
+    **dict.fromkeys(("Flatten", "GlobalAveragePooling", "GlobalMaxPooling"), _pooled_whole),
+    "DeepSupervision": _in_inference,
+    "Concatenate": _along_channels,
+    **dict.fromkeys(
+        ("Activation", "Add", "BatchNormalization", "Dropout", "FusedBatchNormalization")
+        + ("LayerScale", "LeakyReLU", "Multiply", "Normalization", "PReLU", "ReLU", "Rescaling")
+        + ("SpatialDropout", "StochasticDepth", "Subtract"),
+        _merged,
     ),
     # what `keras.ops` leaves in a graph
-    "Concatenate_op": lambda layer, views: _merged(views),
+    **dict.fromkeys(("Concatenate_op", "Flip_op", "Take_op"), _along_channels),
+    "GetItem_op": _indexed,
+    **dict.fromkeys(
+        ("Add_op", "Cast_op", "Clip_op", "Divide_op", "HardSigmoid_op", "Multiply_op", "Relu_op")
+        + ("Relu6_op", "Sigmoid_op", "Silu_op", "Subtract_op", "TrueDivide_op"),
+        _merged,
+    ),
 }
-SEE_ALL = ("GlobalAveragePooling2D", "GlobalMaxPooling2D", "LayerNormalization", "Flatten")
 
 
-def _trace(model, height, width):
-    """The view of every layer's output, in the order in which they are computed."""
-    start = _View("input", height, width)
-    return _walk(model, [start for _ in model.inputs])[0]
+def _kind(operation):
+    """What `RULES` calls it."""
+    name = re.sub(r"[23]D$", "", type(operation).__name__)
+    return name if isinstance(operation, keras.Layer) else f"{name}_op"
 
 
-def _walk(model, starts, part=None):
-    """The views of all that is computed in a model, and those of its outputs."""
-    views = {id(tensor): view for tensor, view in zip(model.inputs, starts, strict=True)}
-    trail = []
-    for operation in model.operations:
-        if type(operation).__name__ == "InputLayer":
-            continue
-        incoming = [views[id(tensor)] for tensor in _listed(operation.input) if id(tensor) in views]
-        owner = part or operation.name.partition("_")[0]
-        steps, results = _through(operation, incoming, owner)
-        trail += steps
-        views.update(zip(map(id, _listed(operation.output)), results, strict=True))
-    return trail, [views[id(tensor)] for tensor in model.outputs]
+# --- A walk through the graph ---------------------------------------------------------------------
 
 
-def _listed(value):
-    return value if isinstance(value, list | tuple) else [value]
+def _trace(model, height, width, depth):
+    """The views of all that is computed, in that order, and those of the outputs."""
+    graph = _graph(model)
+    starts = [
+        _View("input", tuple(map(_Axis, _sizes(tensor.shape, height, width, depth))))
+        for tensor in graph.inputs
+    ]
+    return _walk(graph, starts)
 
 
-def _through(operation, incoming, part):
-    """The views that arise in one operation, and those of its outputs."""
-    kind = type(operation).__name__
-    if kind in SEE_ALL:
+def _sizes(shape, height, width, depth):
+    """The spatial sizes of an input of this (symbolic) shape."""
+    if len(shape) not in (4, 5):
         raise ValueError(
-            f"layer {operation.name!r} ({kind}) sees the whole image: no bounded field"
+            "a model of images (N, H, W, C) or volumes (N, D, H, W, C) was wanted. "
+            f"Received: an input of shape {shape}"
         )
-    if not isinstance(operation, keras.Layer):
-        kind += "_op"
-    if kind in RULES:
-        incoming = incoming if len(incoming) > 1 else incoming[0]
-        view = dataclasses.replace(RULES[kind](operation, incoming), part=part)
+    return (height, width) if len(shape) == 4 else (depth, height, width)
+
+
+def _graph(model):
+    """The model as a functional one, of the very same layers, with lists of inputs and outputs."""
+    try:
+        return keras.Model(model.inputs, model.outputs)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "a functional `keras.Model`, or a sequential one that is built, was wanted. "
+            f"Received: {type(model).__name__} {getattr(model, 'name', model)!r}"
+        ) from error
+
+
+def _walk(graph, starts, part=None):
+    """The views of all that is computed in a graph, and those of its outputs."""
+    config = graph.get_config()
+    operations = {operation.name: operation for operation in graph.operations}
+    views = dict(zip(map(tuple, config["input_layers"]), starts, strict=True))
+    waiting = [
+        (each["name"], index, node)
+        for each in config["layers"]
+        for index, node in enumerate(each["inbound_nodes"])
+    ]
+    trail = []
+    while waiting:  # in order at once, but for a layer's second call
+        later = []
+        for name, index, node in waiting:
+            sources = [tuple(tensor["keras_history"]) for tensor in _tensors(node)]
+            if not all(source in views for source in sources):
+                later.append((name, index, node))
+                continue
+            incoming = [views[source] for source in sources]
+            steps, results = _through(operations[name], node, incoming, part or _part(name))
+            trail += steps
+            views.update({(name, index, place): view for place, view in enumerate(results)})
+        waiting = later
+    outputs = []
+    for name, index, place in config["output_layers"]:
+        # here, and here alone, Keras counts the calls of a functional model from 1
+        first = isinstance(operations[name], keras.Function)
+        outputs.append(views[name, index - first, place])
+    return trail, outputs
+
+
+def _tensors(node):
+    """The tensors among a call's arguments, as the model's configuration tells them."""
+    if isinstance(node, dict):
+        if node.get("class_name") == "__keras_tensor__":
+            return [node["config"]]
+        node = [node[key] for key in sorted(node)]
+    if not isinstance(node, list | tuple):
+        return []
+    return [tensor for each in node for tensor in _tensors(each)]
+
+
+def _through(operation, node, incoming, part):
+    """The views that arise in one call of a layer or operation, and those of its outputs."""
+    rule = RULES.get(_kind(operation))
+    if rule:
+        view = dataclasses.replace(rule(operation, incoming, node["args"]), part=part)
         return [view], [view]
     if not isinstance(operation, keras.Layer):
-        raise ValueError(
-            f"no rule for the operation {kind!r} ({operation.name}). Add one to analysis.RULES"
-        )
-    return _walk(_opened(operation), incoming, part)
+        raise _no_rule(operation)
+    if isinstance(operation, keras.Model) and getattr(operation, "inputs", None):
+        return _walk(_graph(operation), incoming, part)
+    return _walk(_opened(operation, node), incoming, part)
 
 
-def _opened(layer):
+def _opened(layer, node):
     """A model of what a composite layer does: a copy of it, called on symbolic inputs."""
+    inputs = [keras.Input(batch_shape=tensor["shape"]) for tensor in _tensors(node)]
+    first, *_ = (*node["args"], *node["kwargs"].values())
+    several = isinstance(first, list | tuple)
+    given = inputs if several else inputs[0]
     copy = type(layer).from_config(layer.get_config())
-    inputs = [keras.Input(batch_shape=tensor.shape) for tensor in _listed(layer.input)]
-    given = inputs if isinstance(layer.input, list | tuple) else inputs[0]
-    copy.build([tensor.shape for tensor in inputs] if given is inputs else given.shape)
-    return keras.Model(inputs, copy.call(given))
+    copy.build([tensor.shape for tensor in inputs] if several else given.shape)
+    opened = keras.Model(inputs, keras.tree.flatten(copy.call(given)))
+    if {id(weight) for weight in copy.weights} - {id(weight) for weight in opened.weights}:
+        raise _no_rule(layer, "with weights of its own")
+    return opened
 
 
-def _views(model, height, width):
+def _by_part(trail):
     """By part: the multiply-adds in it, and the view of its last map."""
     parts = {}
-    for view in _trace(model, height, width):
+    for view in trail:
         known = parts.get(view.part)
         total = view.macs + (known.macs if known else 0)
         parts[view.part] = dataclasses.replace(view, macs=total)
     return parts
-
-
-def _part(path):
-    return re.split(r"[_/]", path, maxsplit=1)[0]
 
 
 # --- Both side by side --------------------------------------------------------------------------
@@ -396,69 +649,83 @@ def _part(path):
 
 @dataclasses.dataclass(frozen=True)
 class Analysis:
-    """The table of `analyze`: one row a part of the network."""
+    """The table of `analyze`: one row a part of the network.
+
+    Attributes:
+        rows: lists in the order of `HEADERS`.
+        sizes: (H, W) of the image or (D, H, W) of the volume that the multiply-adds are for.
+        seen: the receptive field of the output, its side in pixels or `"whole image"`.
+    """
 
     rows: list
-    height: int
-    width: int
+    sizes: tuple
+    seen: int | str
 
     HEADERS = ("part", "closed form", "kernels", "parameters", "MACs", "receptive field")
 
     @property
     def total(self):
         """The last row: sums, and the receptive field of the output."""
-        sums = [
-            None if any(row[i] is None for row in self.rows) else sum(row[i] for row in self.rows)
-            for i in range(1, 5)
-        ]
-        return ["all", *sums, self.rows[-1][5]]
+        return ["all", *self._sums(self.rows), self.seen]
 
     def text(self):
         """The table as Markdown."""
-        decoder = [row for row in self.rows if row[0].startswith("d")]
+        decoder = [row for row in self.rows if re.fullmatch(r"d\d+", row[0])]
         lines = [*self.rows]
         if decoder:
-            kernels = sum(row[2] for row in decoder)
-            form = None if decoder[0][1] is None else sum(row[1] for row in decoder)
-            work = [sum(row[i] for row in decoder) for i in (3, 4)]
-            lines.append(["decoder", form, kernels, *work, decoder[-1][5]])
+            lines.append(["decoder", *self._sums(decoder), decoder[-1][5]])
         table = markdown_table(self.HEADERS, [*lines, self.total])
+        kind, unit = ("image", "pixels") if len(self.sizes) == 2 else ("volume", "voxels")
+        size = " x ".join(map(str, self.sizes))
         return (
-            f"{table}\n\nKernels: weights of convolutions, without biases and norms. MACs: for one "
-            f"image of {self.height} x {self.width}. Receptive field: side in pixels."
+            f"{table}\n\nKernels: weights of convolutions and dense layers, without biases and "
+            f"norms. MACs: for one {kind} of {size}. Receptive field: side in {unit}."
         )
 
+    @staticmethod
+    def _sums(rows):
+        columns = zip(*(row[1:5] for row in rows), strict=True)
+        return [None if None in column else sum(column) for column in columns]
 
-def analyze(model, expected=None, height=256, width=256):
+
+def analyze(model, expected=None, height=256, width=256, depth=64):
     """Tells part by part what a network holds, costs and sees, beside the paper's closed form.
 
     Args:
-        model: a functional `keras.Model` of 2-D layers.
+        model: a functional `keras.Model` of 2-D or 3-D layers; it may hold other models.
         expected: kernel weights by part, as `closed_form` gives them; None leaves them out.
         height, width: size of the image that the multiply-adds are for, in pixels.
+        depth: with them the size of a volume, in voxels; images have none.
 
     Returns:
-        An `Analysis`; `print(analysis.text())` shows the table.
+        An `Analysis`; `print(analysis.text())` shows the table. Where pixels see the whole image,
+        as behind squeeze-and-excitation, their receptive field is `"whole image"`.
+
+    Raises:
+        ValueError: if the model holds a layer that is not known.
 
     Example:
 
     >>> analyze(keras_deepskip.build_model(), closed_form()).total[:3]
     ['all', 644192, 644192]
     """
-    kernels, views = conv_parameters(model), _views(model, height, width)
-    parameters = {}
-    for weight in model.weights:
-        part = _part(weight.path)
-        parameters[part] = parameters.get(part, 0) + math.prod(weight.shape)
+    trail, outputs = _trace(model, height, width, depth)
+    kernels, views, parameters = conv_parameters(model), _by_part(trail), _counted(model)
+    encoder_first = sorted(parameters, key=lambda part: not re.fullmatch(r"e\d+|backbone", part))
     rows = [
         [
             part,
             None if expected is None else expected.get(part, 0),
             kernels.get(part, 0),
-            count,
+            parameters[part],
             views[part].macs,
-            views[part].field.size,
+            _side(views[part].field),
         ]
-        for part, count in parameters.items()
+        for part in encoder_first
     ]
-    return Analysis(rows, height, width)
+    sizes = _sizes(model.inputs[0].shape, height, width, depth)
+    return Analysis(rows, sizes, _side(_widest(outputs)))
+
+
+def _side(field):
+    return "whole image" if field is None else field.size
