@@ -2,6 +2,7 @@
 
 from keras_deepskip import analysis, data, layers, losses, metrics
 from keras_deepskip._version import __version__
+from keras_deepskip.encoders import set_trainable_backbone
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model, load_model
 
@@ -15,4 +16,5 @@ __all__ = [
     "load_model",
     "losses",
     "metrics",
+    "set_trainable_backbone",
 ]

@@ -106,12 +106,29 @@ def _mask_options(group):
 
 def _model_options(command):
     group = command.add_argument_group("network")
-    group.add_argument("--backbone", default="light_vgg16", help="light_vgg16 or light_resnet34")
+    group.add_argument(
+        "--backbone",
+        default="light_vgg16",
+        metavar="NAME",
+        help="light_vgg16, light_resnet34, or another: `keras-deepskip backbones --list`",
+    )
+    group.add_argument("--weights", help="of the backbone: imagenet, or a .weights.h5 or .keras")
+    group.add_argument(
+        "--trainable-backbone",
+        type=_boolean_or_number,
+        default=True,
+        metavar="yes|no|LEVEL",
+        help="no freezes it, a number freezes the levels before it",
+    )
     group.add_argument("--skips", default="deep", help="deep or flat")
-    group.add_argument("--levels", type=int, default=5)
+    group.add_argument("--levels", type=int, help="5 of the light encoders; else all it has")
     group.add_argument("--base-filters", type=int, default=8)
+    group.add_argument(
+        "--decoder-filters", type=int, nargs="+", metavar="C", help="by level, finest first"
+    )
     group.add_argument("--kernel-size", type=int, default=3)
     group.add_argument("--dropout", type=float, default=0.0)
+    group.add_argument("--deep-supervision", action="store_true", help="a loss at each level")
 
 
 def _evaluate_options(command):
@@ -154,6 +171,16 @@ def _analyze_options(command):
     command.add_argument("--num-classes", type=int, default=1)
     command.add_argument("--channels", type=int, default=3)
     command.add_argument("--size", type=int, default=256, help="side of the image for MACs")
+
+
+def _backbones_options(command):
+    command.add_argument("--list", action="store_true", help="names alone")
+    command.add_argument("--names", nargs="+", metavar="NAME", help="by default all")
+    command.add_argument("--size", type=int, default=256, help="side of the image in pixels")
+    command.add_argument(
+        "--repeats", type=int, default=10, metavar="N", help="calls that are timed"
+    )
+    command.add_argument("--out", help="folder for backbones.md and .json; what it has is kept")
 
 
 def _audit_options(command):
@@ -297,14 +324,36 @@ def _analyze(options):
     else:
         from keras_deepskip import build_model
 
-        chosen = _fields(options, MODEL_OPTIONS)
         shape = (None, None, options.channels)
-        model = build_model(shape, options.num_classes, **chosen)
-        del chosen["dropout"]
-        expected = analysis.closed_form(
-            channels=options.channels, num_classes=options.num_classes, **chosen
-        )
+        model = build_model(shape, options.num_classes, **_fields(options, MODEL_OPTIONS))
+        expected = _closed_form(options)
     print(analysis.analyze(model, expected, options.size, options.size).text())
+
+
+def _closed_form(options):
+    """What the paper's equations count, where they are about the network that was chosen."""
+    from keras_deepskip import analysis
+    from keras_deepskip.encoders import LIGHT, LIGHT_LEVELS
+
+    if options.backbone not in LIGHT or options.decoder_filters:
+        return None
+    return analysis.closed_form(
+        channels=options.channels,
+        levels=options.levels or LIGHT_LEVELS,
+        **_fields(options, ("num_classes", "backbone", "skips", "base_filters", "kernel_size")),
+    )
+
+
+def _backbones(options):
+    from keras_deepskip.encoders import BACKBONES
+
+    if options.list:
+        print("\n".join(BACKBONES))
+        return
+    from keras_deepskip.benchmark import backbones
+
+    found = backbones(say=print, **_fields(options, ("names", "size", "repeats", "out")))
+    print(found.text())
 
 
 def _audit(options):
@@ -350,13 +399,17 @@ def _benchmark(options):
     print(f"Wrote {Path(options.out) / name}.md, .png and .json")
 
 
-MODEL_OPTIONS = ("backbone", "skips", "levels", "base_filters", "kernel_size", "dropout")
+MODEL_OPTIONS = (
+    "backbone", "weights", "trainable_backbone", "skips", "levels", "base_filters",
+    "decoder_filters", "kernel_size", "dropout", "deep_supervision",
+)  # fmt: skip
 COMMANDS = {
     "train": (_train, _train_options, "train on a folder of images and masks"),
     "evaluate": (_evaluate, _evaluate_options, "judge a model on images with masks"),
     "predict": (_predict, _predict_options, "find objects: masks, overlays, table"),
     "export": (_export, _export_options, "write a SavedModel, proven equal"),
     "analyze": (_analyze, _analyze_options, "count weights, MACs and receptive field"),
+    "backbones": (_backbones, _backbones_options, "table of all backbones: cost, widths, time"),
     "audit": (_audit, _audit_options, "tell what is wrong with a folder of data"),
     "sample": (_sample, _sample_options, "write a made-up set of small objects"),
     "benchmark": (_benchmark, _benchmark_options, "time networks side by side"),
@@ -386,6 +439,12 @@ def _load_model(path):
     from keras_deepskip.models import load_model
 
     return load_model(path)
+
+
+def _boolean_or_number(text):
+    """Reads `yes`, `no` or a whole number."""
+    known = {"yes": True, "true": True, "no": False, "false": False}
+    return known[text.lower()] if text.lower() in known else int(text)
 
 
 def _number_or_none(text):

@@ -16,6 +16,7 @@ def build_model(
     num_classes=1,
     architecture="deepskip",
     backbone="light_vgg16",
+    weights=None,
     *,
     multilabel=False,
     activation="auto",
@@ -32,34 +33,52 @@ def build_model(
     result back. It is a functional `keras.Model`, not compiled.
 
     Args:
-        input_shape: (height, width, channels); height and width may be None for any size.
+        input_shape: (height, width, channels); height and width may be None for any size. With
+            (depth, height, width, channels) the network works on volumes (light encoders only).
         num_classes: channels of the output. 1 for one kind of object against the background;
             K > 1 for K classes of which id 0 is the background; with `multilabel=True`, K kinds
             that may overlap.
         architecture: `"deepskip"`, the light network with deep skip connections.
-        backbone: `"light_vgg16"` or `"light_resnet34"`, the encoders of equations 3 and 4.
+        backbone: the encoder. `"light_vgg16"` or `"light_resnet34"`, those of equations 3 and 4; a
+            name of Keras Applications in small letters, such as `"vgg16"`, `"resnet50v2"`,
+            `"mobilenetv3small"`, `"efficientnetb0"`, `"convnexttiny"`, or `"resnet18"` and
+            `"resnet34"` (`keras_deepskip.encoders.BACKBONES` lists all); or a functional
+            `keras.Model` or a KerasHub or KerasCV backbone of one image, whose layers are copied.
+            Levels finer than its own are a light encoder's.
+        weights: of the backbone. None draws them; `"imagenet"` has Keras download them; or a file:
+            `.weights.h5` or `.h5` of the backbone, or `.keras` of a whole network on the same
+            backbone, whose normalization comes along. The first convolution is adapted to other
+            numbers of channels.
         multilabel: whether each class is decided by itself (sigmoid in place of softmax).
         activation: `"auto"` gives probabilities (sigmoid or softmax, float32 under every dtype
             policy); None gives logits.
         input_range: (low, high) of the images' values, such as (0, 255) or (0, 1).
         mean: per channel, or one number, in the images' own units; None takes the middle of
-            `input_range`.
+            `input_range`, or what the named backbone was made for.
         variance: likewise; None takes the square of half of `input_range`, so that images enter
-            the network in [-1, 1].
+            the network in [-1, 1], or what the named backbone was made for.
         name: name of the model.
         **options: of the deep-skip network:
+            `trainable_backbone`: True; False freezes the backbone; a number freezes the levels
+            before it (`keras_deepskip.set_trainable_backbone` changes it later);
             `skips`: `"deep"` (equation 1) or `"flat"` (those of a plain U-Net);
-            `levels`: B, the number of encoder levels, 5;
+            `levels`: B, the number of encoder levels; None is 5 for the light encoders, and all
+            that another backbone has (5 or 6);
             `base_filters`: b, the channels at full resolution, 8;
+            `decoder_filters`: C_1 .. C_{B-1}, the channels of the decoder's levels, finest first;
+            None doubles `base_filters` from level to level;
             `kernel_size`: k, odd, 3;
             `blocks_per_level`: q_2 .. q_B of `light_resnet34`, (3, 4, 6, 3);
-            `dropout`: share of channels dropped behind each decoder level in training, 0.
+            `dropout`: share of channels dropped behind each decoder level in training, 0;
+            `deep_supervision`: whether in training every decoder level's scores come out, for
+            `losses.DeepSupervisionLoss`, False.
 
     Returns:
         A `keras.Model` from (N, H, W, channels) to (N, H, W, num_classes).
 
     Raises:
         ValueError: if an argument is out of range, or an option is not known.
+        FileNotFoundError: if there is no file of `weights`.
 
     Example:
 
@@ -73,7 +92,6 @@ def build_model(
     _checks.check_choice("activation", activation, ("auto", None))
     _checks.check_integer("num_classes", num_classes)
     input_shape = _check_input_shape(input_shape)
-    low, high = _check_range(input_range)
     if activation == "auto":
         activation = "sigmoid" if num_classes == 1 or multilabel else "softmax"
     build = ARCHITECTURES[architecture]
@@ -81,9 +99,11 @@ def build_model(
         input_shape,
         num_classes,
         activation,
-        mean=_per_channel("mean", mean, (low + high) / 2, input_shape[-1]),
-        variance=_per_channel("variance", variance, ((high - low) / 2) ** 2, input_shape[-1]),
+        input_range,
+        mean,
+        variance,
         backbone=backbone,
+        weights=weights,
         name=name,
         **_known_options(build, options),
     )
@@ -143,7 +163,8 @@ def image_model_shapes(model):
     if not all(isinstance(s, tuple) and len(s) == 4 and isinstance(s[-1], int) for s in shapes):
         raise ValueError(
             "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
-            f"Received: input {shapes[0]}, output {shapes[1]}"
+            f"Received: input {shapes[0]}, output {shapes[1]}. (Models of volumes are used with "
+            "`fit`, `predict` and the metrics directly)"
         )
     return tuple(shapes)
 
@@ -151,40 +172,19 @@ def image_model_shapes(model):
 def _check_input_shape(shape):
     shape = tuple(shape)
     sizes = all(s is None or (isinstance(s, numbers.Integral) and s >= 1) for s in shape[:-1])
-    if len(shape) != 3 or not sizes or not isinstance(shape[-1], numbers.Integral) or shape[-1] < 1:
+    channels = len(shape) in (3, 4) and isinstance(shape[-1], numbers.Integral) and shape[-1] >= 1
+    if not sizes or not channels:
         raise ValueError(
-            "`input_shape` must be (height, width, channels), height and width positive or None "
-            f"for any size. Received: input_shape={shape}"
+            "`input_shape` must be (height, width, channels), or (depth, height, width, channels) "
+            "for volumes, the sizes positive or None for any. "
+            f"Received: input_shape={shape}"
         )
     return shape
 
 
-def _check_range(input_range):
-    low, high = (float(value) for value in input_range)
-    if not low < high:
-        raise ValueError(
-            "`input_range` must be (low, high) with low < high, such as (0, 255). "
-            f"Received: input_range={input_range}"
-        )
-    return low, high
-
-
-def _per_channel(name, value, default, channels):
-    values = default if value is None else value
-    values = [float(v) for v in values] if hasattr(values, "__len__") else [float(values)]
-    values = values * channels if len(values) == 1 else values
-    if len(values) != channels or (name == "variance" and min(values) < 0):
-        raise ValueError(
-            f"`{name}` must be one number, or one for each of the {channels} input channels"
-            f"{' and not negative' if name == 'variance' else ''}. Received: {name}={value!r}"
-        )
-    return values
-
-
 def _known_options(build, options):
-    known = [
-        name for name in inspect.signature(build).parameters if name not in ("name", "backbone")
-    ]
+    own = inspect.signature(build_model).parameters  # these have their places
+    known = [name for name in inspect.signature(build).parameters if name not in own]
     for option in options:
         _checks.check_choice("option", option, known)
     return options

@@ -21,3 +21,16 @@ def real_data():
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--matrix", action="store_true", help="also what is run by hand: all backbones"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--matrix"):
+        skipped = [item for item in items if item.get_closest_marker("matrix")]
+        items[:] = [item for item in items if item not in skipped]
+        config.hook.pytest_deselected(items=skipped)

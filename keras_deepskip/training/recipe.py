@@ -8,6 +8,16 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """Epochs `begin` to `end` of a run, with one learning rate schedule."""
+
+    begin: int
+    end: int
+    learning_rate: float
+    frozen: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """How a network is trained. The defaults work without being tuned.
 
@@ -23,7 +33,12 @@ class Recipe:
         alpha, beta: of `SmallObjectLoss`.
         augment: whether crops are flipped, turned by quarter turns, and changed in brightness and
             contrast.
-        patience: stops after so many epochs without a better validation IoU; None never stops.
+        freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
+            but the backbone; the rest train both, from `fine_tune_rate` times the learning rate on,
+            and leave the backbone's batch norms as they are. 0 trains all from the beginning.
+        fine_tune_rate: share of `learning_rate` in the epochs after `freeze_epochs`.
+        patience: stops after so many epochs without a better validation IoU; None never stops,
+            nor do the epochs with a frozen backbone.
         precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         validation_windows: windows of `crop_size` on which each epoch is judged, at most.
         seed: of the split, the initial weights, the crops and their augmentation.
@@ -49,6 +64,8 @@ class Recipe:
     alpha: float = 0.5
     beta: float = 1.0
     augment: bool = True
+    freeze_epochs: int = 0
+    fine_tune_rate: float = 0.1
     patience: int | None = 10
     precision: str = "float32"
     validation_windows: int = 48
@@ -63,7 +80,14 @@ class Recipe:
         _checks.check_integer("seed", self.seed, minimum=0)
         if self.patience is not None:
             _checks.check_integer("patience", self.patience)
-        for name in ("positive_share", "warmup", "alpha"):
+        _checks.check_integer("freeze_epochs", self.freeze_epochs, minimum=0)
+        if self.freeze_epochs >= self.epochs:
+            raise ValueError(
+                "`freeze_epochs` must leave an epoch for fine-tuning. Received: "
+                f"freeze_epochs={self.freeze_epochs} of epochs={self.epochs}. To train the decoder "
+                "alone, build the network with trainable_backbone=False"
+            )
+        for name in ("positive_share", "warmup", "alpha", "fine_tune_rate"):
             _checks.check_number(name, getattr(self, name), 0, 1)
         _checks.check_number("learning_rate", self.learning_rate, 0, float("inf"), open_high=True)
         _checks.check_number("beta", self.beta, 0, float("inf"), open_high=True)
@@ -73,6 +97,16 @@ class Recipe:
     def steps(self):
         """All training steps."""
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def stages(self):
+        """The `Stage`s of the run: one; with `freeze_epochs` two."""
+        if not self.freeze_epochs:
+            return [Stage(0, self.epochs, self.learning_rate)]
+        return [
+            Stage(0, self.freeze_epochs, self.learning_rate, frozen=True),
+            Stage(self.freeze_epochs, self.epochs, self.learning_rate * self.fine_tune_rate),
+        ]
 
     def to_dict(self):
         """The fields as a plain dict, for JSON."""

@@ -27,8 +27,17 @@ from keras_deepskip.data import (
     write_split,
 )
 from keras_deepskip.drawing import to_rgb
-from keras_deepskip.losses import SmallObjectLoss
-from keras_deepskip.metrics import F1, IoU, ObjectMetricsCallback, Precision, Recall
+from keras_deepskip.encoders import LIGHT_LEVELS, set_trainable_backbone
+from keras_deepskip.layers import DeepSupervision
+from keras_deepskip.losses import DeepSupervisionLoss, SmallObjectLoss
+from keras_deepskip.metrics import (
+    F1,
+    FinestLevel,
+    IoU,
+    ObjectMetricsCallback,
+    Precision,
+    Recall,
+)
 from keras_deepskip.models import build_model, image_model_shapes, load_model
 from keras_deepskip.training.callbacks import (
     Checkpoint,
@@ -112,7 +121,8 @@ def train(
             `data`, which may have moved).
         callbacks: Keras callbacks beside the recipe's own.
         verbose: as in `Model.fit`.
-        **model_options: for `build_model`: `backbone`, `skips`, `levels`, `base_filters`, ...
+        **model_options: for `build_model`: `backbone`, `weights`, `skips`, `levels`, ... With
+            `weights`, images are normalized as these want it, not by their own statistics.
 
     Returns:
         A `TrainingRun`.
@@ -134,6 +144,7 @@ def train(
     reading = {"colors": colors, "ignore_class": ignore_class}
     if model is None:
         model_options = _complete_options(model_options)
+        _check_freezing(recipe, model_options)
     else:
         num_classes, channels = _check_own_model(
             model, recipe, num_classes, channels, model_options
@@ -158,7 +169,7 @@ def train(
     if begun:
         facts, split = begun["facts"], load_split(data, out / "split.json", group_by=group_by)
     else:
-        stride = 2 ** (model_options.get("levels", 5) - 1)
+        stride = 2 ** ((model_options.get("levels") or LIGHT_LEVELS) - 1)
         how = {"split_file": split_file, "seed": recipe.seed, "group_by": group_by}
         report = audit(data, num_classes, stride, **how, **reading)
         _refuse_errors(data, report)
@@ -173,7 +184,6 @@ def train(
         model = load_model(last)
     else:
         model = model or _built(recipe, facts, model_options)
-        _compile(model, recipe, facts["num_classes"], ignore_class)
     if arguments["model"]["own"]:
         _check_probabilities(model, windows[0][0])
 
@@ -186,8 +196,14 @@ def train(
         _files.write_json(out / "config.json", config)
 
     # 5. Fit, from the epoch after the last whole one.
-    done = checkpoint.state["epoch"]
-    if done < recipe.epochs and not checkpoint.state["stopped"]:
+    for stage in recipe.stages:
+        done = checkpoint.state["epoch"]
+        if done >= stage.end or checkpoint.state["stopped"]:
+            continue
+        if done == stage.begin:  # else the stage goes on with what the checkpoint holds
+            _enter(model, stage, recipe, model_options)
+            _compile(model, stage, recipe, facts["num_classes"], ignore_class)
+        checkpoint.patience = None if stage.frozen else recipe.patience
         logger = TensorBoardLogger(
             out / "logs", *_shown(windows, facts, ignore_class), epochs=recipe.epochs
         )
@@ -197,7 +213,7 @@ def train(
         model.fit(
             crops,
             validation_data=windows,
-            epochs=recipe.epochs,
+            epochs=stage.end,
             initial_epoch=done,
             shuffle=False,  # batch i of epoch e is a pure function of the seed
             callbacks=[
@@ -264,8 +280,23 @@ def _complete_options(options):
     for option in options:
         _checks.check_choice("option", option, defaults)
     complete = {**defaults, **options}
-    _checks.check_integer("levels", complete.get("levels", 5), minimum=2)
+    if complete.get("levels") is not None:
+        _checks.check_integer("levels", complete["levels"], minimum=2)
+    if not isinstance(complete.get("backbone", ""), str):
+        raise ValueError(
+            "`backbone` must be a name here, so that the run's config.json can repeat it. "
+            "Received: a model. Give train(model=build_model(backbone=...)) instead"
+        )
     return complete
+
+
+def _check_freezing(recipe, options):
+    if recipe.freeze_epochs and not options.get("weights"):
+        raise ValueError(
+            "`freeze_epochs` keeps the weights that a backbone brings; drawn ones are not worth "
+            f"keeping. Received: freeze_epochs={recipe.freeze_epochs} without `weights`. Give "
+            "`weights`, or leave it out"
+        )
 
 
 def _check_own_model(model, recipe, num_classes, channels, options):
@@ -422,28 +453,40 @@ def _shown(windows, facts, ignore_class, count=4):
 
 
 def _built(recipe, facts, options):
+    # Weights were made with a normalization of their own, which comes with them.
+    known = ("input_range",) if options.get("weights") else ("input_range", "mean", "variance")
     with _dtype_policy(recipe.precision):
         return build_model(
             (None, None, facts["channels"]),
             facts["num_classes"],
-            **{**options, **{name: facts[name] for name in ("input_range", "mean", "variance")}},
+            **{**options, **{name: facts[name] for name in known}},
         )
 
 
-def _compile(model, recipe, num_classes, ignore_class):
-    warmup = round(recipe.steps * recipe.warmup)
+def _enter(model, stage, recipe, options):
+    """Freezes the backbone for a stage, or has it learn again as the network was built."""
+    if stage.frozen:
+        set_trainable_backbone(model, False)
+    elif recipe.freeze_epochs:
+        set_trainable_backbone(model, options.get("trainable_backbone", True), batch_norm=False)
+
+
+def _compile(model, stage, recipe, num_classes, ignore_class):
+    steps = (stage.end - stage.begin) * recipe.steps_per_epoch
+    warmup = round(steps * recipe.warmup)
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else recipe.learning_rate,
-        decay_steps=max(1, recipe.steps - warmup),
-        warmup_target=recipe.learning_rate if warmup else None,
+        initial_learning_rate=0.0 if warmup else stage.learning_rate,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=stage.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
     counted = {"num_classes": num_classes, "ignore_class": ignore_class}
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
-        loss=SmallObjectLoss(alpha=recipe.alpha, beta=recipe.beta, ignore_class=ignore_class),
-        metrics=[metric(**counted) for metric in (IoU, F1, Precision, Recall)],
-    )
+    loss = SmallObjectLoss(alpha=recipe.alpha, beta=recipe.beta, ignore_class=ignore_class)
+    metrics = [metric(**counted) for metric in (IoU, F1, Precision, Recall)]
+    if isinstance(model.layers[-1], DeepSupervision):
+        loss = DeepSupervisionLoss(loss, num_classes)
+        metrics = [FinestLevel(metric, num_classes) for metric in metrics]
+    model.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss, metrics=metrics)
 
 
 @contextlib.contextmanager
