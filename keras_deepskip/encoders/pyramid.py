@@ -50,15 +50,21 @@ def cut_levels(backbone, levels=None, skip=()):
     chosen = _complete(chosen, levels, graph)
     image, steps = _called(graph, graph.input_shape[1:], skip)
     cut = keras.Model(image, [steps[place].map for place in chosen.values()], name="backbone")
-    try:
-        copy = keras.models.clone_model(cut)
-    except TypeError:  # a layer's configuration lacks what it was made with
-        if not pyramid_of(backbone):
-            raise
-        count = len([stride for stride in chosen if stride >= _finest(graph)])
-        return PyramidBackbone(backbone, count), _finest(graph).bit_length()
+    if pyramid_of(backbone) and not _reloads(cut):
+        finest = min(stride for stride, _ in _strides_of_steps(graph, ())[-len(graph.outputs) :])
+        return PyramidBackbone(backbone, sum(s >= finest for s in chosen)), finest.bit_length()
+    copy = keras.models.clone_model(cut)
     set_weights(copy, cut.get_weights())
     return copy, min(chosen).bit_length()
+
+
+def _reloads(model):
+    """Whether a model can be made from the configurations of its layers."""
+    try:
+        keras.models.model_from_json(model.to_json())
+    except (TypeError, ValueError):  # a layer's lacks what it was made with
+        return False
+    return True
 
 
 class Step(NamedTuple):
@@ -111,12 +117,6 @@ def _strides_of_steps(graph, skip):
         found.append([_stride(step.map, *size) for step in steps])
     agreed = [a if a == b else None for a, b in zip(*found, strict=True)]
     return [(stride, step.layer) for stride, step in zip(agreed, steps, strict=True)]
-
-
-def _finest(graph):
-    """The stride of the finest of a pyramid's maps."""
-    strides = _strides_of_steps(graph, ())[-len(graph.outputs) :]
-    return min(stride for stride, _ in strides)
 
 
 def _stride(tensor, height, width):
