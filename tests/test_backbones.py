@@ -493,8 +493,16 @@ def test_light_encoders_take_weights_of_another_network(tmp_path):
     x = image(1, 16, 16, 3)
     for a, b in zip(encoder_maps(given, x)[:2], encoder_maps(taken, x)[:2], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+    grey = build_model((None, None, 1), weights=tmp_path / "given.keras", **small)
+    shown = np.repeat(x[..., :1], 3, axis=-1)
+    for a, b in zip(
+        encoder_maps(given, shown)[:2], encoder_maps(grey, x[..., :1])[:2], strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    with pytest.raises(ValueError, match="layer 'e4_conv1' is missing or another"):
+        build_model(weights=tmp_path / "given.keras", levels=4, base_filters=2)
     with pytest.raises(ValueError, match="layer 'e1_conv1' is missing or another"):
-        build_model((None, None, 1), weights=tmp_path / "given.keras", **small)
+        build_model(weights=tmp_path / "given.keras", levels=3, base_filters=4)
     with pytest.raises(ValueError, match="a .keras file"):
         build_model(weights=tmp_path / "given.weights.h5", **small)
 
@@ -544,6 +552,14 @@ def test_moving_statistics_follow_a_short_run():
     assert {norm.momentum for norm in batch_norms(backbone)} == {0.9}
     given = construct(SMALL, 3)
     assert {norm.momentum for norm in batch_norms(given)} == {0.999}
+
+
+def test_what_is_frozen_in_a_model_of_ones_own_stays_so():
+    own = own_model(3)
+    own.layers[2].trainable = False
+    frozen = [layer.trainable for layer in own.layers]
+    model = build_model((None, None, 2), backbone=own)
+    assert [layer.trainable for layer in model.get_layer("backbone").layers] == frozen
 
 
 def test_light_encoders_freeze_too():

@@ -433,7 +433,7 @@ def test_a_recipe_is_checked(values, words):
 
 def rates(recipe, steps):
     model = small_model()
-    _compile(model, recipe, num_classes=1, ignore_class=None)
+    _compile(model, recipe.stages[0], recipe, num_classes=1, ignore_class=None)
     schedule = model.optimizer.get_config()["learning_rate"]["config"]
     schedule = keras.optimizers.schedules.CosineDecay.from_config(schedule)
     return [float(schedule(step)) for step in steps]
@@ -448,7 +448,8 @@ def test_the_learning_rate_rises_and_falls():
 
 def test_the_loss_is_the_recipes():
     model = small_model()
-    _compile(model, Recipe(alpha=0.7, beta=0.2), num_classes=1, ignore_class=255)
+    recipe = Recipe(alpha=0.7, beta=0.2)
+    _compile(model, recipe.stages[0], recipe, num_classes=1, ignore_class=255)
     config = model.loss.get_config()
     assert (config["alpha"], config["beta"], config["ignore_class"]) == (0.7, 0.2, 255)
 

@@ -15,7 +15,12 @@ from keras_deepskip.encoders.freezing import (
     batch_norms,
     set_trainable_backbone,
 )
-from keras_deepskip.encoders.pretrained import normalization_of, pretrained, read_network
+from keras_deepskip.encoders.pretrained import (
+    adapt_kernel,
+    normalization_of,
+    pretrained,
+    read_network,
+)
 from keras_deepskip.encoders.pyramid import cut_levels
 from keras_deepskip.encoders.resnet import light_resnet34
 from keras_deepskip.encoders.vgg import light_vgg16
@@ -100,7 +105,7 @@ def build_encoder(
         return [*light, *(found if isinstance(found, list | tuple) else [found])]
 
     def finish(model):
-        set_trainable_backbone(model, trainable_backbone)
+        _freeze(model, trainable_backbone)
 
     wanted = wanted and wanted.for_channels(input_shape[-1])
     return Encoder(name, first - 1 + len(cut.outputs), maps, wanted, finish)
@@ -116,10 +121,15 @@ def _light(name, channels, levels, base_filters, kernel_size, blocks, weights, t
     def finish(model):
         if donor is not None:
             _take_encoder(model, donor, name, weights)
-        set_trainable_backbone(model, trainable)
+        _freeze(model, trainable)
 
     wanted = None if donor is None else normalization_of(donor).for_channels(channels)
     return Encoder(name, levels, maps, wanted, finish)
+
+
+def _freeze(model, trainable):
+    if trainable is not True:  # what is frozen in a model of one's own stays so
+        set_trainable_backbone(model, trainable)
 
 
 def _check_name(name):
@@ -178,21 +188,20 @@ def _light_donor(name, path):
 
 def _take_encoder(model, donor, name, path):
     """The encoder of another network on the same light encoder, layer by layer."""
-    given, wanted = (_encoder_weights(network) for network in (donor, model))
-    for layer_name, (layer, shapes) in wanted.items():
-        if given.get(layer_name, (None, None))[1] != shapes:
+    given = _encoder_layers(donor)
+    for layer in _encoder_layers(model).values():
+        weights = given[layer.name].get_weights() if layer.name in given else []
+        wanted = [tuple(weight.shape) for weight in layer.weights]
+        if layer.name == "e1_conv1" and weights:
+            weights[0] = adapt_kernel(weights[0], wanted[0][-2])
+        if [weight.shape for weight in weights] != wanted:
             raise ValueError(
-                f"{path}: a network on {name!r} of the same channels, levels and widths was "
-                f"wanted. Received: {donor.name!r}, whose layer {layer_name!r} is missing or "
-                "another"
+                f"{path}: a network on {name!r} of the same levels and widths was wanted. "
+                f"Received: {donor.name!r}, whose layer {layer.name!r} is missing or another"
             )
-        layer.set_weights(given[layer_name][0].get_weights())
+        layer.set_weights(weights)
 
 
-def _encoder_weights(network):
-    return {
-        layer.name: (layer, [tuple(weight.shape) for weight in layer.weights])
-        for of_level in backbone_levels(network).values()
-        for layer in of_level
-        if layer.weights
-    }
+def _encoder_layers(network):
+    levels = backbone_levels(network).values()
+    return {layer.name: layer for of_level in levels for layer in of_level if layer.weights}

@@ -148,20 +148,20 @@ def adapt_kernel(kernel, channels):
     of one channel the result is what the network gave for a grey picture in colour.
 
     Args:
-        kernel: array (rows, columns, known, filters).
+        kernel: array (rows, columns, known, filters), of volumes with one axis more.
         channels: number wanted.
 
     Returns:
-        Array (rows, columns, channels, filters).
+        Array (rows, columns, channels, filters), likewise.
 
     Example:
 
-    >>> adapt_kernel(np.ones((3, 3, 3, 8)), 1)[0, 0, 0, 0]
-    3.0
+    >>> adapt_kernel(np.ones((3, 3, 3, 8)), 1)[0, 0, 0, :2].tolist()
+    [3.0, 3.0]
     """
-    known = kernel.shape[2]
+    known = kernel.shape[-2]
     if channels >= known:
         further = np.arange(known, channels) % known
-        return np.concatenate([kernel, kernel[:, :, further] * (known / channels)], axis=2)
-    folded = [kernel[:, :, start::channels].sum(axis=2) for start in range(channels)]
-    return np.stack(folded, axis=2).astype(kernel.dtype)
+        return np.concatenate([kernel, kernel[..., further, :] * (known / channels)], axis=-2)
+    folded = [kernel[..., start::channels, :].sum(axis=-2) for start in range(channels)]
+    return np.stack(folded, axis=-2)

@@ -21,7 +21,7 @@ class FinestLevel(keras.metrics.Metric):
 
     Example:
 
-    >>> metric = FinestLevel(IoU())
+    >>> metric = FinestLevel(keras_deepskip.metrics.IoU())
     >>> right, wrong = np.ones((1, 2, 2, 1)), np.zeros((1, 2, 2, 1))
     >>> metric.update_state(right, np.concatenate([right, wrong], axis=-1))
     >>> float(metric.result())
