@@ -69,6 +69,18 @@ def test_train_folder(tmp_path):
     assert (tmp_path / "out" / "saved_model" / "saved_model.pb").is_file()
 
 
+def test_fine_tune(tmp_path):
+    keras_deepskip.build_model().save(tmp_path / "weights.keras")
+    data.sample(tmp_path / "set", images=6, height=48, width=48, count=(1, 3), size=(8, 14))
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import fine_tune; "
+        "fine_tune.main('set', 'out', 'weights.keras', freeze_epochs=1, epochs=2, "
+        "steps_per_epoch=1, crop_size=32, batch_size=2, validation_windows=2)"
+    )
+    said = run_script(["-c", code], tmp_path)
+    assert "from scratch: pixel IoU 0." in said and "on weights: pixel IoU 0." in said
+
+
 def test_the_notebook_is_the_example():
     """Made by: jupytext --to ipynb --output notebooks/quickstart.ipynb examples/quickstart.py"""
     import jupytext

@@ -1,6 +1,7 @@
 """Backbones by name: the families of `keras.applications`, and ResNet18 and 34, which it lacks."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -102,7 +103,8 @@ def construct(name, channels, weights=None):
         return constructor(shape)
     build = getattr(keras.applications, constructor)
     drawn = {"glorot_uniform": NumpyVarianceScaling, "VarianceScaling": NumpyVarianceScaling}
-    with keras.saving.custom_object_scope(drawn):
+    with keras.saving.custom_object_scope(drawn), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
         return build(include_top=False, weights=weights, input_shape=shape)
 
 

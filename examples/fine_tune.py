@@ -1,0 +1,55 @@
+# %% [markdown]
+# # Fine-tuning: do these weights help?
+#
+#     python examples/fine_tune.py FOLDER OUT WEIGHTS [BACKBONE]
+#
+# `FOLDER` holds `images/` and `masks/`. `WEIGHTS` is a network that was trained on other images
+# (the `model.keras` of a run) or, with a `BACKBONE` of Keras Applications, `imagenet`. The same
+# split and the same number of steps are trained twice, from scratch and on the weights, and both
+# are judged on the same test images: weights of another kind of picture may well do harm.
+
+# %%
+import sys
+from pathlib import Path
+
+from keras_deepskip.inference import evaluate
+from keras_deepskip.training import Recipe, train
+
+# %% [markdown]
+# ## Two stages
+#
+# First the backbone is frozen, and the new decoder learns to read it. Then all of it learns, at a
+# tenth of the learning rate; the backbone's batch norms keep the statistics that they came with.
+# The weights bring the normalization of images that they were trained with.
+
+
+# %%
+def fine_tune(folder, out, weights, backbone, freeze_epochs, **recipe):
+    recipe = Recipe(freeze_epochs=freeze_epochs, **recipe)
+    return train(folder, out, recipe, backbone=backbone, weights=weights)
+
+
+# %% [markdown]
+# ## Side by side
+
+
+# %%
+def main(folder, out, weights, backbone="light_vgg16", freeze_epochs=2, epochs=8, **recipe):
+    runs = {
+        "from scratch": train(
+            folder, Path(out) / "scratch", Recipe(epochs=epochs, **recipe), backbone=backbone
+        ),
+        "on weights": fine_tune(
+            folder, Path(out) / "tuned", weights, backbone, freeze_epochs, epochs=epochs, **recipe
+        ),
+    }
+    for name, run in runs.items():
+        found = evaluate(run.model, run.split.test, out=run.folder, verbose=0)
+        f1 = found.objects["all"]["f1"]
+        print(f"{name}: pixel IoU {found.pixels['IoU']:.3f}, object F1 {f1 or 0:.3f}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit("usage: fine_tune.py FOLDER OUT WEIGHTS [BACKBONE]")
+    main(*sys.argv[1:])
