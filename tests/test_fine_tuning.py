@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_deepskip import build_model
 from keras_deepskip.encoders import backbone_levels
 from keras_deepskip.training import Recipe, train
+from keras_deepskip.training.train import _enter
 from tests import tiny
 
 RECIPE = dataclasses.replace(tiny.RECIPE, epochs=3, freeze_epochs=1, seed=1)
@@ -72,6 +74,15 @@ def test_a_run_that_was_interrupted_in_either_stage_ends_the_same(tuned, epochs,
     assert [row["epoch"] for row in again.history] == [1, 2, 3]
     for a, b in zip(again.model.get_weights(), run.model.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_second_stage_does_with_batch_norms_what_the_recipe_says(frozen):
+    model = build_model(**{**tiny.MODEL, "trainable_backbone": False})
+    recipe = dataclasses.replace(RECIPE, freeze_batch_norm=frozen)
+    _enter(model, recipe.stages[1], recipe, {})
+    assert model.get_layer("e1_conv1").trainable
+    assert model.get_layer("e1_bn1").trainable is not frozen
 
 
 def test_freezing_needs_weights_and_an_epoch_behind(tmp_path):

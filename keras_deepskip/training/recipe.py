@@ -34,9 +34,11 @@ class Recipe:
         augment: whether crops are flipped, turned by quarter turns, and changed in brightness and
             contrast.
         freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
-            but the backbone; the rest train both, from `fine_tune_rate` times the learning rate on,
-            and leave the backbone's batch norms as they are. 0 trains all from the beginning.
+            but the backbone; the rest train both, from `fine_tune_rate` times the learning rate
+            on. 0 trains all from the beginning.
         fine_tune_rate: share of `learning_rate` in the epochs after `freeze_epochs`.
+        freeze_batch_norm: whether the backbone's batch norms stay as they came in these epochs too.
+            False has them learn: for images of another kind than those that the weights are of.
         patience: stops after so many epochs without a better validation IoU; None never stops,
             nor do the epochs with a frozen backbone.
         precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
@@ -66,6 +68,7 @@ class Recipe:
     augment: bool = True
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
+    freeze_batch_norm: bool = True
     patience: int | None = 10
     precision: str = "float32"
     validation_windows: int = 48

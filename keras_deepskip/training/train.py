@@ -468,7 +468,8 @@ def _enter(model, stage, recipe, options):
     if stage.frozen:
         set_trainable_backbone(model, False)
     elif recipe.freeze_epochs:
-        set_trainable_backbone(model, options.get("trainable_backbone", True), batch_norm=False)
+        trainable = options.get("trainable_backbone", True)
+        set_trainable_backbone(model, trainable, batch_norm=not recipe.freeze_batch_norm)
 
 
 def _compile(model, stage, recipe, num_classes, ignore_class):
