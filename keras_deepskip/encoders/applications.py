@@ -129,7 +129,7 @@ def preprocessing_of(name, model=None):
         if isinstance(step, layers.Rescaling):
             scale, offset = np.asarray(step.scale), np.asarray(step.offset)
         else:
-            mean, variance = (_numbers(each) for each in (step.mean, step.variance))
+            mean, variance = (channel_values(each) for each in (step.mean, step.variance))
             scale = 1 / np.sqrt(variance)
             offset = -mean * scale
         factor, shift = factor * scale, shift * scale + offset
@@ -138,5 +138,6 @@ def preprocessing_of(name, model=None):
     return Preprocessing(tuple(mean.tolist()), tuple(deviation.tolist()))
 
 
-def _numbers(tensor):
+def channel_values(tensor):
+    """A normalization's mean or variance as float64, (C,)."""
     return keras.ops.convert_to_numpy(tensor).astype("float64").reshape(-1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_deepskip.encoders.applications import (
     Preprocessing,
+    channel_values,
     construct,
     preprocessing_layers,
     preprocessing_of,
@@ -106,10 +107,7 @@ def _of_network(name, path):
 def normalization_of(network, bgr=False):
     """What a network of this package does to its images, as a `Preprocessing`."""
     own = network.get_layer("normalize")
-    mean, variance = (
-        np.asarray(keras.ops.convert_to_numpy(each), "float64").reshape(-1)
-        for each in (own.mean, own.variance)
-    )
+    mean, variance = (channel_values(each) for each in (own.mean, own.variance))
     return Preprocessing(tuple(mean), tuple(np.sqrt(variance)), bgr, input_range=None)
 
 

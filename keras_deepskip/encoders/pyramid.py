@@ -46,12 +46,12 @@ def cut_levels(backbone, levels=None, skip=()):
     (1, [64, 128, 256, 512, 512])
     """
     graph = _as_graph(backbone)
-    chosen = _chosen(_strides_of_steps(graph, skip), len(graph.outputs))
-    chosen = _complete(chosen, levels, graph)
+    strides = _strides_of_steps(graph, skip)
+    chosen = _complete(_chosen(strides, len(graph.outputs)), levels, graph)
     image, steps = _called(graph, graph.input_shape[1:], skip)
     cut = keras.Model(image, [steps[place].map for place in chosen.values()], name="backbone")
     if pyramid_of(backbone) and not _reloads(cut):
-        finest = min(stride for stride, _ in _strides_of_steps(graph, ())[-len(graph.outputs) :])
+        finest = min(stride for stride, _ in strides[-len(graph.outputs) :])
         return PyramidBackbone(backbone, sum(s >= finest for s in chosen)), finest.bit_length()
     copy = keras.models.clone_model(cut)
     set_weights(copy, cut.get_weights())
