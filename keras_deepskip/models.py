@@ -5,10 +5,9 @@ import numbers
 import zipfile
 from pathlib import Path
 
-import keras
-
 from keras_deepskip import _checks
 from keras_deepskip.architectures import ARCHITECTURES
+from keras_deepskip.encoders.saved import read_keras_file
 
 
 def build_model(
@@ -113,7 +112,9 @@ def load_model(path):
     """Loads a model from a `.keras` file, written under any backend.
 
     It is `keras.models.load_model`, with the layers, losses and metrics of this package known to
-    it, and an error that says what is wrong with the file.
+    it, and an error that says what is wrong with the file. Files may come from anywhere: no code of
+    theirs is run (Keras's safe mode), and an archive that would unpack to far more than its own
+    size is refused.
 
     Args:
         path: a `.keras` file.
@@ -123,7 +124,7 @@ def load_model(path):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is no Keras model, or is damaged.
+        ValueError: if the file is no Keras model, is damaged, or holds code.
 
     Example:
 
@@ -141,14 +142,15 @@ def load_model(path):
             f"{path}: a model saved by Keras 3 (a .keras file) was wanted. Received: "
             f"{path.stat().st_size} bytes that are none. Save one with model.save('NAME.keras')"
         )
-    try:
-        return keras.models.load_model(path)
-    except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: the model in it could not be read: {error}") from error
+    return read_keras_file(path)
 
 
-def image_model_shapes(model):
+def image_model_shapes(model, volumes=False):
     """Returns the shapes of a model from images to maps: input (N, H, W, C), output (N, H, W, K).
+
+    Args:
+        model: a `keras.Model`.
+        volumes: whether one of volumes will do: input (N, D, H, W, C), output (N, D, H, W, K).
 
     Raises:
         ValueError: if it is not built, or has not one input and one output of this form.
@@ -160,7 +162,8 @@ def image_model_shapes(model):
     """
     # A model of several inputs has lists of shapes, one that is not built has none.
     shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
-    if not all(isinstance(s, tuple) and len(s) == 4 and isinstance(s[-1], int) for s in shapes):
+    ranks = {len(s) if isinstance(s, tuple) and isinstance(s[-1], int) else 0 for s in shapes}
+    if ranks != {4} and not (volumes and ranks == {5}):
         raise ValueError(
             "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
             f"Received: input {shapes[0]}, output {shapes[1]}. (Models of volumes are used with "

@@ -249,11 +249,15 @@ def test_the_size_is_had_without_decoding(tmp_path):
     assert image_size(tmp_path / "a.png") == (400, 300)
 
 
-def test_an_image_beyond_pillow_s_limit_says_what_to_do(tmp_path, monkeypatch):
+def test_an_image_beyond_the_bound_says_what_to_do(tmp_path, monkeypatch):
     write_png(tmp_path / "a.png", drawn())
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
-    with pytest.raises(ValueError, match=r"a\.png.*bomb.*MAX_IMAGE_PIXELS = None"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # Pillow's own bound plays no part
+    read_image(tmp_path / "a.png")
+    monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", "76")
+    with pytest.raises(ValueError, match=r"a\.png.*11 x 7 pixels.*KERAS_DEEPSKIP_MAX_PIXELS"):
         read_image(tmp_path / "a.png")
+    monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", "77")
+    assert read_image(tmp_path / "a.png").shape == (*SHAPE, 1)
 
 
 def test_a_missing_file_is_named(tmp_path):

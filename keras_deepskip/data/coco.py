@@ -2,14 +2,17 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip._files import read_json, replacing
 from keras_deepskip.data.folder import Sample
-from keras_deepskip.data.images import write_png
+from keras_deepskip.data.images import check_size, max_pixels, write_png
+
+LABEL_BYTES = 4  # of a pixel of a mask
+OUTLINE_SHARE = 16  # an outline is at most a pixel long for each so many pixels that are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,45 +46,84 @@ class CocoMask:
             `(height, width)` int32 array.
 
         Raises:
-            ValueError: if an annotation is no polygon and no RLE of the image's size.
+            ValueError: if an annotation is no polygon and no RLE of the image's size, or the image
+                is larger than `data.images.max_pixels()`.
             ImportError: if `pycocotools` is missing.
         """
-        drawn = [(label, self._drawn(annotation)) for label, annotation in self.regions]
+        coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
+        check_size(self, self.height, self.width, LABEL_BYTES)
+        # Runs are kept, not drawn masks: of many objects these would not fit into memory.
+        coded = [(label, *self._code(coco, annotation)) for label, annotation in self.regions]
         mask = np.zeros((self.height, self.width), np.int32)
         # What does not count lies lowest, then the objects from large to small.
-        drawn.sort(key=lambda region: (region[0] is not None, -int(region[1].sum())))
-        for label, inside in drawn:
+        coded.sort(key=lambda region: (region[0] is not None, -region[2]))
+        for label, code, _ in coded:
             value = ignore_class if label is None else label
             if value is not None:
-                mask[inside] = value
+                mask[coco.decode(code).astype(bool)] = value
         return mask
 
-    def _drawn(self, annotation):
-        """One annotation as `(height, width)` booleans."""
-        coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
-        segmentation = annotation.get("segmentation")
-        size = [self.height, self.width]
+    def _code(self, coco, annotation):
+        """One annotation as the runs of pycocotools, and its area in pixels."""
+        segmentation, size = annotation.get("segmentation"), [self.height, self.width]
+        runs = isinstance(segmentation, dict)
+        if runs and segmentation.get("size") != size:
+            raise ValueError(
+                f"{self.source}: an RLE of the image's size {size} was wanted for annotation "
+                f"{annotation.get('id')}. Received: size {str(segmentation.get('size'))[:40]}"
+            )
         try:
             if isinstance(segmentation, list):
-                if not segmentation or min(map(len, segmentation)) < 6:
-                    raise ValueError("a polygon has at least 3 points, 6 numbers")
+                self._check_polygons(segmentation)
                 code = coco.merge(coco.frPyObjects(segmentation, *size))
-            elif isinstance(segmentation["counts"], list):
-                code = coco.frPyObjects(segmentation, *size)
             else:
-                code = segmentation
-            inside = coco.decode(code).astype(bool)
+                code = coco.frPyObjects(_checked_runs(segmentation), *size)
+            return code, int(coco.area(code))
         except Exception as error:  # pycocotools raises bare Exception for what it cannot read
             raise ValueError(
                 f"{self.source}: a polygon or RLE was wanted as `segmentation` of annotation "
                 f"{annotation.get('id')}. Received: {str(segmentation)[:60]} ({error})"
             ) from error
-        if inside.shape != (self.height, self.width):
-            raise ValueError(
-                f"{self.source}: an RLE of the image's size {size} was wanted for annotation "
-                f"{annotation.get('id')}. Received: size {list(inside.shape)}"
-            )
-        return inside
+
+    def _check_polygons(self, polygons):
+        """Refuses outlines so long that pycocotools, which lists their pixels, needs too much."""
+        if not polygons or min(map(len, polygons)) < 6:
+            raise ValueError("a polygon has at least 3 points, 6 numbers")
+        length = 0.0
+        for polygon in polygons:
+            points = np.asarray(polygon, "float64")[: len(polygon) // 2 * 2].reshape(-1, 2)
+            steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1)
+            length += float(steps.sum() + np.abs(points[0]).max())
+        # NaN and infinity are no lengths either.
+        if not length <= max_pixels() // OUTLINE_SHARE:
+            raise ValueError(f"an outline {length:g} pixels long")
+
+
+def _checked_runs(segmentation):
+    """An RLE with its runs as numbers. pycocotools takes what they leave out from free memory."""
+    size, counts = segmentation["size"], segmentation["counts"]
+    if isinstance(counts, str):
+        counts = _unpacked(counts)
+    whole = all(isinstance(count, int) and count >= 0 for count in counts)
+    if not whole or sum(counts) != size[0] * size[1]:
+        raise ValueError(f"its runs do not fill {size[0]} x {size[1]} pixels")
+    return {"size": size, "counts": counts}
+
+
+def _unpacked(text):
+    """The runs of a compressed RLE: numbers of 5 bits a letter, from the fourth on differences."""
+    counts, number, shift = [], 0, 0
+    for letter in text.encode():
+        bits = letter - 48
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the number's last letter, with its sign
+            number -= (1 << shift) if bits & 16 else 0
+            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+            number, shift = 0, 0
+        elif shift > 60:
+            raise ValueError("a run of more than 60 bits")
+    return counts
 
 
 def coco_samples(annotations, images_dir, categories=None, min_area=0):
@@ -95,7 +137,8 @@ def coco_samples(annotations, images_dir, categories=None, min_area=0):
 
     Args:
         annotations: path of the JSON file (`images`, `annotations`, `categories`).
-        images_dir: folder of the image files that it names.
+        images_dir: folder of the image files that it names. They lie in it or in folders of it; a
+            name that leaves it (`../`, or from the root) is refused.
         categories: None for all, or a list of names; objects of the others are background.
         min_area: least area in pixels, as the annotation's `area` says it.
 
@@ -104,7 +147,8 @@ def coco_samples(annotations, images_dir, categories=None, min_area=0):
 
     Raises:
         FileNotFoundError: if the JSON file is missing.
-        ValueError: if it is no COCO file, if images are missing, or a category is unknown.
+        ValueError: if it is no COCO file, if images are missing or outside of `images_dir`, or a
+            category is unknown.
 
     Example:
 
@@ -203,7 +247,24 @@ def _read(source):
                 f"{source}: id, file_name, height and width were wanted for every image. "
                 f"Received: {str(entry)[:80]}"
             )
+        _refuse_outside(entry["file_name"], source)
+        if not all(isinstance(entry[k], int) and entry[k] >= 1 for k in ("height", "width")):
+            raise ValueError(
+                f"{source}: a height and width in pixels were wanted for {entry['file_name']!r}. "
+                f"Received: {str(entry['height'])[:20]} x {str(entry['width'])[:20]}"
+            )
     return content
+
+
+def _refuse_outside(name, source):
+    """A file that is named must lie in the folder of images. (Links in it are the user's own.)"""
+    # Read as Windows does, "/" and "\\" part it, and it may begin with a drive: the strictest.
+    path = PureWindowsPath(name) if isinstance(name, str) else None
+    if path is None or not path.name or path.anchor or ".." in path.parts or "\0" in name:
+        raise ValueError(
+            f"{source}: image files inside the folder of images were wanted as `file_name`. "
+            f"Received: {str(name)[:80]!r}. Copy the file there, and name it without .. and /"
+        )
 
 
 def _wanted(content, categories, source):

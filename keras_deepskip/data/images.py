@@ -1,18 +1,26 @@
 """Image and mask files as NumPy arrays: PNG, JPEG and TIFF, 8 and 16 bit, any channels."""
 
 import contextlib
+import math
+import os
 from pathlib import Path
 
 import numpy as np
 
 from keras_deepskip._checks import check_integer, require
 from keras_deepskip._files import replacing
+from keras_deepskip.data import _claims
+
+MAX_PIXELS = 2**28  # of an image that is read whole; a file that claims more is refused
+MAX_PIXELS_VARIABLE = "KERAS_DEEPSKIP_MAX_PIXELS"  # of the environment: another bound
+BYTES_A_PIXEL = 16  # at most, with all channels: four of float32
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 # ITU-R BT.601 luminance, the weights that Pillow's "L" mode uses too
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION_TAG = 274
 _ALPHA_KINDS = (1, 2)  # TIFF ExtraSamples: associated and unassociated alpha
@@ -27,6 +35,8 @@ def read_image(path):
       otherwise the channels are the smaller of the first and the last axis (the last if equal).
       A stack in depth or time (`Z`, `T`) is refused.
     - An EXIF (or TIFF) orientation is applied: the array is what a viewer shows.
+    - A file that claims more than `max_pixels()` pixels, or 16 bytes for each of so many, is
+      refused before it is decoded.
 
     Args:
         path: the file. Its first bytes decide what it is, not its suffix.
@@ -36,7 +46,8 @@ def read_image(path):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is empty, cut off, no image, or a stack; it names file and cause.
+        ValueError: if the file is empty, cut off, too large, no image, or a stack; it names file
+            and cause.
         ImportError: if a 16-bit colour PNG or a compressed TIFF needs `imagecodecs`.
 
     Example:
@@ -59,18 +70,65 @@ def image_size(path):
     Raises:
         FileNotFoundError, ValueError: as `read_image`, as far as the file's head shows it.
     """
-    from PIL import Image
-
     path = Path(path)
     head = _head(path)
     if head.startswith(_TIFF):
         return read_image(path).shape[:2] if _tiff_is_unusual(path) else _tiff_size(path)
-    with _naming(path), Image.open(path) as image:
+    with _naming(path), _opened(path) as image:
         width, height = image.size
         # Pillow decodes a PNG file to look for EXIF.
         plain = head.startswith(_PNG) and not _png_has_words(path)
         turned = not plain and image.getexif().get(_ORIENTATION_TAG, 1) >= 5
     return (width, height) if turned else (height, width)
+
+
+def max_pixels():
+    """Returns the number of pixels above which an image is not read whole.
+
+    It is `MAX_PIXELS` (2^28, such as 16384 x 16384), or what the environment variable
+    `KERAS_DEEPSKIP_MAX_PIXELS` says, so that processes that are started heed it too.
+
+    Raises:
+        ValueError: if the variable is no positive whole number.
+
+    Example:
+
+    >>> max_pixels() >= 2**20
+    True
+    """
+    text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError(
+            f"{MAX_PIXELS_VARIABLE} must be a whole number of at least 1. Received: {text!r}"
+        )
+    return int(text)
+
+
+def check_size(path, height, width, bytes_a_pixel=1):
+    """Refuses an image that claims more than is read whole; every reader calls it before decoding.
+
+    Args:
+        path: the file, for the error.
+        height, width: what the file claims.
+        bytes_a_pixel: of the decoded image, all channels.
+
+    Raises:
+        ValueError: if there are more pixels than `max_pixels()`, or more bytes than 16 times that.
+    """
+    most = max_pixels()
+    pixels = int(height) * int(width)
+    if pixels > most or pixels * bytes_a_pixel > most * BYTES_A_PIXEL:
+        raise _TooLarge(
+            f"{path}: an image of at most {most:,} pixels and {most * BYTES_A_PIXEL:,} bytes was "
+            f"wanted. Received: a file that claims {height} x {width} pixels of {bytes_a_pixel:g} "
+            f"bytes. If you trust it, set the environment variable {MAX_PIXELS_VARIABLE} to a "
+            "larger number, or have it predicted in parts: `predict_tiled` reads TIFF, .npy and "
+            "Zarr of any size"
+        )
+
+
+class _TooLarge(ValueError):
+    """What `_naming` lets through as it is."""
 
 
 def to_channels(image, channels, path):
@@ -249,15 +307,34 @@ def _decode(path):
         # Pillow would cut these to 8 bits without a word.
         codecs = require("imagecodecs", '"keras-deepskip[images]"', f"{path}: 16-bit colour PNG")
         with _naming(path):
+            width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
+            check_size(path, height, width, 8)
             array = codecs.png_decode(path.read_bytes())
         return _turned(array, _pillow_orientation(path)), None
     return _decode_pillow(path)
 
 
-def _decode_pillow(path):
-    from PIL import Image
+@contextlib.contextmanager
+def _opened(path):
+    """A PNG or JPEG as Pillow's image, of a size that may be decoded.
 
-    with _naming(path), Image.open(path) as image:
+    `PIL.Image.open` is not used: it tries all the formats that Pillow knows, some of which start
+    other programs, and has a bound of its own, at a part of which it warns.
+    """
+    from PIL import JpegImagePlugin, PngImagePlugin
+
+    head = _head(path)
+    if not head.startswith((_PNG, _JPEG)):
+        raise ValueError(f"its first bytes, {head[:4]!r}, are of none of these")
+    png = head.startswith(_PNG)
+    kind = PngImagePlugin.PngImageFile if png else JpegImagePlugin.JpegImageFile
+    with kind(str(path)) as image:  # reads the head of the file alone
+        check_size(path, image.height, image.width, 4)
+        yield image
+
+
+def _decode_pillow(path):
+    with _naming(path), _opened(path) as image:
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
         palette = None
         if image.mode == "P":
@@ -277,7 +354,7 @@ def _decode_tiff(path):
     import tifffile
 
     with _naming(path), tifffile.TiffFile(path) as file:
-        series = file.series[0]
+        series = _checked_series(file, path)
         page = series.keyframe
         try:
             array = series.asarray()
@@ -293,6 +370,53 @@ def _decode_tiff(path):
             palette = (page.colormap.T >> 8).astype(np.uint8)
         orientation = page.tags.get(_ORIENTATION_TAG)
     return _turned(array, 1 if orientation is None else int(orientation.value)), palette
+
+
+def _checked_series(file, path):
+    """The first series of a TIFF, once nothing in it claims more than may be decoded."""
+    _claims.check_metadata(file, max_pixels() * BYTES_A_PIXEL)
+    series = file.series[0]
+    page = series.keyframe
+    height, width = page.imagelength, page.imagewidth
+    values = int(np.prod(series.shape, dtype=object)) * series.dtype.itemsize
+    check_size(path, height, width, values / max(height * width, 1))
+    check_tiles(file, series, path)
+    return series
+
+
+@contextlib.contextmanager
+def opened_tiff(path):
+    """Opens a TIFF to be read in parts, of any size: a `tifffile.TiffFile`; errors name the file.
+
+    Raises:
+        ValueError: if it is none, or its pages or description are not to be believed.
+    """
+    import tifffile
+
+    with _naming(path), tifffile.TiffFile(path) as file:
+        _claims.check_metadata(file, math.inf)
+        yield file
+
+
+def check_tiles(file, series, path):
+    """Refuses a TIFF of which one tile, or what it is compressed as, claims too much.
+
+    Args:
+        file: a `tifffile.TiffFile`.
+        series: one of its series.
+        path: its path, for the error.
+
+    Raises:
+        ValueError: saying what it claims.
+        ImportError: if it is compressed, and `imagecodecs` is missing.
+    """
+    page = series.keyframe
+    if page.is_tiled:
+        samples = page.samplesperpixel * page.tiledepth * series.dtype.itemsize
+        check_size(path, page.tilelength, page.tilewidth, samples)
+    if page.compression != 1:
+        require("imagecodecs", '"keras-deepskip[images]"', f"{path}: compressed TIFF")
+        _claims.check_segments(file, series)
 
 
 def _channels_last(array, axes):
@@ -322,6 +446,7 @@ def _tiff_is_unusual(path):
     with _naming(path), tifffile.TiffFile(path) as file:
         page = file.pages[0]
         turned = page.tags.get(_ORIENTATION_TAG)
+        _claims.check_metadata(file, max_pixels() * BYTES_A_PIXEL)
         return len(file.series[0].pages) > 1 or (turned is not None and int(turned.value) >= 5)
 
 
@@ -329,7 +454,9 @@ def _tiff_size(path):
     import tifffile
 
     with _naming(path), tifffile.TiffFile(path) as file:
-        return file.pages[0].imagelength, file.pages[0].imagewidth
+        height, width = file.pages[0].imagelength, file.pages[0].imagewidth
+        check_size(path, height, width)
+        return height, width
 
 
 def _turned(array, orientation):
@@ -342,9 +469,7 @@ def _turned(array, orientation):
 
 
 def _pillow_orientation(path):
-    from PIL import Image
-
-    with _naming(path), Image.open(path) as image:
+    with _naming(path), _opened(path) as image:
         return image.getexif().get(_ORIENTATION_TAG, 1)
 
 
@@ -394,12 +519,10 @@ def _naming(path):
     """Turns whatever a decoder raises into a ValueError that names the file and the cause."""
     try:
         yield
-    except ImportError:
+    except (ImportError, _TooLarge):
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
         fix = "Open it in a viewer; copy or convert it again, or take it out"
-        if "decompression bomb" in str(error):
-            fix = "If you trust it, save it as TIFF, or set PIL.Image.MAX_IMAGE_PIXELS = None"
         raise ValueError(
             f"{path}: a PNG, JPEG or TIFF image was wanted. Received: a file that could not be "
             f"read ({str(error) or type(error).__name__}). {fix}"

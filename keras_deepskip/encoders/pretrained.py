@@ -4,7 +4,6 @@ import warnings
 import zipfile
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_deepskip.encoders.applications import (
@@ -15,6 +14,7 @@ from keras_deepskip.encoders.applications import (
     preprocessing_of,
 )
 from keras_deepskip.encoders.pyramid import cut_levels
+from keras_deepskip.encoders.saved import read_keras_file
 from keras_deepskip.layers.copying import set_weights
 
 
@@ -115,10 +115,7 @@ def read_network(path):
     """Loads a `.keras` file for its weights, or says what is wrong with it."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise FileNotFoundError(f"{path}: a network saved as .keras was wanted, and there is none")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise ValueError(f"{path}: the network in it could not be read: {error}") from error
+    return read_keras_file(path, compile=False)
 
 
 def _transfer(donor, target, name, source):
