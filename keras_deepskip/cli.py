@@ -32,7 +32,7 @@ def main(arguments=None):
         again = " The same command goes on." if options.command == "benchmark" else again
         print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         # Errors of the user's files and arguments are told in words, without a traceback.
         if options.debug:
             raise
@@ -158,8 +158,18 @@ def _predict_options(command):
 
 def _export_options(command):
     _run_or_model(command)
-    command.add_argument("--out", required=True, help="folder to write")
-    command.add_argument("--format", default="saved_model", help="saved_model")
+    command.add_argument("--out", required=True, help="file or folder to write")
+    command.add_argument(
+        "--format",
+        default="saved_model",
+        help="saved_model (the default), onnx, litert, openvino, torch or stablehlo",
+    )
+    command.add_argument(
+        "--mask", action="store_true", help="give the mask of class ids too, under the name mask"
+    )
+    command.add_argument(
+        "--threshold", type=float, default=0.5, help="of the mask of one class; by default 0.5"
+    )
     _input_range_option(
         command, "of the images' values, to compare with; by default that of the run, or 0 255"
     )
@@ -313,7 +323,15 @@ def _export(options):
 
     model, config = _load(options)
     of_run = config.get("facts", {}).get("input_range", (0, 255))
-    print(export(model, options.out, options.format, options.input_range or of_run).text())
+    report = export(
+        model,
+        options.out,
+        options.format,
+        options.input_range or of_run,
+        mask=options.mask,
+        threshold=options.threshold,
+    )
+    print(report.text())
 
 
 def _analyze(options):
@@ -407,7 +425,7 @@ COMMANDS = {
     "train": (_train, _train_options, "train on a folder of images and masks"),
     "evaluate": (_evaluate, _evaluate_options, "judge a model on images with masks"),
     "predict": (_predict, _predict_options, "find objects: masks, overlays, table"),
-    "export": (_export, _export_options, "write a SavedModel, proven equal"),
+    "export": (_export, _export_options, "write SavedModel, ONNX, LiteRT, ..., proven equal"),
     "analyze": (_analyze, _analyze_options, "count weights, MACs and receptive field"),
     "backbones": (_backbones, _backbones_options, "table of all backbones: cost, widths, time"),
     "audit": (_audit, _audit_options, "tell what is wrong with a folder of data"),

@@ -162,18 +162,26 @@ def test_predict(tmp_path, capsys):
 def test_export_compares_in_the_range_of_the_run(tmp_path, capsys, monkeypatch):
     seen = {}
 
-    def written(model, folder, images):
-        seen["highest"] = max(image.max() for image in images)
-        (folder / "saved_model.pb").write_text("")
-        return [keras.ops.convert_to_numpy(model(image, training=False)) for image in images]
+    def written(model, format, backend, path, mask, images):
+        seen.update(highest=max(image.max() for image in images), mask=mask, format=format)
+        found = []
+        for image in images:
+            outputs = keras.ops.convert_to_numpy(model(image, training=False))
+            found.append({"probabilities": outputs})
+            if mask is not None:
+                found[-1]["mask"] = (outputs > mask.threshold)[..., 0]
+        return found
 
-    monkeypatch.setattr("keras_deepskip.export._written_from", written)
-    monkeypatch.setattr("keras_deepskip.export._check_tensorflow_installed", lambda: None)
+    monkeypatch.setattr("keras_deepskip.export.worker.written_and_run", written)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
     run = tiny.first_run()
     text = said(capsys, "export", "--run", run, "--out", tmp_path / "a")
-    assert "3x130x31" in text and 200 < seen["highest"] <= 255
-    said(capsys, "export", "--run", run, "--out", tmp_path / "b", "--input-range", 0, 1)
+    assert "3x130x37" in text and 200 < seen["highest"] <= 255
+    assert seen["format"] == "saved_model" and seen["mask"] is None
+    onnx = ("--format", "onnx", "--mask", "--threshold", 0.25)
+    said(capsys, "export", "--run", run, "--out", tmp_path / "b.onnx", "--input-range", 0, 1, *onnx)
     assert 0.8 < seen["highest"] <= 1
+    assert seen["format"] == "onnx" and seen["mask"].threshold == 0.25
 
 
 def test_analyze_prints_the_counts_of_the_paper(capsys):

@@ -1,168 +1,320 @@
-"""An exported SavedModel computes what the model does, without Keras; else there is none."""
+"""What `export` does around the writing: what it refuses, compares, keeps and says.
 
-import importlib.util
+The formats themselves are in `test_export_formats.py`; here one is stood in for.
+"""
+
+import dataclasses
+import importlib
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from keras_deepskip import build_model
-from keras_deepskip.export import ExportMismatch, _full_precision, _in_float32, export
+from keras_deepskip import build_model, metrics
+from keras_deepskip.export import FORMATS, ExportMismatch, export, formats
 from tests import tiny
 
-UNDER_TENSORFLOW = keras.backend.backend() == "tensorflow"
-needs_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="writing a SavedModel needs TensorFlow"
-)
-
-# Another process, which has TensorFlow alone.
-LOADER = """
-import sys
-import numpy as np
-import tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-inputs = np.load(sys.argv[2])
-run = loaded.signatures["serving_default"]
-_, wanted = run.structured_input_signature
-assert list(wanted) == ["image"] and wanted["image"].dtype == tf.float32, wanted
-assert list(run.structured_outputs) == ["probabilities"]
-outputs = {name: run(image=tf.constant(inputs[name]))["probabilities"].numpy() for name in inputs}
-again = loaded.serve(image=tf.constant(inputs["a"]))["probabilities"].numpy()
-assert (again == outputs["a"]).all()
-np.savez(sys.argv[3], **outputs)
-assert "keras_deepskip" not in sys.modules  # (TensorFlow itself imports Keras where it is)
-"""
+module = importlib.import_module("keras_deepskip.export.export")
+worker = importlib.import_module("keras_deepskip.export.worker")
+BACKEND = keras.backend.backend()
+# A format of one file, and one of a folder.
+BOTH = pytest.mark.parametrize("format", ["onnx", "saved_model"])
 
 
-@pytest.mark.slow
-@needs_tensorflow
-def test_a_saved_model_runs_without_keras(tmp_path):
-    """At sizes and batches other than those that `export` has compared, on raw 8-bit values."""
-    model = build_model((None, None, 3), num_classes=3, levels=3, base_filters=2)
-    report = export(model, tmp_path / "out")
+def numpy_of(outputs):
+    return keras.ops.convert_to_numpy(outputs).astype("float32")
+
+
+def stand_in(monkeypatch, format, text="new", error=0.0, mask_error=0, wrong_model=None):
+    """Has a format be one of a text file, which computes the model with an error in the last image.
+
+    The error is there only where the candidate is `wrong_model`, if one is given.
+    """
+    written = []
+
+    def write(model, path, mask):
+        written.append((model, mask))
+        (path / FORMATS[format].mark if path.is_dir() else path).write_text(text)
+
+    def opened(path):
+        model, mask = written[-1]
+
+        def run(image):
+            outputs = numpy_of(model(image, training=False))
+            found = {"probabilities": outputs}
+            if mask is not None:
+                found["mask"] = numpy_of(mask.of(keras.ops.convert_to_tensor(outputs)))
+            if image.shape[:-1] == (3, 130, 37) and wrong_model in (None, model):
+                found["probabilities"] = outputs + error
+                if mask_error and mask is not None:
+                    found["mask"].flat[:mask_error] = 1 - found["mask"].flat[:mask_error]
+            return found
+
+        return run
+
+    stood_in = dataclasses.replace(
+        FORMATS[format], writers={BACKEND: formats.Writer(write)}, open=opened, runtime="keras"
+    )
+    monkeypatch.setitem(FORMATS, format, stood_in)
+    return written
+
+
+def out(folder, format):
+    return folder / f"out{FORMATS[format].suffix}"
+
+
+def content(path, format):
+    return (path / FORMATS[format].mark if path.is_dir() else path).read_text()
+
+
+@BOTH
+def test_what_is_said_and_kept(tmp_path, monkeypatch, format):
+    stand_in(monkeypatch, format)
+    path = out(tmp_path, format)
+    report = export(tiny.bright_model(), path, format)
     assert list(report.differences) == [
-        "1x45x83", "3x45x83", "1x64x64", "3x64x64", "1x130x31", "3x130x31",
+        "1x45x83", "3x45x83", "1x64x64", "3x64x64", "1x130x37", "3x130x37",
     ]  # fmt: skip
-    assert max(report.differences.values()) <= report.tolerance == 1e-5
-    assert "1x45x83" in report.text() and "all within 1e-05" in report.text()
-    assert json.loads((tmp_path / "out.export.json").read_text()) == {
-        "path": str(tmp_path / "out"),
-        "format": "saved_model",
-        "differences": report.differences,
-        "tolerance": 1e-5,
-    }
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.export.json"]
-
-    rng = np.random.default_rng(1)
-    shapes = {"a": (2, 17, 40, 3), "b": (1, 33, 5, 3)}
-    images = {name: rng.integers(0, 256, shape).astype("float32") for name, shape in shapes.items()}
-    np.savez(tmp_path / "in.npz", **images)
-    tiny.python(LOADER, tmp_path / "out", tmp_path / "in.npz", tmp_path / "done.npz")
-    with np.load(tmp_path / "done.npz") as outputs:
-        for name, image in images.items():
-            wanted = keras.ops.convert_to_numpy(model(image, training=False))
-            np.testing.assert_allclose(outputs[name], wanted, atol=1e-5)
+    assert report.mask_differences is None and report.size == 3
+    assert report.backend == BACKEND and report.versions["keras"] == keras.__version__
+    said = report.text()
+    assert "1x45x83" in said and "all within 1e-05\n" in said and f"under {BACKEND}" in said
+    stored = json.loads(path.with_name(path.name + ".export.json").read_text())
+    assert stored == dataclasses.asdict(report) and stored["path"] == str(path)
+    assert sorted(item.name for item in tmp_path.iterdir()) == [
+        path.name, path.name + ".export.json",
+    ]  # fmt: skip
 
 
-@pytest.mark.skipif(not UNDER_TENSORFLOW, reason="written in this process under TensorFlow alone")
-def test_a_model_of_ones_own(tmp_path):
-    """Of one size, with outputs far above 1, for values in (0, 1)."""
-    inputs = keras.Input((16, 24, 1))
-    outputs = keras.layers.Conv2D(2, 3, padding="same")(keras.layers.Rescaling(1000.0)(inputs))
-    report = export(keras.Model(inputs, outputs), tmp_path / "out", input_range=(0, 1))
-    assert list(report.differences) == ["1x16x24", "3x16x24"]
-    assert (tmp_path / "out" / "saved_model.pb").is_file()
-
-
-# The rest is about what comes before and after the writing, which is stood in for.
-
-
-def stand_in(monkeypatch, model, error=0.0):
-    """Writes a file, and gives the model's own outputs with an error added to the last."""
-
-    def write(_, folder, images):
-        (folder / "saved_model.pb").write_text("new")
-        outputs = [keras.ops.convert_to_numpy(model(image)) for image in images]
-        return [*outputs[:-1], outputs[-1] + error]
-
-    monkeypatch.setattr("keras_deepskip.export._written_from", write)
-    monkeypatch.setattr("keras_deepskip.export._check_tensorflow_installed", lambda: None)
-
-
+@BOTH
 @pytest.mark.parametrize("error", [2e-5, np.nan])
-def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch, error):
-    model = tiny.bright_model()
-    stand_in(monkeypatch, model, error)
-    with pytest.raises(ExportMismatch, match=r"out was not written.*(2.00e-05|nan) for 3x130x31$"):
-        export(model, tmp_path / "out")
+def test_a_file_that_computes_something_else_is_not_kept(tmp_path, monkeypatch, format, error):
+    stand_in(monkeypatch, format, error=error)
+    with pytest.raises(ExportMismatch, match=r"was not written.*(2.0\de-05|nan) for 3x130x37$"):
+        export(tiny.bright_model(), out(tmp_path, format), format)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_outputs_of_another_shape_are_no_match(tmp_path, monkeypatch):
+    """Broadcasting would compare (N, H, W, 1) with (N, 1, 1, 1) and find nothing."""
+    assert module._difference(np.ones((1, 1, 1, 1)), np.ones((1, 4, 4, 1))) == np.inf
+
+
+def test_a_wrong_mask_is_not_kept(tmp_path, monkeypatch):
+    stand_in(monkeypatch, "onnx", mask_error=7)
+    with pytest.raises(ExportMismatch, match="7 pixels of its masks are wrong"):
+        export(tiny.bright_model(), tmp_path / "out.onnx", "onnx", mask=True)
+    assert list(tmp_path.iterdir()) == []
+    report = export(tiny.bright_model(), tmp_path / "out.onnx", "onnx")  # without one it is right
+    assert max(report.differences.values()) == 0
+
+
 def test_a_model_that_folding_rounds_too_much_is_written_as_it_is(tmp_path, monkeypatch):
-    model, tried = tiny.bright_model(), []
-    stand_in(monkeypatch, model)
-
-    def write(candidate, folder, images):
-        tried.append(candidate is model)
-        (folder / "saved_model.pb").write_text("new")
-        error = 0.0 if candidate is model else 2e-5
-        return [keras.ops.convert_to_numpy(model(image)) + error for image in images]
-
-    monkeypatch.setattr("keras_deepskip.export._written_from", write)
-    report = export(model, tmp_path / "out")
-    assert tried == [False, True] and max(report.differences.values()) == 0
+    model = build_model((None, None, 1), levels=2, base_filters=2)
+    monkeypatch.setattr(module, "fold_batch_norm", lambda model: folded)
+    folded = keras.models.clone_model(model)
+    folded.set_weights(model.get_weights())
+    written = stand_in(monkeypatch, "onnx", error=2e-5, wrong_model=folded)
+    report = export(model, tmp_path / "out.onnx", "onnx")
+    assert [candidate for candidate, _ in written] == [folded, model]
+    assert max(report.differences.values()) == 0
 
 
-def test_an_older_one_is_replaced_by_one_that_is_proven(tmp_path, monkeypatch):
-    model, path = tiny.bright_model(), tmp_path / "out"
-    path.mkdir()
-    (path / "saved_model.pb").write_text("old")
-    (path / "variables").mkdir()
-    stand_in(monkeypatch, model, error=1.0)
+@BOTH
+def test_an_older_one_is_replaced_by_one_that_is_proven(tmp_path, monkeypatch, format):
+    model, path = tiny.bright_model(), out(tmp_path, format)
+    stand_in(monkeypatch, format, text="old")
+    export(model, path, format)
+    stand_in(monkeypatch, format, error=1.0)
     with pytest.raises(ExportMismatch):
-        export(model, path)
-    assert (path / "saved_model.pb").read_text() == "old" and (path / "variables").is_dir()
-    stand_in(monkeypatch, model)
-    export(model, path)
-    assert [item.name for item in path.iterdir()] == ["saved_model.pb"]
-    assert (path / "saved_model.pb").read_text() == "new"
-    assert not tiny.leftovers(tmp_path)
+        export(model, path, format)
+    assert content(path, format) == "old"
+    stand_in(monkeypatch, format)
+    export(model, path, format)
+    assert content(path, format) == "new" and not tiny.leftovers(tmp_path)
 
 
-def test_what_is_no_saved_model_is_not_replaced(tmp_path, monkeypatch):
+def test_what_is_no_export_is_not_replaced(tmp_path, monkeypatch):
     model = tiny.bright_model()
-    stand_in(monkeypatch, model)
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.png").write_text("a picture")
+    for format in ("saved_model", "openvino", "onnx"):
+        stand_in(monkeypatch, format)
+    (tmp_path / "photos.onnx").mkdir()
+    (tmp_path / "photos.onnx" / "a.png").write_text("a picture")
     (tmp_path / "file").write_text("text")
-    for name in ("photos", "file"):
-        with pytest.raises(FileExistsError, match=f"{name}: a new folder, or one that holds"):
-            export(model, tmp_path / name)
-    assert (tmp_path / "photos" / "a.png").exists() and (tmp_path / "file").exists()
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "saved_model.pb").write_text("of another format")
+    refused = [
+        ("photos.onnx", "saved_model", "a new folder, or one that holds a SavedModel"),
+        ("file", "saved_model", "a new folder"),
+        ("older", "openvino", "a new folder, or one that holds an OpenVINO model"),
+        ("photos.onnx", "onnx", "a file ending in .onnx was wanted"),
+    ]
+    for name, format, message in refused:
+        with pytest.raises(FileExistsError, match=f"{name}: {message}"):
+            export(model, tmp_path / name, format)
+    assert (tmp_path / "photos.onnx" / "a.png").exists() and (tmp_path / "file").exists()
     (tmp_path / "empty").mkdir()
     export(model, tmp_path / "empty")
     assert (tmp_path / "empty" / "saved_model.pb").exists()
 
 
-def test_without_tensorflow_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
-    with pytest.raises(ImportError, match=r'pip install "keras-deepskip\[tensorflow\]"'):
-        export(tiny.bright_model(), tmp_path / "out")
+# --- What is refused before the work begins -------------------------------------------------------
+
+
+def installed(monkeypatch, *packages):
+    """Has only these packages be there."""
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, package=None: name if name in packages else None
+    )
+
+
+@pytest.mark.parametrize(
+    "format, packages, message",
+    [
+        ("saved_model", ["torch", "jax"], r'pip install "keras-deepskip\[tensorflow\]"'),
+        ("onnx", ["torch", "onnx"], r'`onnxruntime`.*pip install "keras-deepskip\[onnx\]"'),
+        ("onnx", ["onnxruntime", "onnx", "jax"], r"torch with onnx or tensorflow with tf2onnx.*"
+                                                 r'"keras-deepskip\[onnx,torch\]"'),
+        ("onnx", ["onnxruntime", "torch", "tensorflow"], r'"keras-deepskip\[onnx,torch\]"'),
+        ("litert", ["tensorflow"], r'`ai_edge_litert`.*"keras-deepskip\[litert\]"'),
+        ("litert", ["ai_edge_litert"], r"writing a LiteRT file needs tensorflow, whatever the.*"
+                                       r'"keras-deepskip\[litert,tensorflow\]"'),
+        ("openvino", ["torch"], r'"keras-deepskip\[openvino\]"'),
+        ("openvino", ["torch", "openvino"], r'"keras-deepskip\[openvino,onnx,torch\]"'),
+        ("torch", [], r'"keras-deepskip\[torch\]"'),
+        ("stablehlo", [], r'"keras-deepskip\[jax\]"'),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, format, packages, message):
+    installed(monkeypatch, *packages)
+    monkeypatch.setattr(module, "_cases", lambda *_: pytest.fail("it began"))
+    with pytest.raises(ImportError, match=message):
+        export(tiny.bright_model(), out(tmp_path, format), format)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_format(tmp_path):
-    with pytest.raises(ValueError, match="`format` must be one of 'saved_model'"):
-        export(tiny.bright_model(), tmp_path / "out", format="h5")
+def test_which_backend_writes(monkeypatch):
+    """The one in use if it can, else the first that is installed; TensorFlow where it must."""
+    everything = ["onnxruntime", "onnx", "tf2onnx", "torch", "tensorflow", "jax", "openvino"]
+    installed(monkeypatch, *everything)
+    onnx = FORMATS["onnx"]
+    backends = ("tensorflow", "torch", "jax")
+    assert [onnx.backend(current) for current in backends] == ["tensorflow", "torch", "torch"]
+    assert {onnx.backend(current, volumes=True) for current in backends} == {"tensorflow"}
+    assert {FORMATS["stablehlo"].backend(current) for current in backends} == {"jax"}
+    installed(monkeypatch, *(set(everything) - {"tensorflow"}))
+    assert onnx.backend("jax") == FORMATS["openvino"].backend("torch") == "torch"
+    installed(monkeypatch, *(set(everything) - {"tf2onnx"}))
+    assert onnx.backend("tensorflow") == "torch"
 
 
-@pytest.mark.skipif(UNDER_TENSORFLOW, reason="there is no second process under TensorFlow")
+def test_a_model_that_no_file_can_hold(tmp_path):
+    image, other = keras.Input((None, None, 1)), keras.Input((None, None, 1))
+    two = keras.Model([image, other], keras.layers.Add()([image, other]))
+    with pytest.raises(ValueError, match="one input .N, H, W, C. and one output"):
+        export(two, tmp_path / "out.onnx", "onnx")
+    volumes = build_model((None, None, None, 1), levels=2, base_filters=2)
+    with pytest.raises(ValueError, match="LiteRT file cannot hold the pooling of volumes"):
+        export(volumes, tmp_path / "out.tflite", "litert")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_that_do_not_fit(tmp_path, monkeypatch):
+    model = tiny.bright_model()
+    for format in ("onnx", "saved_model"):
+        stand_in(monkeypatch, format)
+    with pytest.raises(ValueError, match="`format` must be one of 'saved_model', 'onnx'"):
+        export(model, tmp_path / "out", format="h5")
+    with pytest.raises(ValueError, match=r"must end in \.onnx for format='onnx'.*out.tflite"):
+        export(model, tmp_path / "out.tflite", "onnx")
+    with pytest.raises(ValueError, match="are of the mask.*Add mask=True"):
+        export(model, tmp_path / "out", threshold=0.3)
+    with pytest.raises(ValueError, match="threshold.*must be a number in"):
+        export(model, tmp_path / "out", mask=True, threshold=1.3)
+    with pytest.raises(ValueError, match="several classes compete"):
+        export(tiny.grey_level_model(), tmp_path / "out", mask=True, threshold=0.3)
+    small = {"levels": 2, "base_filters": 2}
+    kinds = build_model((None, None, 1), num_classes=2, multilabel=True, **small)
+    with pytest.raises(ValueError, match="2 classes that end in a sigmoid. Add multilabel=True"):
+        export(kinds, tmp_path / "out", mask=True)
+    inputs = keras.Input((None, None, 1))
+    logits = keras.Model(inputs, keras.layers.Rescaling(1.0, offset=-9.0)(inputs))
+    with pytest.raises(ValueError, match="outputs are probabilities was wanted for a mask"):
+        export(logits, tmp_path / "out", mask=True)
+    export(logits, tmp_path / "out")  # it is only the mask that they are no use for
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.export.json"]
+
+
+# --- Masks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "classes, threshold, multilabel, shape",
+    [(1, 0.3, False, (2, 5, 7)), (4, 0.5, False, (2, 5, 7)), (4, 0.7, True, (2, 5, 7, 4))],
+)
+def test_masks_are_those_of_the_metrics(classes, threshold, multilabel, shape):
+    outputs = np.random.default_rng(0).random((2, 5, 7, classes), dtype="float32")
+    mask = module.Mask(threshold, multilabel).of(keras.ops.convert_to_tensor(outputs))
+    found = keras.ops.convert_to_numpy(mask)
+    wanted = metrics.masks_from_outputs(outputs, threshold, multilabel=multilabel)
+    assert found.dtype == "uint8" and found.shape == shape
+    np.testing.assert_array_equal(found, wanted)
+    assert len(np.unique(found)) == (4 if wanted.ndim == 3 and classes == 4 else 2)
+
+
+def test_masks_of_many_classes():
+    outputs = np.zeros((1, 1, 2, 300), "float32")
+    outputs[0, 0, 0, 299] = outputs[0, 0, 1, 256] = 1
+    mask = module.Mask().of(keras.ops.convert_to_tensor(outputs))
+    assert keras.ops.convert_to_numpy(mask).tolist() == [[[299, 256]]]
+
+
+# --- The second process ---------------------------------------------------------------------------
+
+
+def elsewhere(monkeypatch):
+    """Has a format be written by another backend's process; returns that backend."""
+    other = "jax" if BACKEND != "jax" else "torch"
+    onnx = dataclasses.replace(FORMATS["onnx"], writers={other: formats.Writer(None)})
+    monkeypatch.setitem(FORMATS, "onnx", dataclasses.replace(onnx, runtime="keras"))
+    return other
+
+
 def test_a_second_process_that_fails_is_heard(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_deepskip.export.sys.executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="ended with status 1; nothing was written"):
-        export(tiny.bright_model(), tmp_path / "out")
+    other = elsewhere(monkeypatch)
+    monkeypatch.setattr(worker, "MAIN", "raise SystemExit('it is full\\nof eels')")
+    message = f"writes an ONNX file under the {other} backend ended with status 1;.*of eels$"
+    with pytest.raises(RuntimeError, match=f"(?s){message}"):
+        export(tiny.bright_model(), tmp_path / "out.onnx", "onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_process_that_hangs_is_ended(tmp_path, monkeypatch):
+    elsewhere(monkeypatch)
+    monkeypatch.setattr(worker, "MAIN", "import time; time.sleep(60)")
+    monkeypatch.setattr(worker, "TIMEOUT", 0.5)
+    with pytest.raises(RuntimeError, match="an ONNX file under the .* took more than 0.5 s"):
+        export(tiny.bright_model(), tmp_path / "out.onnx", "onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@BOTH
+def test_a_converter_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, format):
+    stand_in(monkeypatch, format)
+
+    def write(model, path, mask):
+        (path / FORMATS[format].mark if path.is_dir() else path).write_text("half")
+        raise KeyError("no such operation")
+
+    broken = dataclasses.replace(FORMATS[format], writers={BACKEND: formats.Writer(write)})
+    monkeypatch.setitem(FORMATS, format, broken)
+    with pytest.raises(RuntimeError, match=f"under the {BACKEND} backend.*KeyError.*no such oper"):
+        export(tiny.bright_model(), out(tmp_path, format), format)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Exact arithmetic -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
@@ -178,10 +330,11 @@ def test_a_model_of_mixed_precision_is_exported_in_float32(policy):
     mixed.compile("adam", "binary_crossentropy")
     mixed.set_weights(wanted.get_weights())
     image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype("float32")
-    outputs = [keras.ops.convert_to_numpy(m(image)) for m in (wanted, mixed, _in_float32(mixed))]
+    models = (wanted, mixed, module._in_float32(mixed))
+    outputs = [keras.ops.convert_to_numpy(model(image)) for model in models]
     np.testing.assert_allclose(outputs[2], outputs[0], atol=1e-6)
     assert np.abs(outputs[1] - outputs[0]).max() > 2e-6  # it does compute in 16 bits
-    assert _in_float32(wanted) is wanted
+    assert module._in_float32(wanted) is wanted
 
 
 def test_full_precision_is_put_back():
@@ -200,7 +353,7 @@ def test_full_precision_is_put_back():
         return tf.config.experimental.tensor_float_32_execution_enabled()
 
     before = setting()
-    with pytest.raises(KeyError), _full_precision():
+    with pytest.raises(KeyError), module._full_precision():
         assert setting() in (False, "highest")
         raise KeyError
     assert setting() == before

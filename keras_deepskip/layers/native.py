@@ -62,15 +62,22 @@ def convolve_transposed(x, kernel, factor, crop, bias=None):
 def pad(x, around):
     """Pads with zeros, `around` being (before, after) of each axis.
 
-    Before a `Conv3D`, TensorFlow's graph optimizer takes a `Pad` of known numbers into the
-    convolution and loses that one's own "SAME" padding (2.21, with oneDNN: a smaller result and no
-    word). It leaves `PadV2` alone, which is what a tensor as the value of the padding gives.
+    Under PyTorch without Keras's look at the numbers, by which `torch.export` would fix them.
     """
-    if BACKEND != "tensorflow" or len(x.shape) == 4:
-        return ops.pad(x, around)
-    import tensorflow as tf
+    return _PAD.get(BACKEND, ops.pad)(x, around)
 
-    return tf.pad(x, around, constant_values=tf.zeros((), x.dtype))
+
+def crop(x, sizes):
+    """The first rows and columns (and slices before them) of a map, `sizes` of them."""
+    if BACKEND == "torch":
+        import torch
+
+        if torch.compiler.is_exporting():
+            # Whether a slice lies in one piece depends on the sizes, which would be fixed by that.
+            for axis, size in enumerate(sizes, start=1):
+                x = x.index_select(axis, torch.arange(size, device=x.device))
+            return x
+    return x[(slice(None), *map(slice, sizes))]
 
 
 def normalize_batch(x, gamma, beta, epsilon):
@@ -187,6 +194,21 @@ def _transposed_tensorflow(x, kernel, factor, crop, bias):
     return y if bias is None else tf.nn.bias_add(y, bias)
 
 
+def _pad_tensorflow(x, around):
+    """Before a `Conv3D`, TensorFlow's graph optimizer takes a `Pad` of known numbers into the
+    convolution and loses that one's own "SAME" padding (2.21, with oneDNN: a smaller result and no
+    word). It leaves `PadV2` alone, which is what a tensor as the value of the padding gives.
+    """
+    import tensorflow as tf
+
+    value = 0 if len(x.shape) == 4 else tf.zeros((), x.dtype)
+    y = tf.pad(x, around, constant_values=value)
+    if all(isinstance(number, int) for each in around for number in each):
+        return y
+    # by numbers that are not known yet: LiteRT's converter then loses the number of channels
+    return tf.reshape(y, [*tf.unstack(tf.shape(y)[:-1]), x.shape[-1]])
+
+
 def _normalize_tensorflow(x, gamma, beta, epsilon):
     import tensorflow as tf
 
@@ -222,6 +244,12 @@ def _transposed_torch(x, kernel, factor, crop, bias):
     kernel = kernel.permute(2, 3, 0, 1)
     y = functional.conv_transpose2d(_channels_first(x), kernel, bias, stride=factor, padding=crop)
     return y.permute(0, 2, 3, 1)
+
+
+def _pad_torch(x, around):
+    from torch.nn import functional
+
+    return functional.pad(x, [number for each in reversed(around) for number in each])
 
 
 def _same_padding(size, kernel, stride):
@@ -319,6 +347,10 @@ _TRANSPOSED = {
     "tensorflow": _transposed_tensorflow,
     "torch": _transposed_torch,
     "jax": _transposed_jax,
+}
+_PAD = {
+    "tensorflow": _pad_tensorflow,
+    "torch": _pad_torch,
 }
 _NORMALIZE = {
     "tensorflow": _normalize_tensorflow,

@@ -75,9 +75,10 @@ class ConcatenatedConv(SameConv):
             return super().convolve(inputs, kernel, bias, training)
         total, start = None, 0
         for x in inputs:
-            part = kernel[..., start : start + x.shape[-1], :]
+            width = int(x.shape[-1])  # PyTorch's tracer has tensors in shapes
+            part = kernel[..., start : start + width, :]
             y = super().convolve(x, part, bias if total is None else None, training)
-            total, start = y if total is None else total + y, start + x.shape[-1]
+            total, start = y if total is None else total + y, start + width
         return total  # (N, H, W, filters)
 
     def compute_output_shape(self, input_shape):

@@ -34,7 +34,7 @@ class PadToMultiple(keras.layers.Layer):
         self.multiple = _checks.check_integer("multiple", multiple)
 
     def call(self, inputs):
-        behind = [[0, -size % self.multiple] for size in ops.shape(inputs)[1:-1]]
+        behind = [[0, self._padded(size) - size] for size in ops.shape(inputs)[1:-1]]
         return native.pad(inputs, [[0, 0], *behind, [0, 0]])
 
     def compute_output_shape(self, input_shape):
@@ -42,7 +42,9 @@ class PadToMultiple(keras.layers.Layer):
         return (batch, *map(self._padded, sizes), channels)
 
     def _padded(self, size):
-        return None if size is None else size + -size % self.multiple
+        # Not size + -size % multiple: where JAX has but a name for a size, it does not see that the
+        # sum can be halved. And nothing of negative numbers: ONNX divides those in another way.
+        return None if size is None else (size + self.multiple - 1) // self.multiple * self.multiple
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}
@@ -66,8 +68,7 @@ class CropToMatch(keras.layers.Layer):
 
     def call(self, inputs):
         x, reference = inputs
-        sizes = ops.shape(reference)[1:-1]
-        return x[(slice(None), *map(slice, sizes))]
+        return native.crop(x, ops.shape(reference)[1:-1])
 
     def compute_output_shape(self, input_shape):
         shape, reference = input_shape

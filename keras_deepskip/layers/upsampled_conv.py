@@ -123,8 +123,9 @@ def transposed(x, kernel, factor, bias=None):
     Nearest enlargement is a transposed convolution with a square of ones; followed by a
     convolution it is a transposed convolution with that square convolved. (Of volumes: a cube.)
     """
-    stamp = _tap_sums([smearing(kernel.shape[0], factor)] * (len(kernel.shape) - 2), kernel)
-    return native.convolve_transposed(x, stamp, factor, (kernel.shape[0] - 1) // 2, bias)
+    kernel_size = int(kernel.shape[0])  # PyTorch's tracer has tensors in shapes
+    stamp = _tap_sums([smearing(kernel_size, factor)] * (len(kernel.shape) - 2), kernel)
+    return native.convolve_transposed(x, stamp, factor, (kernel_size - 1) // 2, bias)
 
 
 def by_rows(x, kernel, factor, bias=None):
@@ -194,7 +195,7 @@ def _tap_sums(along, kernel):
     """Kernels (rows of the first matrix, of the second, ..., C, filters), each a sum over the taps
     that its row of each matrix of zeros and ones (any, k) names; `along` has one for each axis. One
     product of matrices: a call has no time for many small operations."""
-    *size, channels, filters = kernel.shape
+    *size, channels, filters = map(int, kernel.shape)
     taps = ops.cast(functools.reduce(np.kron, along), kernel.dtype)
     sums = ops.matmul(taps, ops.reshape(kernel, (math.prod(size), channels * filters)))
     return ops.reshape(sums, (*map(len, along), channels, filters))

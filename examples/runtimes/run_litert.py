@@ -1,0 +1,25 @@
+"""A LiteRT file, run without Keras.
+
+    python run_litert.py cells.tflite image.png mask.png
+
+Needs ai-edge-litert, numpy and pillow. The file is what `keras-deepskip export --format litert`
+writes, of a model for RGB images.
+"""
+
+import sys
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+file, image_file, mask_file = sys.argv[1:]
+
+image = np.asarray(Image.open(image_file).convert("RGB"), "float32")[None]  # (1, H, W, 3), 0 .. 255
+
+run = Interpreter(file).get_signature_runner()  # it resizes the input to the image
+probabilities = run(image=image)["probabilities"]  # (1, H, W, K)
+
+classes = probabilities.shape[-1]
+mask = probabilities[0].argmax(axis=-1) if classes > 1 else probabilities[0, :, :, 0] > 0.5
+Image.fromarray(mask.astype("uint8")).save(mask_file)  # class ids, (H, W)
+print(f"{(mask > 0).mean():.2%} of the pixels are object")

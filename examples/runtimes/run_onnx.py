@@ -1,0 +1,25 @@
+"""An ONNX file in ONNX Runtime, run without Keras.
+
+    python run_onnx.py cells.onnx image.png mask.png
+
+Needs onnxruntime, numpy and pillow. The file is what `keras-deepskip export --format onnx`
+writes, of a model for RGB images.
+"""
+
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+file, image_file, mask_file = sys.argv[1:]
+
+image = np.asarray(Image.open(image_file).convert("RGB"), "float32")[None]  # (1, H, W, 3), 0 .. 255
+
+session = onnxruntime.InferenceSession(file)
+(probabilities,) = session.run(["probabilities"], {"image": image})  # (1, H, W, K)
+
+classes = probabilities.shape[-1]
+mask = probabilities[0].argmax(axis=-1) if classes > 1 else probabilities[0, :, :, 0] > 0.5
+Image.fromarray(mask.astype("uint8")).save(mask_file)  # class ids, (H, W)
+print(f"{(mask > 0).mean():.2%} of the pixels are object")

@@ -1,0 +1,26 @@
+"""A PyTorch program, run without Keras.
+
+    python run_torch.py cells.pt2 image.png mask.png
+
+Needs torch, numpy and pillow. The file is what `keras-deepskip export --format torch`
+writes, of a model for RGB images.
+"""
+
+import sys
+
+import numpy as np
+import torch
+from PIL import Image
+
+file, image_file, mask_file = sys.argv[1:]
+
+image = np.asarray(Image.open(image_file).convert("RGB"), "float32")[None]  # (1, H, W, 3), 0 .. 255
+
+model = torch.export.load(file).module()
+with torch.no_grad():
+    probabilities = model(image=torch.from_numpy(image))["probabilities"].numpy()  # (1, H, W, K)
+
+classes = probabilities.shape[-1]
+mask = probabilities[0].argmax(axis=-1) if classes > 1 else probabilities[0, :, :, 0] > 0.5
+Image.fromarray(mask.astype("uint8")).save(mask_file)  # class ids, (H, W)
+print(f"{(mask > 0).mean():.2%} of the pixels are object")
