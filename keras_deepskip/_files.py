@@ -84,10 +84,16 @@ def writing(path):
 def remove_leftovers(folder):
     """Removes what `replacing` and `replacing_folder` left in a folder when they were killed."""
     for path in Path(folder).glob(f".*{MARK}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
+
+
+def remove(path):
+    """Removes a file or a folder, if there is one."""
+    path = Path(path)
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path, text):

@@ -201,7 +201,7 @@ class ReceptiveField:
         return self.before + 1 + self.after
 
 
-def receptive_field(model):
+def receptive_field(model, height=256, width=256, depth=256):
     """Works out the receptive field of a built model's output, from its own graph.
 
     No output pixel depends on an input pixel farther away than this, wherever it lies on the
@@ -209,6 +209,8 @@ def receptive_field(model):
 
     Args:
         model: a functional `keras.Model` of 2-D or 3-D layers; it may hold other models.
+        height, width, depth: size of the image or volume. It matters to a network that does not
+            pad to its own stride: what a strided layer adds at the two ends changes with it.
 
     Returns:
         A `ReceptiveField`, in input pixels; of several outputs the widest.
@@ -221,11 +223,35 @@ def receptive_field(model):
     >>> receptive_field(keras_deepskip.build_model(levels=2)).size
     21
     """
-    _, outputs = _trace(model, 256, 256, 256)
+    _, outputs = _trace(model, height, width, depth)
     for view in outputs:
         if view.whole:
             raise ValueError(f"layer {view.whole} sees the whole image: no bounded field")
     return _widest(outputs)
+
+
+def grid_stride(model):
+    """Works out the stride of a network's grid: of all its strides, in input pixels.
+
+    Cut at multiples of it, and as many pixels short of a multiple as the whole image, a window
+    meets every strided layer and every padding as the image does.
+
+    Args:
+        model: a functional `keras.Model` of 2-D or 3-D layers; it may hold other models.
+
+    Returns:
+        The least common multiple of the strides of all maps and of what the model pads to.
+
+    Raises:
+        ValueError: if a layer is not known.
+
+    Example:
+
+    >>> grid_stride(keras_deepskip.build_model(levels=5))
+    16
+    """
+    trail, _ = _trace(model, 256, 256, 256)
+    return math.lcm(*(axis.grid for view in trail for axis in view.axes))
 
 
 def _counted(model, wanted=lambda weight: True):
@@ -262,6 +288,7 @@ class _Axis:
     step: Fraction = Fraction(1)
     before: Fraction = Fraction(0)
     after: Fraction = Fraction(0)
+    grid: int = 1  # input pixels between places where the layer that made it begins anew
 
     @staticmethod
     def widest(axes):
@@ -297,6 +324,7 @@ class _Axis:
             size=(self.size - reach - 1) // stride + 1,
             step=self.step * stride,
             after=self.after + reach * self.step,
+            grid=Fraction(self.step * stride).numerator,
         )
 
     def enlarged(self, factor, interpolation="nearest"):
@@ -414,7 +442,11 @@ def _cropped(layer, views, _arguments):
 
 
 def _padded_to_multiple(layer, views, _arguments):
-    return views[0].changed(_Axis.padded, 0, [-s % layer.multiple for s in views[0].sizes])
+    view = views[0].changed(_Axis.padded, 0, [-s % layer.multiple for s in views[0].sizes])
+    axes = [
+        dataclasses.replace(a, grid=Fraction(a.step * layer.multiple).numerator) for a in view.axes
+    ]
+    return dataclasses.replace(view, axes=tuple(axes))
 
 
 def _cropped_to_match(_layer, views, _arguments):

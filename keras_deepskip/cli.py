@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         begun = options.command == "train" and (Path(options.out) / "config.json").exists()
         again = " The same command with --resume goes on." if begun else ""
-        again = " The same command goes on." if options.command == "benchmark" else again
+        again = " The same command goes on." if options.command in GO_ON else again
         print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
@@ -38,6 +39,9 @@ def main(arguments=None):
             raise
         print(f"keras-deepskip {options.command}: {error}", file=sys.stderr)
         return 1
+
+
+GO_ON = ("benchmark", "predict")  # commands that, repeated, go on where they were interrupted
 
 
 # --- What each command takes --------------------------------------------------------------------
@@ -149,10 +153,33 @@ def _evaluate_options(command):
 
 def _predict_options(command):
     _run_or_model(command)
-    command.add_argument("--images", required=True, nargs="+", help="folders or image files")
+    command.add_argument(
+        "--images", required=True, nargs="+", help="folders, image files, .npy or .zarr arrays"
+    )
     command.add_argument("--out", required=True, help="folder to write to")
     command.add_argument("--probabilities", action="store_true", help="write probabilities too")
     command.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True)
+    command.add_argument("--threshold", type=float, default=0.5)
+    command.add_argument(
+        "--tta", metavar="WAYS", help="flips or flips_and_rotations: the mean over 4 or 8 views"
+    )
+
+
+def _stream_options(command):
+    _run_or_model(command)
+    command.add_argument(
+        "--source", required=True, help="folder of images, video file, or number of a camera"
+    )
+    command.add_argument("--out", help="folder for masks/; else nothing is written")
+    command.add_argument("--overlays", action="store_true", help="write overlays/ there too")
+    command.add_argument("--latency", type=float, metavar="MS", help="budget of a frame")
+    command.add_argument("--batch-size", type=int, default=4)
+    command.add_argument(
+        "--live",
+        action=argparse.BooleanOptionalAction,
+        help="drop frames that would be late; by default of cameras alone",
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="stop after so many frames")
     command.add_argument("--threshold", type=float, default=0.5)
 
 
@@ -270,13 +297,12 @@ def _evaluate(options):
     model, config = _load(options)
     settings = config.get("data", {})
     colors = _colors(options.color) or _colors(settings.get("colors"))
-    ignore_class = options.ignore_class
     found = evaluate(
         model,
         _samples(options, config),
         out=options.out or (options.run_folder if _is_test_of_run(options) else None),
         colors=colors,
-        ignore_class=settings.get("ignore_class") if ignore_class is None else ignore_class,
+        ignore_class=_given(options.ignore_class, settings.get("ignore_class")),
         **_fields(options, ("threshold", "criterion")),
     )
     print(found.text())
@@ -313,9 +339,29 @@ def _predict(options):
         model,
         options.images,
         options.out,
-        **_fields(options, ("probabilities", "overlays", "threshold")),
+        **_fields(options, ("probabilities", "overlays", "threshold", "tta")),
     )
     print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
+
+
+def _stream(options):
+    from keras_deepskip.inference.stream import stream
+
+    source, out = options.source, options.out and Path(options.out)
+    if source.isdecimal() and not Path(source).exists():
+        source = int(source)
+    elif out and out.resolve() in (Path(source).resolve(), Path(source).resolve().parent):
+        raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
+    model, _ = _load(options)
+    latency = None if options.latency is None else options.latency / 1e3
+    chosen = _fields(options, ("batch_size", "live", "threshold"))
+    with stream(model, source, latency=latency, **chosen) as results:
+        try:
+            for result in itertools.islice(results, options.limit):
+                if out:
+                    result.write(out, overlay=options.overlays)
+        finally:  # after an interrupt too
+            print(results.statistics.text())
 
 
 def _export(options):
@@ -332,6 +378,10 @@ def _export(options):
         threshold=options.threshold,
     )
     print(report.text())
+
+
+def _given(value, otherwise):
+    return otherwise if value is None else value
 
 
 def _analyze(options):
@@ -425,6 +475,7 @@ COMMANDS = {
     "train": (_train, _train_options, "train on a folder of images and masks"),
     "evaluate": (_evaluate, _evaluate_options, "judge a model on images with masks"),
     "predict": (_predict, _predict_options, "find objects: masks, overlays, table"),
+    "stream": (_stream, _stream_options, "find objects in frames as they come"),
     "export": (_export, _export_options, "write SavedModel, ONNX, LiteRT, ..., proven equal"),
     "analyze": (_analyze, _analyze_options, "count weights, MACs and receptive field"),
     "backbones": (_backbones, _backbones_options, "table of all backbones: cost, widths, time"),

@@ -1,11 +1,17 @@
-"""Windows over an image or a volume: NumPy geometry that knows neither files nor models."""
+"""Windows over an image or a volume: NumPy geometry that knows neither files nor models.
+
+`boxes`, `windows` and `cut` serve training; `exact_spans`, `blended_spans` and `blocks` serve
+inference on large images, where what windows give is put together again.
+"""
 
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_deepskip._checks import check_integer
+from keras_deepskip._checks import check_choice, check_integer
+
+BLENDS = ("gaussian", "constant")
 
 
 class Window(NamedTuple):
@@ -134,6 +140,157 @@ def cut(array, window, size):
         return piece
     padding = [(0, count) for count in missing] + [(0, 0)] * (array.ndim - len(box))
     return np.pad(piece, padding, mode="reflect")
+
+
+class Span(NamedTuple):
+    """A window along one axis, and how much each of its pixels counts in the result.
+
+    The weights of all the windows that hold a pixel sum to 1.
+    """
+
+    start: int
+    stop: int
+    weights: np.ndarray  # (stop - start,), float64
+
+    @property
+    def support(self):
+        """First pixel that counts, and the first one behind the last."""
+        counting = np.flatnonzero(self.weights)
+        return self.start + int(counting[0]), self.start + int(counting[-1]) + 1
+
+
+def exact_spans(length, size, stride, before, after):
+    """Covers an axis with windows that give what one pass over the whole axis gives.
+
+    Every window starts on a multiple of `stride` and is as many pixels short of one as the axis
+    is, so that all of them meet strides and padding as the axis does. What a window gives counts
+    where it cannot have felt a cut: `before` pixels from its start, `after` from its end, unless
+    these are the axis's own ends. Each pixel counts once.
+
+    Args:
+        length: pixels of the axis.
+        size: pixels of a window at most. A shorter axis has one window of its own length.
+        stride: that of the network's grid, as of `analysis.grid_stride`.
+        before, after: the network's receptive field, as of `analysis.receptive_field`.
+
+    Returns:
+        A list of `Span`, all of one length.
+
+    Raises:
+        ValueError: if the windows are too small for the receptive field.
+
+    Example:
+
+    >>> spans = exact_spans(26, size=16, stride=4, before=2, after=3)
+    >>> [(span.start, span.stop, *span.support) for span in spans]
+    [(0, 14, 0, 10), (8, 22, 10, 14), (12, 26, 14, 26)]
+    """
+    length, size = check_integer("length", length), check_integer("size", size)
+    if length <= size:
+        return [Span(0, length, np.ones(length))]
+    side = size - (size - length) % stride
+    step = (side - before - after) // stride * stride
+    if step < stride:
+        raise ValueError(
+            f"windows of at least {before + after + 2 * stride - 1} pixels are wanted: the "
+            f"receptive field ({before} pixels before and {after} behind) and one step of the "
+            f"network's stride ({stride}). Received: {size}"
+        )
+    starts = [*range(0, length - side, step), length - side]
+    cuts = [0, *(start + before for start in starts[1:]), length]
+    spans = []
+    for start, first, last in zip(starts, cuts, cuts[1:], strict=False):
+        weights = np.zeros(side)
+        weights[first - start : last - start] = 1
+        spans.append(Span(start, start + side, weights))
+    return spans
+
+
+def blended_spans(length, size, overlap, blend="gaussian"):
+    """Covers an axis with overlapping windows whose results are averaged.
+
+    Args:
+        length: pixels of the axis.
+        size: pixels of a window; a shorter axis has one window of its own length.
+        overlap: pixels that neighbours share, less than `size`.
+        blend: `"gaussian"` weighs a window's middle most (standard deviation an eighth of the
+            window, as MONAI and nnU-Net have it), `"constant"` all of it alike.
+
+    Returns:
+        A list of `Span`.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Example:
+
+    >>> [s.weights.round(2).tolist() for s in blended_spans(6, size=4, overlap=2, blend="constant")]
+    [[1.0, 1.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]]
+    """
+    check_choice("blend", blend, BLENDS)
+    places = [(s.start, s.stop) for (s,) in boxes((length,), size, overlap)]
+    side = places[0][1]
+    offsets = (np.arange(side) - (side - 1) / 2) / (side / 8)
+    # A weight of the edge that is not 0 in float32 keeps the sum of every pixel above 0.
+    profile = np.ones(side) if blend == "constant" else np.maximum(np.exp(-(offsets**2) / 2), 1e-3)
+    total = np.zeros(length)
+    for start, stop in places:
+        total[start:stop] += profile
+    return [Span(start, stop, profile / total[start:stop]) for start, stop in places]
+
+
+class Block(NamedTuple):
+    """A part of the result that is put together and written at once.
+
+    Attributes:
+        box: slices, one for each axis: the pixels of the block.
+        windows: indices, one for each axis: the windows that count in it, of each axis's spans.
+    """
+
+    box: tuple
+    windows: list
+
+
+def blocks(spans, panel=16):
+    """Divides what windows cover into blocks, in an order in which few results need be kept.
+
+    Along the first axis a block reaches from where one window begins to count to where the next
+    one does; along the others over the same of up to `panel` windows. The blocks of a panel follow
+    each other, so that a window serves blocks in a row.
+
+    Args:
+        spans: for each axis a list of `Span`.
+        panel: windows along an axis but the first.
+
+    Returns:
+        A list of `Block`; together their boxes hold every pixel once.
+
+    Example:
+
+    >>> rows, columns = exact_spans(20, 10, 4, 1, 1), exact_spans(9, 9, 4, 1, 1)
+    >>> [(block.box[0].stop, block.windows) for block in blocks([rows, columns])]
+    [(5, [(0, 0)]), (9, [(1, 0)]), (13, [(2, 0)]), (20, [(3, 0)])]
+    """
+    parts = [_parts(own, 1 if axis == 0 else panel) for axis, own in enumerate(spans)]
+    found = []
+    for *behind, first in itertools.product(*parts[1:], parts[0]):
+        chosen = [first, *behind]
+        box = tuple(slice(start, stop) for start, stop, _ in chosen)
+        found.append(Block(box, list(itertools.product(*(windows for *_, windows in chosen)))))
+    return found
+
+
+def _parts(spans, count):
+    """An axis in parts of up to `count` windows: (start, stop, the windows that count in it)."""
+    supports = [span.support for span in spans]
+    number = -(-len(spans) // count)  # as even as can be
+    firsts = [len(spans) * part // number for part in range(number)]
+    starts = [supports[first][0] for first in firsts]
+    stops = [*starts[1:], spans[-1].stop]
+    return [
+        (start, stop, [i for i, (low, high) in enumerate(supports) if low < stop and high > start])
+        for start, stop in zip(starts, stops, strict=True)
+    ]
 
 
 def _for_each_axis(name, value, axes, minimum):

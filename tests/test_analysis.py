@@ -289,6 +289,25 @@ def test_of_several_outputs_the_widest():
     assert analysis.receptive_field(keras.Model(inputs, outputs)).size == 5
 
 
+def test_the_stride_of_the_grid():
+    """Of every stride, and of what the model pads to, whichever is the coarsest."""
+    assert analysis.grid_stride(build_model(levels=3)) == 4
+    inputs = keras.Input((None, None, 1))
+    assert analysis.grid_stride(keras.Model(inputs, PadToMultiple(6)(inputs))) == 6
+    x = layers.MaxPooling2D((2, 3))(PadToMultiple(4)(inputs))
+    x = layers.UpSampling2D((2, 3))(x)
+    assert analysis.grid_stride(keras.Model(inputs, x)) == 12
+    assert analysis.grid_stride(keras.Model(inputs, layers.Conv2D(1, 3)(inputs))) == 1
+
+
+def test_the_receptive_field_of_a_size():
+    """A strided layer that pads itself adds a pixel before an odd size, none before an even one."""
+    x = inputs = keras.Input((None, None, 1))
+    model = positive(keras.Model(inputs, layers.Conv2D(1, 3, strides=2, padding="same")(x)))
+    even, odd = (analysis.receptive_field(model, height=n, width=n) for n in (64, 65))
+    assert (even.before, even.after) == (0, 2) and (odd.before, odd.after) == (1, 1)
+
+
 def test_what_works_in_training_alone_costs_nothing():
     model = build_model(levels=3, deep_supervision=True)
     plain = build_model(levels=3)

@@ -8,6 +8,8 @@ import math
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from keras_deepskip.metrics import (
     COCO_STRATA,
@@ -17,6 +19,7 @@ from keras_deepskip.metrics import (
     ObjectMetricsCallback,
     ObjectPrecision,
     ObjectRecall,
+    ObjectStream,
     callbacks,
     label_objects,
     masks_from_outputs,
@@ -107,6 +110,49 @@ def test_labels_want_integers_in_two_or_three_axes(mask):
 def test_connectivity_is_4_or_8():
     with pytest.raises(ValueError, match="`connectivity` must be one of 4, 8"):
         label_objects(scene("1"), connectivity=6)
+
+
+# ---- Blocks of a mask
+
+
+def pieces(length, size):
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.sampled_from([0.05, 0.3, 0.6]),
+    st.sampled_from([4, 8]),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+@settings(max_examples=150, deadline=None)
+def test_blocks_tell_what_the_whole_mask_tells(shape, size, share, connectivity, by_rows, seed):
+    """In either order of blocks, with classes that touch, corners that meet at four blocks."""
+    rng = np.random.default_rng(seed)
+    mask = (rng.random(shape) < share) * rng.integers(1, 4, shape)
+    outputs = rng.random((*shape, 4))
+    rows, columns = (pieces(length, side) for length, side in zip(shape, size, strict=True))
+    order = list(itertools.product(rows, columns))
+    if not by_rows:
+        order = [(row, column) for column in columns for row in rows]
+    stream = ObjectStream(shape, connectivity)
+    for box in order:
+        stream.update(box, mask[box], outputs[box])
+    found, expected = stream.table(), object_table(mask, outputs, connectivity)
+    assert len(found) == len(expected)
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == pytest.approx(wanted)
+
+
+def test_a_stream_without_probabilities_or_objects():
+    stream = ObjectStream((4, 4))
+    assert stream.table() == []
+    stream.update((slice(0, 4), slice(0, 4)), np.eye(4, dtype="uint8"))
+    assert stream.table() == object_table(np.eye(4, dtype="uint8"))
+    with pytest.raises(ValueError, match="`mask` must hold integers"):
+        ObjectStream((4, 4)).update((slice(0, 4), slice(0, 4)), np.zeros((4, 4)))
 
 
 # ---- Volumes

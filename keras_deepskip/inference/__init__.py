@@ -1,6 +1,18 @@
-"""Inference: what a trained model finds, and how well."""
+"""Inference: what a trained model finds, on images of any size and in streams, and how well."""
 
 from keras_deepskip.inference.evaluate import Evaluation, evaluate
 from keras_deepskip.inference.predict import predict
+from keras_deepskip.inference.stream import FrameResult, FrameStream, StreamStatistics, stream
+from keras_deepskip.inference.tiled import plan_tiles, predict_tiled
 
-__all__ = ["Evaluation", "evaluate", "predict"]
+__all__ = [
+    "Evaluation",
+    "FrameResult",
+    "FrameStream",
+    "StreamStatistics",
+    "evaluate",
+    "plan_tiles",
+    "predict",
+    "predict_tiled",
+    "stream",
+]

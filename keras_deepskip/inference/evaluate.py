@@ -1,6 +1,7 @@
 """`evaluate`: pixel and object figures of a model on images with masks."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import keras
@@ -9,7 +10,8 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import load_pair
-from keras_deepskip.inference.outputs import check_model, probabilities_of
+from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
     F1,
     Dice,
@@ -104,6 +106,7 @@ def evaluate(
     object_threshold=0.5,
     colors=None,
     ignore_class=None,
+    predict=None,
     verbose=1,
 ):
     """Judges a model on images with masks, each image whole, pixel by pixel and object by object.
@@ -115,6 +118,8 @@ def evaluate(
         threshold: probability above which a pixel is called (one class).
         criterion, object_threshold: when a predicted object matches a true one; see `ObjectCounts`.
         colors, ignore_class: see `read_mask`.
+        predict: function from an image (H, W, C) to probabilities (H, W, K) that takes the place of
+            the model: what an exported or quantized form of it says. None asks the model.
         verbose: 1 shows a progress bar, 0 nothing.
 
     Returns:
@@ -134,6 +139,7 @@ def evaluate(
     if not samples:
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
     channels, num_classes = check_model(model)
+    predict = predict or functools.partial(probabilities_of, model)
     counted = {"num_classes": num_classes, "ignore_class": ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)
@@ -142,7 +148,7 @@ def evaluate(
     progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
     for index, sample in enumerate(samples, start=1):
         image, mask = load_pair(sample, channels, num_classes, colors, ignore_class)
-        outputs = probabilities_of(model, image)[None]  # (1, H, W, K)
+        outputs = predict(image)[None]  # (1, H, W, K)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
         objects.update(mask, masks_from_outputs(outputs, threshold)[0])

@@ -1,4 +1,4 @@
-"""What a model must be for `evaluate` and `predict`, and what it says about an image."""
+"""What a model, and what it says, must be for `evaluate` and `predict`."""
 
 import keras
 import numpy as np
@@ -14,31 +14,33 @@ def check_model(model):
             multilabel.
     """
     channels, classes = (shape[-1] for shape in image_model_shapes(model))
+    refuse_multilabel(model, classes)
+    return channels, classes
+
+
+def check_maps(model):
+    """Returns spatial axes, channels and classes of a model from images or volumes to maps.
+
+    Raises:
+        ValueError: if it has not one input (N, H, W, C) and one output (N, H, W, K), or
+            (N, D, H, W, C) and (N, D, H, W, K).
+    """
+    inputs, outputs = image_model_shapes(model, volumes=True)
+    return len(inputs) - 2, inputs[-1], outputs[-1]
+
+
+def refuse_multilabel(model, classes):
+    """Raises a ValueError if a pixel may be of several classes, so that no mask holds them."""
     if classes > 1 and getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:
         raise ValueError(
             "a model for masks of one class a pixel was wanted. Received: a multilabel one, whose "
             f"{classes} classes end in a sigmoid. Take `model.predict`, and the metrics with "
             "multilabel=True"
         )
-    return channels, classes
 
 
-def probabilities_of(model, image):
-    """Returns what a model says about one image.
-
-    Args:
-        model: a built `keras.Model` with probabilities as output.
-        image: array (H, W, C).
-
-    Returns:
-        Array (H, W, K), float32: the probability of the one class, or of each of K classes of
-        which one is right.
-
-    Raises:
-        ValueError: if the outputs are no such probabilities.
-    """
-    outputs = model.predict_on_batch(image[None].astype("float32"))
-    outputs = keras.ops.convert_to_numpy(outputs)[0].astype("float32")  # (H, W, K)
+def check_probabilities(outputs):
+    """Raises a ValueError unless outputs (..., K) are probabilities, of K > 1 that sum to 1."""
     wanted = "probabilities in [0, 1]"
     fits = 0 <= outputs.min() and outputs.max() <= 1
     if outputs.shape[-1] > 1:
@@ -51,4 +53,3 @@ def probabilities_of(model, image):
             "needs its activation; of a multilabel one, take `model.predict` and the metrics with "
             "multilabel=True"
         )
-    return outputs

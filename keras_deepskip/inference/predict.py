@@ -2,17 +2,24 @@
 
 import csv
 import io
+import math
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_deepskip import _files
-from keras_deepskip.data import find_images, load_image, write_png
+from keras_deepskip import _checks, _files
+from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
-from keras_deepskip.inference.outputs import check_model, probabilities_of
+from keras_deepskip.inference.large import forget_finished, predict_large
+from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.sources import open_source
+from keras_deepskip.inference.tiled import probabilities_of
+from keras_deepskip.inference.tta import KINDS
 from keras_deepskip.metrics import masks_from_outputs, object_table
+
+LARGE = 4096 * 4096  # pixels above which an image is read, predicted and written in parts
 
 COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
@@ -28,6 +35,7 @@ def predict(
     probabilities=False,
     overlays=True,
     threshold=0.5,
+    tta=None,
     verbose=1,
 ):
     """Finds the objects in images, and writes what was found.
@@ -38,13 +46,22 @@ def predict(
     pixels, centroid and box in pixels (bottom and right are the first row and column outside), and
     the mean probability of its class. Each file is whole or not there; `objects.csv` comes last.
 
+    An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
+    the same result. One of more than 16 million is also read and written in parts, so that it may
+    be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
+    (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
+    pixel and class of disk. Interrupted, the same call goes on. Objects are whole wherever windows
+    meet.
+
     Args:
         model: a built `keras.Model` with probabilities as output.
-        images: a folder of images, an image file, or a list of either.
+        images: a folder of images, an image file, a `.npy` or `.zarr` array, or a list of these.
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
         threshold: probability above which a pixel is called (one class).
+        tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
+            image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 1 shows a progress bar, 0 nothing.
 
     Returns:
@@ -66,24 +83,43 @@ def predict(
     out, (channels, _) = Path(out), check_model(model)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
-    samples = [sample for source in sources for sample in find_images(source)]
+    _checks.check_choice("tta", tta, (*KINDS, None))
+    samples = [sample for source in sources for sample in _found(source)]
     _refuse_same_names(samples)
     _refuse_data_folder(out, samples)
     progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+    asked = {"probabilities": probabilities, "overlays": overlays}
+    asked |= {"threshold": threshold, "tta": tta, "verbose": verbose}
     rows = []
     for index, sample in enumerate(samples, start=1):
-        image = load_image(sample, channels)
-        outputs = probabilities_of(model, image)  # (H, W, K)
-        mask = masks_from_outputs(outputs[None], threshold)[0]
-        write_png(out / "masks" / f"{sample.name}.png", mask)
-        if overlays:
-            write_png(out / "overlays" / f"{sample.name}.png", draw_mask(image, mask))
-        if probabilities:
-            _write_probabilities(out / "probabilities", sample.name, outputs)
-        rows += [_row(sample.name, *item) for item in enumerate(object_table(mask, outputs), 1)]
+        source = open_source(sample.image, channels)
+        predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
+        objects = predict_one(model, source, sample, out, **asked)
+        rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]
         progress.update(index)
     _files.write_text(out / "objects.csv", _csv(rows))
+    forget_finished(out, [sample.name for sample in samples])
     return rows
+
+
+def _found(source):
+    """The images of a folder; a file or a Zarr array is an image."""
+    if Path(source).suffix == ".zarr":
+        return [Sample(Path(source).stem, Path(source))]
+    return find_images(source)
+
+
+def _predict_small(model, source, sample, out, *, probabilities, overlays, threshold, tta, **_):
+    """Writes an image's files; returns the lines of `object_table`."""
+    name, image = sample.name, source.read((slice(None), slice(None)))
+    outputs = probabilities_of(model, image, tta)  # (H, W, K)
+    mask = masks_from_outputs(outputs[None], threshold)[0]
+    write_png(out / "masks" / f"{name}.png", mask)
+    if overlays:
+        write_png(out / "overlays" / f"{name}.png", draw_mask(image, mask))
+    if probabilities:
+        _write_probabilities(out / "probabilities", name, outputs)
+    return object_table(mask, outputs)
 
 
 def _refuse_same_names(samples):

@@ -4,6 +4,7 @@ from keras_deepskip.metrics.callbacks import ObjectMetricsCallback
 from keras_deepskip.metrics.finest_level import FinestLevel
 from keras_deepskip.metrics.object_counts import COCO_STRATA, SIZE_STRATA, ObjectCounts
 from keras_deepskip.metrics.object_metrics import ObjectF1, ObjectPrecision, ObjectRecall
+from keras_deepskip.metrics.object_stream import ObjectStream
 from keras_deepskip.metrics.objects import label_objects, match_objects, object_table
 from keras_deepskip.metrics.pixel import F1, Dice, IoU, Precision, Recall, masks_from_outputs
 
@@ -19,6 +20,7 @@ __all__ = [
     "ObjectMetricsCallback",
     "ObjectPrecision",
     "ObjectRecall",
+    "ObjectStream",
     "Precision",
     "Recall",
     "label_objects",

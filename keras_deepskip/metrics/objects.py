@@ -93,35 +93,61 @@ def object_table(mask, probabilities=None, connectivity=8, multilabel=None):
     labels, count = label_objects(mask, connectivity)
     if not count:
         return []
+    sums = object_sums(labels, mask, probabilities, (0,) * mask.ndim)
+    return table_of_sums(sums, mask.ndim)
+
+
+def object_sums(labels, mask, probabilities, corner):
+    """Sums over each object's pixels, from which its line of the table is worked out.
+
+    Args:
+        labels: as of `label_objects`, at least one.
+        mask: the class ids.
+        probabilities: as of `object_table`, or None.
+        corner: where the mask's first pixel lies in the whole image: the sums are of its
+            coordinates.
+
+    Returns:
+        A dict of arrays (count, ...): `class_id`, `area`, `places` (count, axes) sums of
+        coordinates, `low` and `high` (count, axes) the half-open box, and `probability`, the sum
+        of the own class's, if there are any.
+    """
+    from scipy import ndimage
+
     places = np.nonzero(labels)
     label = labels[places]
-    columns = {"class_id": np.zeros(count + 1, "int64"), "area": np.bincount(label)}
-    columns["class_id"][label] = mask[places]
-    for axis, place in zip("zyx"[-mask.ndim :], places, strict=True):
-        columns[f"centroid_{axis}"] = _mean_by(label, place)
-    columns.update(_boxes(labels))
-    if probabilities is None:
-        columns["mean_probability"] = np.full(count + 1, None)
-    else:
+    boxes = ndimage.find_objects(labels)
+    ends = {"low": [[side.start for side in box] for box in boxes]}
+    ends["high"] = [[side.stop for side in box] for box in boxes]
+    class_id = np.zeros(len(boxes) + 1, "int64")
+    class_id[label] = mask[places]
+    sums = {"class_id": class_id[1:], "area": np.bincount(label)[1:]}
+    coordinates = [place + start for place, start in zip(places, corner, strict=True)]
+    sums["places"] = np.stack([np.bincount(label, c)[1:] for c in coordinates], axis=-1)
+    sums.update({name: np.array(sides) + np.array(corner) for name, sides in ends.items()})
+    if probabilities is not None:
         own = _own_probability(probabilities, mask.shape, places, mask[places])
-        columns["mean_probability"] = _mean_by(label, own)
-    values = [column[1:].tolist() for column in columns.values()]
+        sums["probability"] = np.bincount(label, own)[1:]
+    return sums
+
+
+def table_of_sums(sums, axes):
+    """The lines of `object_table`, of sums as of `object_sums`."""
+    area, names = sums["area"], "zyx"[-axes:]
+    columns = {"class_id": sums["class_id"], "area": area}
+    for axis, name in enumerate(names):
+        columns[f"centroid_{name}"] = sums["places"][:, axis] / area
+    for end, sides in (("low", ("front", "top", "left")), ("high", ("back", "bottom", "right"))):
+        for axis, side in enumerate(sides[-axes:]):
+            columns[side] = sums[end][:, axis]
+    known = sums.get("probability")
+    columns["mean_probability"] = np.full(len(area), None) if known is None else known / area
+    values = [column.tolist() for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _mean_by(label, values):
     return np.bincount(label, values) / np.maximum(np.bincount(label), 1)
-
-
-def _boxes(labels):
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(labels)
-    sides = {}
-    for names, end in ((("front", "top", "left"), "start"), (("back", "bottom", "right"), "stop")):
-        for axis, name in enumerate(names[-labels.ndim :]):
-            sides[name] = np.array([0] + [getattr(box[axis], end) for box in boxes])
-    return sides
 
 
 def _own_probability(probabilities, mask_shape, places, class_ids):

@@ -1,0 +1,121 @@
+"""`predict` on an image too large for memory: its mask, its objects and a small overlay."""
+
+import warnings
+
+import numpy as np
+
+from keras_deepskip import _files, tiling
+from keras_deepskip.data import write_png
+from keras_deepskip.drawing import draw_mask
+from keras_deepskip.inference.sinks import FileSink
+from keras_deepskip.inference.tiled import (
+    finisher,
+    plan_tiles,
+    predict_tiled,
+    result_form,
+    work_key,
+)
+from keras_deepskip.metrics.object_stream import ObjectStream
+
+BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
+PICTURE = 2048  # longest side of an overlay
+
+
+def predict_large(model, source, sample, out, *, probabilities, overlays, threshold, tta, verbose):
+    """Writes `masks/NAME.tif`, a reduced `overlays/NAME.png`, and `probabilities/NAME.tif`.
+
+    Interrupted, it goes on where it stopped: the probabilities at the first windows that are not
+    there yet; an image that was finished is not predicted again.
+
+    Args:
+        model: as of `predict`.
+        source: the image, a `Source`.
+        sample: its `Sample`.
+        out: the folder to write to.
+        probabilities, overlays, threshold, tta, verbose: as of `predict`.
+
+    Returns:
+        The lines of `object_table`.
+    """
+    name = sample.name
+    finished = out / f".{name}.finished.json"
+    key = work_key(model, source, [probabilities, overlays, threshold, tta])
+    if finished.is_file():
+        known = _files.read_json(finished, "an image's objects")
+        if known["key"] == key:
+            return known["objects"]
+    path = out / "probabilities" / f"{name}.tif" if probabilities else out / f".{name}.npy"
+    mode = mode_of(model, source.sizes)
+    outputs = predict_tiled(model, sample.image, mode=mode, tta=tta, out=path, verbose=verbose)
+    objects = _go_through(source, outputs, name, out, overlays, threshold)
+    if not probabilities:
+        del outputs
+        _files.remove(path)
+    _files.write_json(finished, {"key": key, "objects": objects})
+    return objects
+
+
+def forget_finished(out, names):
+    """Removes the notes of `predict_large` once all images are done."""
+    for name in names:
+        _files.remove(out / f".{name}.finished.json")
+
+
+def mode_of(model, sizes):
+    """How an image is cut into windows: `"exact"` where that is possible."""
+    try:
+        plan_tiles(model, sizes)
+    except ValueError as error:
+        warnings.warn(
+            f"The image of {sizes} is predicted in overlapping windows, whose mean is not what one "
+            f"pass gives: {error}",
+            stacklevel=3,
+        )
+        return "blended"
+    return "exact"
+
+
+def _go_through(source, outputs, name, out, overlays, threshold):
+    """Writes the mask and the overlay from the probabilities; returns the objects."""
+    finish, found = finisher("mask", threshold), ObjectStream(source.sizes)
+    _, dtype = result_form("mask", outputs.shape[-1])
+    masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key=None)
+    picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
+    spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
+    for box, _ in tiling.blocks(spans, panel=1):
+        values = np.asarray(outputs[box])
+        mask = finish(values)
+        masks.write(box, mask)
+        found.update(box, mask, values)
+        if overlays:
+            picture.add(box, source.read(box), mask)
+    masks.finish()
+    if overlays:
+        write_png(out / "overlays" / f"{name}.png", picture.drawn())
+    return found.table()
+
+
+class _Picture:
+    """An image and its mask, reduced while their parts pass."""
+
+    def __init__(self, sizes, channels):
+        self.factor = -(-max(sizes) // PICTURE)
+        self.sizes = tuple(-(-length // self.factor) for length in sizes)
+        self.channels, self.image = channels, None
+        self.mask = np.zeros(self.sizes, "uint16")
+
+    def add(self, box, pixels, mask):
+        """Takes every so many-th pixel of the image, and all of the mask's objects."""
+        if self.image is None:
+            self.image = np.zeros((*self.sizes, self.channels), pixels.dtype)
+        starts = [-(-side.start // self.factor) for side in box]
+        stops = [-(-side.stop // self.factor) for side in box]
+        offsets = [s * self.factor - side.start for s, side in zip(starts, box, strict=True)]
+        rows, columns = (slice(offset, None, self.factor) for offset in offsets)
+        self.image[starts[0] : stops[0], starts[1] : stops[1]] = pixels[rows, columns]
+        places = np.nonzero(mask)
+        corners = [(at + side.start) // self.factor for at, side in zip(places, box, strict=True)]
+        np.maximum.at(self.mask, tuple(corners), mask[places])
+
+    def drawn(self):
+        return draw_mask(self.image, self.mask)

@@ -1,0 +1,196 @@
+"""Where the results of a large image go: a file that is written in parts, and gone on with."""
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip import _files
+from keras_deepskip._checks import require
+from keras_deepskip.inference.sources import LARGE
+
+SUFFIXES = (".npy", ".tif", ".tiff", ".zarr")
+SAVE_S = 5.0  # seconds of work that a killed process may lose
+TIFF_FROM = 2**31  # bytes from which a TIFF needs offsets of 64 bits
+
+
+class ArraySink:
+    """Results in memory."""
+
+    def __init__(self, shape, dtype):
+        self.array, self.done = np.empty(shape, dtype), 0
+
+    def write(self, box, values):
+        self.array[box] = values
+        self.done += 1
+
+    def save(self):
+        """Nothing outlasts the process."""
+
+    def finish(self):
+        return self.array
+
+
+class FileSink:
+    """Results in a file, under a name of its own until it is whole.
+
+    Beside the unfinished file stands how many blocks it has, and what it is of: the same work,
+    begun again, finds `done` blocks written; other work begins anew.
+
+    Args:
+        path: the file: `.npy`, `.tif` (not compressed), or a `.zarr` folder.
+        shape: of the results.
+        dtype: of the results.
+        key: a text that tells this work from any other.
+
+    Raises:
+        ValueError: if the suffix is none of these.
+        ImportError: if a package that writes it is missing.
+    """
+
+    def __init__(self, path, shape, dtype, key):
+        self.path, self.shape, self.dtype = Path(path), tuple(shape), np.dtype(dtype)
+        if self.path.suffix not in SUFFIXES:
+            raise ValueError(
+                f"`out` must end in one of {', '.join(SUFFIXES)}. Received: out={str(path)!r}"
+            )
+        if self.path.is_dir() != (self.path.suffix == ".zarr") and self.path.exists():
+            raise FileExistsError(f"{self.path}: something else is there. Choose another name")
+        stem = f".{self.path.stem}.unfinished"
+        self.unfinished = self.path.with_name(stem + self.path.suffix)
+        self.progress = self.path.with_name(stem + ".json")
+        self.key = key
+        with _files.writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.done = self._found()
+            if not self.done:
+                self._remove()
+            self.writer = self._go_on() if self.done else self._begin()
+        self.saved = time.monotonic()
+
+    def write(self, box, values):
+        """Writes the values of the next block."""
+        with _files.writing(self.path):
+            self.writer.write(box, np.ascontiguousarray(values, self.dtype))
+        self.done += 1
+        if time.monotonic() - self.saved > SAVE_S:
+            self.save()
+
+    def save(self):
+        """Has what is written reach the disk, and notes how much it is."""
+        with _files.writing(self.path):
+            self.writer.reach_the_disk()
+        _files.write_json(self.progress, {"key": self.key, "done": self.done, **self.writer.notes})
+        self.saved = time.monotonic()
+
+    def finish(self):
+        """Gives the file its name; returns it, mapped into memory (or as a Zarr array)."""
+        with _files.writing(self.path):
+            self.writer.reach_the_disk()
+            _files.remove(self.path)
+            os.replace(self.unfinished, self.path)
+        self.progress.unlink(missing_ok=True)
+        return _opened(self.path)
+
+    def _found(self):
+        """Blocks that earlier work of the same key has written."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            self.notes = json.loads(self.progress.read_text(encoding="utf-8"))
+            if self.notes["key"] == self.key and self.unfinished.exists():
+                return int(self.notes["done"])
+        return 0
+
+    def _remove(self):
+        _files.remove(self.unfinished)
+        self.progress.unlink(missing_ok=True)
+
+    def _begin(self):
+        if self.path.suffix == ".zarr":
+            zarr = require("zarr", LARGE, f"{self.path}: results in Zarr")
+            chunks = tuple(min(length, 512) for length in self.shape)
+            array = zarr.create_array(
+                str(self.unfinished), shape=self.shape, chunks=chunks, dtype=self.dtype
+            )
+            return _ZarrWriter(array)
+        begin = _begin_npy if self.path.suffix == ".npy" else _begin_tiff
+        offset = begin(self.unfinished, self.shape, self.dtype)
+        return _LineWriter(self.unfinished, offset, self.shape, self.dtype)
+
+    def _go_on(self):
+        if self.path.suffix == ".zarr":
+            zarr = require("zarr", LARGE, f"{self.path}: results in Zarr")
+            return _ZarrWriter(zarr.open_array(str(self.unfinished), mode="r+"))
+        return _LineWriter(self.unfinished, self.notes["offset"], self.shape, self.dtype)
+
+
+def _opened(path):
+    """What a finished file holds, to be read in parts."""
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    if path.suffix == ".zarr":
+        return require("zarr", LARGE, f"{path}: results in Zarr").open_array(str(path), mode="r")
+    import tifffile
+
+    return tifffile.memmap(path, mode="r")
+
+
+class _ZarrWriter:
+    notes = {}
+
+    def __init__(self, array):
+        self.array = array
+
+    def write(self, box, values):
+        self.array[box] = values
+
+    def reach_the_disk(self):
+        """Each chunk is a file that Zarr has closed."""
+
+
+class _LineWriter:
+    """An array in a file, from an offset on, in C order; written line by line.
+
+    Not mapped into memory: pages that wait for the disk would count as the process's memory, and a
+    full disk would kill it where a write raises an error.
+    """
+
+    def __init__(self, path, offset, shape, dtype):
+        self.file, self.shape, self.dtype = open(path, "r+b"), shape, dtype
+        self.notes = {"offset": offset}
+
+    def write(self, box, values):
+        behind = self.shape[len(box) :]  # channels, which a box always holds whole
+        corner = [side.start for side in box] + [0] * len(behind)
+        *lines, _ = values.shape[: len(box)]
+        for line in np.ndindex(*lines):
+            at = [c + i for c, i in zip(corner, (*line, *[0] * (1 + len(behind))), strict=True)]
+            place = int(np.ravel_multi_index(at, self.shape)) * self.dtype.itemsize
+            self.file.seek(self.notes["offset"] + place)
+            self.file.write(values[line].data)
+
+    def reach_the_disk(self):
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+def _begin_npy(path, shape, dtype):
+    """Makes a file of zeros; returns where they begin."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_2_0(file, header)
+        offset = file.tell()
+        file.truncate(offset + int(np.prod(shape, dtype="int64")) * dtype.itemsize)
+    return offset
+
+
+def _begin_tiff(path, shape, dtype):
+    import tifffile
+
+    size = int(np.prod(shape, dtype="int64")) * dtype.itemsize
+    kind = {"photometric": "minisblack", "bigtiff": size >= TIFF_FROM}
+    if len(shape) > 2 and shape[-1] > 1:
+        kind["planarconfig"] = "contig"
+    return tifffile.memmap(path, shape=shape, dtype=dtype, **kind).offset

@@ -1,0 +1,147 @@
+"""Where the pixels of a large image come from: read box by box, never whole."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip._checks import require
+from keras_deepskip.data import read_image
+from keras_deepskip.data.images import SUFFIXES, check_tiles, opened_tiff, to_channels
+
+PLAIN = ("uint8", "uint16", "float32")  # kinds of numbers that are read as they are
+LARGE = '"keras-deepskip[large]"'  # the extra that brings zarr and dask
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An image or a volume that is read in parts.
+
+    Attributes:
+        name: what errors call it.
+        shape: (H, W, C), or (D, H, W, C) of a volume.
+        read: function from a tuple of slices, one a spatial axis, to an array of their pixels with
+            all channels.
+    """
+
+    name: str
+    shape: tuple
+    read: Callable
+
+    @property
+    def sizes(self):
+        """The spatial axes' lengths."""
+        return self.shape[:-1]
+
+    def fingerprint(self):
+        """A text that another image of the same name has not, from a few of its pixels."""
+        found = hashlib.sha256(repr((self.name, self.shape)).encode())
+        for share in (0, 0.5, 1):
+            corner = [int(share * max(length - 64, 0)) for length in self.sizes]
+            found.update(self.read(tuple(slice(at, at + 64) for at in corner)).tobytes())
+        return found.hexdigest()
+
+
+def open_source(image, channels, axes=2):
+    """Opens an image to be read in parts.
+
+    Args:
+        image: an array (H, W) or (H, W, C), of a volume (D, H, W) or (D, H, W, C): of NumPy, mapped
+            into memory, of Zarr, or any object with `shape` and slicing; or a path. `.npy` and
+            `.zarr` are read in parts; so is TIFF (compressed with `zarr` installed), if it is an
+            image as it stands. Other files are read whole.
+        channels: those that are wanted. Grey and RGB are turned into each other as in training,
+            alpha is dropped.
+        axes: spatial axes: 2 of an image, 3 of a volume.
+
+    Returns:
+        A `Source` of `channels` channels.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the array has other axes, or its channels do not fit.
+        ImportError: if a package that reads it is missing.
+
+    Example:
+
+    >>> source = open_source(np.zeros((100, 200), "uint8"), channels=1)
+    >>> source.shape, source.read((slice(0, 10), slice(0, 20))).shape
+    ((100, 200, 1), (10, 20, 1))
+    """
+    path = Path(image) if isinstance(image, str | Path) else None
+    name = "`image`" if path is None else str(path)
+    reopen = _opener(path) if path else lambda: image
+    array = reopen()
+    shape = getattr(array, "shape", None)
+    if shape is None or len(shape) not in (axes, axes + 1) or 0 in shape:
+        wanted = "(H, W) or (H, W, C)" if axes == 2 else "(D, H, W) or (D, H, W, C)"
+        raise ValueError(f"{name}: an array {wanted} was wanted. Received: shape {shape}")
+    shape = tuple(map(int, shape))
+    if len(shape) == axes:
+        shape = (*shape, 1)
+
+    def read(box):
+        # A file is opened anew: what was mapped into memory for the last window is let go.
+        pixels = np.asarray(reopen()[box])
+        pixels = pixels[..., None] if pixels.ndim == axes else pixels
+        return to_channels(pixels, channels, name if path is None else path)
+
+    read((slice(0, 1),) * axes)  # channels that do not fit are told now
+    return Source(name, (*shape[:-1], channels), read)
+
+
+def _opener(path):
+    """A function that opens a file and gives an object with `shape` and slicing."""
+    if path.suffix == ".zarr":
+        zarr = require("zarr", LARGE, f"{path}: an image in Zarr")
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: a Zarr array was wanted here, and there is none")
+        try:
+            array = zarr.open_array(str(path), mode="r")
+        except Exception as error:  # zarr has errors of its own for groups and broken metadata
+            raise ValueError(f"{path}: a Zarr array was wanted. Received: {error}") from error
+        return lambda: array
+    if path.suffix == ".npy":
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: an array was wanted here, and there is no such file")
+        return lambda: _mapped(path)
+    if path.suffix in (".tif", ".tiff") and path.is_file():
+        opener = _tiff_opener(path)
+        if opener is not None:
+            return opener
+    if path.is_dir():
+        raise ValueError(
+            f"{path}: an image was wanted: .npy, .zarr, {', '.join(SUFFIXES)}. Received: a folder"
+        )
+    array = read_image(path)
+    return lambda: array
+
+
+def _mapped(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: an array of numbers was wanted. Received: {error}") from error
+
+
+def _tiff_opener(path):
+    """As `_opener`; None of a file that must be decoded whole: turned, inverted, with a palette."""
+    import tifffile
+
+    with opened_tiff(path) as file:
+        series = file.series[0]
+        page, axes, shape = series.keyframe, series.axes, series.shape
+        kind, orientation = page.photometric, page.tags.get(274)
+        plain = orientation is None or int(orientation.value) == 1
+        inverted = kind in (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.PALETTE)
+        last = len(shape) == 2 or (len(shape) == 3 and axes[-1] in "SC")
+        if not plain or inverted or not last or page.dtype not in PLAIN:
+            return None
+        if series.dataoffset is not None and not page.is_tiled:
+            return lambda: tifffile.memmap(path, mode="r")
+        check_tiles(file, series, path)
+    zarr = require("zarr", LARGE, f"{path}: a compressed TIFF, read in parts,")
+    array = zarr.open_array(tifffile.imread(path, aszarr=True, level=0), mode="r")
+    return lambda: array

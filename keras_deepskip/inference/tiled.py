@@ -1,0 +1,385 @@
+"""`predict_tiled`: what a model says about an image of any size, window by window."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+
+import keras
+import numpy as np
+
+from keras_deepskip import _checks, tiling
+from keras_deepskip.analysis import grid_stride, receptive_field
+from keras_deepskip.inference import tta as test_time
+from keras_deepskip.inference.outputs import check_maps, check_probabilities, refuse_multilabel
+from keras_deepskip.inference.sinks import ArraySink, FileSink
+from keras_deepskip.inference.sources import open_source
+from keras_deepskip.metrics import masks_from_outputs
+
+MODES = ("exact", "blended")
+OUTPUTS = ("probabilities", "mask")
+TILES = {2: 1024, 3: 96}  # side of a window by spatial axes, where the receptive field allows it
+FIELDS = 3  # receptive fields that a window holds at least, where it may choose
+ONE_PASS = 2 * 1024 * 1024  # pixels of an image in memory that is not cut into windows
+PANEL = 16  # windows in a row whose results are put together at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """How an image is cut into windows, and what they give is put together.
+
+    Attributes:
+        spans: for each spatial axis a list of `tiling.Span`.
+    """
+
+    spans: list
+
+    @property
+    def windows(self):
+        """How many windows there are."""
+        return int(np.prod([len(own) for own in self.spans]))
+
+    @property
+    def overhead(self):
+        """Pixels that the network computes, for each pixel of the image."""
+        computed = [sum(span.stop - span.start for span in own) for own in self.spans]
+        return float(np.prod(computed) / np.prod([own[-1].stop for own in self.spans]))
+
+
+def predict_tiled(
+    model,
+    image,
+    *,
+    tile=None,
+    mode="exact",
+    overlap=None,
+    blend="gaussian",
+    batch_size=1,
+    tta=None,
+    output="probabilities",
+    threshold=0.5,
+    out=None,
+    verbose=0,
+):
+    """Predicts on an image of any size, window by window.
+
+    In `"exact"` mode the result is that of one pass over the whole image, to 1e-5, at its borders
+    too and whatever its size: windows stand on the grid of the network's stride, and of each only
+    the pixels count whose receptive field lies within it (`plan_tiles`). In `"blended"` mode
+    windows overlap and are averaged, for models whose pixels see the whole image or very far.
+
+    Windows are read, computed and written one after the other, so that neither the image nor the
+    result needs to fit in memory. Work that writes to a file and is interrupted goes on, when it is
+    called again, at the first block of windows that was not yet written.
+
+    Args:
+        model: a built functional `keras.Model` from images (N, H, W, C) to maps (N, H, W, K), or
+            from volumes (N, D, H, W, C). `keras_deepskip.fold_batch_norm(model)` is quicker.
+        image: an array (H, W) or (H, W, C) (volumes: (D, H, W) or (D, H, W, C)) of NumPy, mapped
+            into memory, of Zarr, or any object with `shape` and slicing; or the path of a `.npy`,
+            `.zarr`, TIFF, PNG or JPEG file. See `open_source`. A Dask array gives a Dask array,
+            computed where Dask computes (`"exact"` mode only).
+        tile: side of a window in pixels, one number or one for each axis. A larger one computes
+            less twice (`plan_tiles(...).overhead`) and needs more memory. None takes 1024 (volumes:
+            96), more where the receptive field asks for it, or the model's own fixed size.
+        mode: `"exact"` or `"blended"`.
+        overlap: pixels that neighbouring windows share in `"blended"` mode; None is a quarter.
+        blend: `"gaussian"` or `"constant"` weights of a window's pixels in `"blended"` mode.
+        batch_size: windows that are computed at once.
+        tta: test-time augmentation: `"flips"` (the mean over 4 ways) or `"flips_and_rotations"`
+            (8), or None.
+        output: `"probabilities"` (the model's output, float32) or `"mask"` (class ids).
+        threshold: probability above which a pixel is called, for a mask of one class.
+        out: file to write: `.npy`, `.tif` or `.zarr`; what stands there is replaced in the end.
+            None keeps the result in memory.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        The result (H, W, K), of a mask (H, W): an array; with `out` one that is read from there.
+
+    Raises:
+        ValueError: if an argument is out of range; if the image does not fit the model; in
+            `"exact"` mode if a layer sees the whole image (it is named), or `tile` is too small.
+        ImportError: if a package that reads or writes a file is missing.
+        OSError: if the result cannot be written; the same call goes on later.
+
+    Example:
+
+    >>> model = keras_deepskip.build_model((None, None, 1), levels=2)
+    >>> image = np.zeros((300, 401), "uint8")
+    >>> predict_tiled(model, image, tile=128).shape
+    (300, 401, 1)
+    """
+    axes, channels, classes = check_maps(model)
+    _checks.check_choice("output", output, OUTPUTS)
+    _checks.check_integer("batch_size", batch_size)
+    if output == "mask":
+        refuse_multilabel(model, classes)
+    settings = {"tile": tile, "mode": mode, "overlap": overlap, "blend": blend, "tta": tta}
+    if _is_dask(image):
+        from keras_deepskip.inference.over_dask import predict_dask
+
+        if out is not None:
+            raise ValueError(
+                "`out` is for images that are predicted here. Received: a Dask array, and "
+                f"out={str(out)!r}. Write the array that comes back: result.to_zarr({str(out)!r})"
+            )
+        return predict_dask(model, image, output, threshold, settings)
+    source = open_source(image, channels, axes)
+    plan = plan_tiles(model, source.sizes, **settings)
+    finish = finisher(output, threshold)
+    behind, dtype = result_form(output, classes)
+    shape = (*source.sizes, *behind)
+    if out is None:
+        sink = ArraySink(shape, dtype)
+    else:
+        asked = [settings, output, threshold, shape]
+        sink = FileSink(out, shape, dtype, work_key(model, source, asked))
+    predict = predictor(model, min(batch_size, plan.windows), tta)
+    order = tiling.blocks(plan.spans, PANEL)
+    progress = keras.utils.Progbar(len(order), verbose=verbose, unit_name="block")
+    try:
+        read = functools.partial(_read_window, source, plan.spans, model.input_shape[1:-1])
+        for box, values in _results(predict, read, plan.spans, order[sink.done :], batch_size):
+            sink.write(box, finish(values))
+            progress.update(sink.done)
+    finally:
+        sink.save()
+    return sink.finish()
+
+
+def plan_tiles(model, sizes, tile=None, mode="exact", overlap=None, blend="gaussian", tta=None):
+    """Works out the windows of `predict_tiled`, without predicting.
+
+    Args:
+        model: a built functional `keras.Model`.
+        sizes: (H, W) of the image, or (D, H, W) of the volume.
+        tile, mode, overlap, blend, tta: as of `predict_tiled`.
+
+    Returns:
+        A `Tiling`.
+
+    Raises:
+        ValueError: as `predict_tiled`.
+
+    Example:
+
+    >>> plan = plan_tiles(keras_deepskip.build_model(), (4000, 6000))
+    >>> plan.windows, round(plan.overhead, 2)
+    (40, 1.75)
+    """
+    _checks.check_choice("mode", mode, MODES)
+    _checks.check_choice("tta", tta, (*test_time.KINDS, None))
+    axes, *_ = check_maps(model)
+    fixed = model.input_shape[1:-1]
+    if tta == "flips_and_rotations" and (axes == 3 or fixed[0] != fixed[1]):
+        raise ValueError(
+            "`tta` with rotations is for images, and a model of square ones or of any size. "
+            f"Received: tta={tta!r}, a model of {fixed}. Take tta='flips'"
+        )
+    tiles = _tiles_asked(tile, fixed)
+    if mode == "exact":
+        return _plan_exact(model, sizes, tiles, fixed, tta)
+    spans = []
+    for length, size in zip(sizes, tiles, strict=True):
+        size = size or TILES[axes]
+        own = size // 4 if overlap is None else overlap
+        spans.append(tiling.blended_spans(length, size, own, blend))
+    return Tiling(spans)
+
+
+def _tiles_asked(tile, fixed):
+    """Sides of a window for each axis; None where nobody says."""
+    tiles = list(tile) if isinstance(tile, list | tuple) else [tile] * len(fixed)
+    if len(tiles) != len(fixed):
+        raise ValueError(
+            f"`tile` must be one number, or one for each of {len(fixed)} axes. "
+            f"Received: tile={tile}"
+        )
+    for size, own in zip(tiles, fixed, strict=True):
+        if size is not None:
+            _checks.check_integer("tile", size)
+        if own is not None and size not in (None, own):
+            raise ValueError(
+                f"the model takes inputs of {fixed} alone, which is what a window must be. "
+                f"Received: tile={tile}. Leave it out"
+            )
+    return [own or size for size, own in zip(tiles, fixed, strict=True)]
+
+
+def _plan_exact(model, sizes, tiles, fixed, tta):
+    if any(own not in (None, length) for length, own in zip(sizes, fixed, strict=True)):
+        raise ValueError(
+            f"exact windows need a model of any size. Received: one of {fixed} for an image of "
+            f"{tuple(sizes)}. Build it with None for the sizes, or use mode='blended'"
+        )
+    largest = [size or TILES[len(sizes)] for size in tiles]
+    if all(length <= size for length, size in zip(sizes, largest, strict=True)):
+        return Tiling([tiling.exact_spans(length, length, 1, 0, 0) for length in sizes])
+    stride, before, after = reach(model, sizes, tta)
+    wished = -(-FIELDS * (before + after + 1) // stride) * stride
+    chosen = [size or max(TILES[len(sizes)], wished) for size in tiles]
+    return Tiling(
+        [
+            tiling.exact_spans(length, size, stride, before, after)
+            for length, size in zip(sizes, chosen, strict=True)
+        ]
+    )
+
+
+def reach(model, sizes, tta=None):
+    """The stride of the network's grid, and how far its pixels see before and behind."""
+    try:
+        stride = grid_stride(model)
+        # A size that stands to the grid as the image does, and is no trouble to small windows
+        like = [length + max(-(-(256 - length) // stride), 0) * stride for length in sizes]
+        names = ("depth", "height", "width")[-len(sizes) :]
+        field = receptive_field(model, **dict(zip(names, like, strict=True)))
+    except ValueError as error:
+        raise ValueError(
+            f"exact windows are not possible with this model: {error}. Use mode='blended', or a "
+            "tile as large as the image"
+        ) from error
+    if tta is None:
+        return stride, field.before, field.after
+    farthest = max(field.before, field.after)  # what lies before a pixel lies behind in the mirror
+    return stride, farthest, farthest
+
+
+def probabilities_of(model, image, tta=None):
+    """Returns what a model says about one image in memory: in windows if it is a large one.
+
+    Args:
+        model: a built `keras.Model` with probabilities as output.
+        image: array (H, W, C).
+        tta: test-time augmentation, as of `predict_tiled`.
+
+    Returns:
+        Array (H, W, K), float32: the probability of the one class, or of each of K classes of
+        which one is right.
+
+    Raises:
+        ValueError: if the outputs are no such probabilities.
+    """
+    if math.prod(image.shape[:2]) > ONE_PASS and _is_exact(model, image.shape[:2]):
+        outputs = predict_tiled(model, image, tta=tta)
+    else:
+        outputs = predictor(model, tta=tta)(image[None].astype("float32"))[0]
+    check_probabilities(outputs)
+    return outputs
+
+
+def _is_exact(model, sizes):
+    """Whether windows give what one pass does."""
+    try:
+        plan_tiles(model, sizes)
+    except ValueError:
+        return False
+    return True
+
+
+# --- The work -------------------------------------------------------------------------------------
+
+
+def predictor(model, batch_size=1, tta=None):
+    """Returns a function from a batch of windows to the model's outputs, as float32 arrays.
+
+    Args:
+        model: a built `keras.Model`.
+        batch_size: images of a whole batch. Under JAX, which compiles for each shape, a smaller
+            batch is filled up.
+        tta: as of `predict_tiled`.
+    """
+    ways = test_time.views(tta, len(model.input_shape) - 2)
+
+    def once(images):
+        outputs = model.predict_on_batch(np.ascontiguousarray(images))
+        return np.asarray(keras.ops.convert_to_numpy(outputs), "float32")
+
+    def predict(images):
+        count = len(images)
+        if keras.backend.backend() == "jax" and count < batch_size:
+            images = np.concatenate([images, *[images[-1:]] * (batch_size - count)])
+        mean = sum(back(once(there(images))) for there, back in ways) / len(ways)
+        return mean[:count].astype("float32")
+
+    return predict
+
+
+def result_form(output, classes):
+    """What follows the sizes in the shape of a result, and its dtype."""
+    if output == "mask":
+        return (), np.min_scalar_type(max(classes - 1, 1))
+    return (classes,), np.dtype("float32")
+
+
+def finisher(output, threshold):
+    """Returns a function from outputs (..., K) to what was asked for: these, or a mask (...)."""
+
+    def finish(values):
+        if output == "probabilities":
+            return values
+        check_probabilities(values)
+        return masks_from_outputs(values[None], threshold)[0]
+
+    return finish
+
+
+def _results(predict, read, spans, order, batch_size):
+    """Yields the box and the values of each block."""
+    kept = {}
+    for block in order:
+        kept = {window: kept[window] for window in block.windows if window in kept}
+        lacking = [window for window in block.windows if window not in kept]
+        for first in range(0, len(lacking), batch_size):
+            batch = lacking[first : first + batch_size]
+            images = np.stack([read(window) for window in batch])
+            kept.update(zip(batch, predict(images), strict=True))
+        yield block.box, _put_together(block, spans, kept)
+
+
+def _read_window(source, spans, fixed, window):
+    """A window's pixels, float32; of a model of one size filled up to it by reflection."""
+    box = tuple(slice(span.start, span.stop) for span in _chosen(spans, window))
+    pixels = source.read(box).astype("float32")
+    lengths = pixels.shape[:-1]
+    sizes = [own or length for own, length in zip(fixed, lengths, strict=True)]
+    return tiling.cut(pixels, [slice(0, length) for length in lengths], sizes)
+
+
+def _chosen(spans, window):
+    return [own[index] for own, index in zip(spans, window, strict=True)]
+
+
+def _put_together(block, spans, results):
+    """The weighted sum of what windows give for a block."""
+    shape = [side.stop - side.start for side in block.box]
+    total = None
+    for window in block.windows:
+        result = results[window]
+        if total is None:
+            total = np.zeros((*shape, result.shape[-1]), "float32")
+        inside, there, weight = [], [], np.ones(())
+        for span, side in zip(_chosen(spans, window), block.box, strict=True):
+            low, high = span.support
+            low, high = max(low, side.start), min(high, side.stop)
+            inside.append(slice(low - span.start, high - span.start))
+            there.append(slice(low - side.start, high - side.start))
+            weight = weight[..., None] * span.weights[inside[-1]]
+        total[tuple(there)] += result[tuple(inside)] * weight[..., None].astype("float32")
+    return total
+
+
+def work_key(model, source, asked):
+    """A text that other work has not: another model, image, or way of predicting."""
+    found = hashlib.sha256(model.to_json().encode())
+    for weight in model.get_weights():
+        found.update(np.ascontiguousarray(weight).tobytes())
+    found.update(source.fingerprint().encode())
+    found.update(json.dumps(asked).encode())
+    return found.hexdigest()
+
+
+def _is_dask(image):
+    return type(image).__module__.partition(".")[0] == "dask"
