@@ -202,6 +202,18 @@ def _export_options(command):
     )
 
 
+def _quantize_options(command):
+    _run_or_model(command)
+    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
+    command.add_argument("--out", required=True, help="file to write, .onnx")
+    command.add_argument("--images", type=int, default=32, help="images to calibrate with, 32")
+    command.add_argument("--threshold", type=float, default=0.5)
+    _input_range_option(
+        command, "of the images' values, to compare with; by default that of the run, or 0 255"
+    )
+    _mask_options(command)
+
+
 def _analyze_options(command):
     _model_options(command)
     command.add_argument("--model", help="a .keras file, in place of the options above")
@@ -380,6 +392,29 @@ def _export(options):
     print(report.text())
 
 
+def _quantize(options):
+    from keras_deepskip.data import load_split
+    from keras_deepskip.quantization import quantize
+
+    model, config = _load(options)
+    folder = options.data or config.get("folder")
+    if folder is None:
+        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+    of_run = options.run_folder and not options.data and Path(options.run_folder) / "split.json"
+    split, settings = load_split(folder, of_run or None), config.get("data", {})
+    report = quantize(
+        model,
+        options.out,
+        split.train,
+        split.test,
+        colors=_colors(options.color) or _colors(settings.get("colors")),
+        ignore_class=_given(options.ignore_class, settings.get("ignore_class")),
+        input_range=options.input_range or config.get("facts", {}).get("input_range", (0, 255)),
+        **_fields(options, ("images", "threshold")),
+    )
+    print(report.text())
+
+
 def _given(value, otherwise):
     return otherwise if value is None else value
 
@@ -477,6 +512,7 @@ COMMANDS = {
     "predict": (_predict, _predict_options, "find objects: masks, overlays, table"),
     "stream": (_stream, _stream_options, "find objects in frames as they come"),
     "export": (_export, _export_options, "write SavedModel, ONNX, LiteRT, ..., proven equal"),
+    "quantize": (_quantize, _quantize_options, "write 8-bit ONNX, and tell what it costs"),
     "analyze": (_analyze, _analyze_options, "count weights, MACs and receptive field"),
     "backbones": (_backbones, _backbones_options, "table of all backbones: cost, widths, time"),
     "audit": (_audit, _audit_options, "tell what is wrong with a folder of data"),

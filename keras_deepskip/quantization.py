@@ -1,0 +1,206 @@
+"""`quantize`: a network in 8-bit integers, as ONNX, and what that costs and gains.
+
+Keras's own quantization leaves convolutions alone; ONNX Runtime's works on the exported graph.
+"""
+
+import dataclasses
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip import _files
+from keras_deepskip._checks import check_integer, require
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import load_image
+from keras_deepskip.export import FORMATS, export
+from keras_deepskip.inference import evaluate
+from keras_deepskip.inference.outputs import check_model
+
+ONNX = '"keras-deepskip[onnx]"'
+LARGEST = 512  # side of the middle of an image that calibrates
+TIMED, ROUNDS = 512, 15  # side of the image that is timed; how often
+FIGURES = ("IoU", "object recall", "object F1")
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationReport:
+    """What became of a network in 8 bits.
+
+    Attributes:
+        path: the file that was written.
+        calibration: number of images that it was calibrated with.
+        held_out: number of images that both were judged on.
+        bytes: size of the file, `{"float32": ..., "int8": ...}`.
+        milliseconds: median of a call with one image of 512 x 512 (or of the model's own size).
+        figures: by kind, `IoU`, `object recall` and `object F1` on the images held out; {} without.
+        versions: of the packages.
+    """
+
+    path: str
+    calibration: int
+    held_out: int
+    bytes: dict
+    milliseconds: dict
+    figures: dict
+    versions: dict
+
+    def text(self):
+        """A table of both kinds, side by side."""
+        rows = []
+        for kind in ("float32", "int8"):
+            figures = [self.figures.get(kind, {}).get(name) for name in FIGURES]
+            rows.append([kind, self.bytes[kind], round(self.milliseconds[kind], 1), *figures])
+        table = markdown_table(["", "bytes", "ms a call", *FIGURES], rows)
+        return (
+            f"{self.path}, calibrated with {self.calibration} images, judged on {self.held_out} "
+            f"others, both by ONNX Runtime {self.versions['onnxruntime']}:\n\n{table}"
+        )
+
+
+def quantize(
+    model,
+    path,
+    calibration,
+    held_out=(),
+    *,
+    images=32,
+    threshold=0.5,
+    colors=None,
+    ignore_class=None,
+    input_range=(0, 255),
+):
+    """Writes a model in 8-bit integers as ONNX, and tells what that costs and gains.
+
+    The model is exported to ONNX and compared (`export`), then quantized by ONNX Runtime after
+    training: weights per channel, maps by the range that they have on the calibration images. Input
+    and output stay float32 under the same names, of any size. The report is written beside the
+    file, as `PATH.quantization.json`.
+
+    Args:
+        model: a built functional `keras.Model` with probabilities as output.
+        path: the `.onnx` file to write.
+        calibration: list of `Sample`: images as those it will see, of the training split.
+        held_out: list of `Sample` with masks, which neither training nor calibration has seen: what
+            is lost is measured on them. None are needed to write the file.
+        images: how many of the calibration images to take, evenly spread.
+        threshold: probability above which a pixel is called (one class).
+        colors, ignore_class: of the masks; see `read_mask`.
+        input_range: (low, high) of the images' values.
+
+    Returns:
+        A `QuantizationReport`.
+
+    Raises:
+        ValueError: if the model or an image does not fit, or there is nothing to calibrate with.
+        ImportError: if ONNX or its runtime is missing.
+        ExportMismatch: as `export`.
+
+    Example:
+
+    ```python
+    split = load_split("cells", split_file="runs/first/split.json")
+    print(quantize(model, "cells.int8.onnx", split.train, split.test).text())
+    ```
+    """
+    channels, _ = check_model(model)
+    path, calibration = Path(path), list(calibration)
+    if path.suffix != ".onnx":
+        raise ValueError(f"`path` must end in .onnx. Received: path={str(path)!r}")
+    if not calibration:
+        raise ValueError("`calibration` must hold at least one image. Received: none")
+    count = min(check_integer("images", images), len(calibration))
+    chosen = [calibration[len(calibration) * index // count] for index in range(count)]
+    pixels = [_calibrating(sample, channels, model.input_shape[1:3]) for sample in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "float32.onnx"
+        versions = export(model, plain, "onnx", input_range).versions
+        with _files.replacing(path) as temporary:
+            _quantize_file(plain, temporary, pixels)
+            files = {"float32": plain, "int8": temporary}
+            runs = {kind: FORMATS["onnx"].open(file) for kind, file in files.items()}
+            report = QuantizationReport(
+                str(path),
+                count,
+                len(held_out),
+                {kind: file.stat().st_size for kind, file in files.items()},
+                _timed(runs, model.input_shape),
+                {
+                    kind: _figures(model, run, held_out, threshold, colors, ignore_class)
+                    for kind, run in runs.items()
+                    if held_out
+                },
+                versions,
+            )
+    _files.write_json(path.with_name(path.name + ".quantization.json"), dataclasses.asdict(report))
+    return report
+
+
+def _calibrating(sample, channels, fixed):
+    """The middle of an image, (1, h, w, C) float32; of a model of one size, filled up to that."""
+    image = load_image(sample, channels)
+    sides = [own or LARGEST for own in fixed]
+    starts = [max(length - side, 0) // 2 for length, side in zip(image.shape, sides, strict=False)]
+    middle = image[tuple(slice(at, at + side) for at, side in zip(starts, sides, strict=True))]
+    lacking = [(0, (own or n) - n) for own, n in zip(fixed, middle.shape, strict=False)]
+    return np.pad(middle, [*lacking, (0, 0)], mode="symmetric")[None].astype("float32")
+
+
+def _quantize_file(plain, path, images):
+    """Quantizes an ONNX file."""
+    quantization = require("onnxruntime.quantization", ONNX, "quantization")
+    prepare = require("onnxruntime.quantization.shape_inference", ONNX, "quantization")
+
+    class Images(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.left = iter(images)
+
+        def get_next(self):
+            image = next(self.left, None)
+            return None if image is None else {"image": image}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = str(Path(folder) / "prepared.onnx")
+        prepare.quant_pre_process(str(plain), prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            str(path),
+            Images(),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+
+
+def _timed(runs, shape):
+    """Median milliseconds of a call by kind, one after the other in turns."""
+    sizes = [own or TIMED for own in shape[1:3]]
+    image = np.random.default_rng(0).uniform(0, 255, (1, *sizes, shape[-1])).astype("float32")
+    taken = {kind: [] for kind in runs}
+    for _ in range(ROUNDS):
+        for kind, run in runs.items():
+            start = time.perf_counter()
+            run(image)
+            taken[kind].append(1000 * (time.perf_counter() - start))
+    return {kind: statistics.median(values[1:]) for kind, values in taken.items()}
+
+
+def _figures(model, run, samples, threshold, colors, ignore_class):
+    found = evaluate(
+        model,
+        list(samples),
+        threshold=threshold,
+        colors=colors,
+        ignore_class=ignore_class,
+        predict=lambda image: run(image[None].astype("float32"))["probabilities"][0],
+        verbose=0,
+    )
+    objects = found.objects["all"]
+    return {
+        "IoU": found.pixels["IoU"],
+        "object recall": objects["recall"],
+        "object F1": objects["f1"],
+    }
