@@ -277,7 +277,7 @@ print("PEAK", (after - before) // 1024, "SECONDS", round(time.perf_counter() - b
 
 def reading(*paths):
     """What each reader says of files, the memory that it took in MiB, and the time."""
-    lines = tiny.python(CODE, *paths, backend="torch").strip().splitlines()
+    lines = tiny.python(CODE, *paths).strip().splitlines()
     peak, seconds = lines[-1].split()[1::2]
     return lines[:-1], int(peak), float(seconds)
 
@@ -532,9 +532,7 @@ def test_annotations_that_claim_too_much_are_refused(folder):
         paths.append(coco(folder, **image).rename(folder / f"claim{number}.json"))
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]
     paths.append(coco(folder, height=3000, width=3000, shapes=[square] * 100))
-    *lines, peak = (
-        tiny.python(COCO_CODE, folder / "images", *paths, backend="torch").strip().splitlines()
-    )
+    *lines, peak = tiny.python(COCO_CODE, folder / "images", *paths).strip().splitlines()
     for line, (_, words), path in zip(lines, CLAIMS, paths, strict=False):
         assert line.startswith("REFUSED") and words in line and str(path) in line
     assert lines[-1] == "READ (3000, 3000) 4" and len(lines) == len(CLAIMS) + 1

@@ -89,7 +89,7 @@ class FileSink:
     def finish(self):
         """Gives the file its name; returns it, mapped into memory (or as a Zarr array)."""
         with _files.writing(self.path):
-            self.writer.reach_the_disk()
+            self.writer.close()
             _files.remove(self.path)
             os.replace(self.unfinished, self.path)
         self.progress.unlink(missing_ok=True)
@@ -149,6 +149,9 @@ class _ZarrWriter:
     def reach_the_disk(self):
         """Each chunk is a file that Zarr has closed."""
 
+    def close(self):
+        """Nothing is open."""
+
 
 class _LineWriter:
     """An array in a file, from an offset on, in C order; written line by line.
@@ -174,6 +177,10 @@ class _LineWriter:
     def reach_the_disk(self):
         self.file.flush()
         os.fsync(self.file.fileno())
+
+    def close(self):
+        self.reach_the_disk()
+        self.file.close()
 
 
 def _begin_npy(path, shape, dtype):
