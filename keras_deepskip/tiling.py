@@ -188,15 +188,22 @@ def exact_spans(length, size, stride, before, after):
     length, size = check_integer("length", length), check_integer("size", size)
     if length <= size:
         return [Span(0, length, np.ones(length))]
-    side = size - (size - length) % stride
-    step = (side - before - after) // stride * stride
-    if step < stride:
+    largest = size - (size - length) % stride
+    if largest < before + after + stride:
         raise ValueError(
             f"windows of at least {before + after + 2 * stride - 1} pixels are wanted: the "
             f"receptive field ({before} pixels before and {after} behind) and one step of the "
             f"network's stride ({stride}). Received: {size}"
         )
-    starts = [*range(0, length - side, step), length - side]
+
+    def step(side):
+        return (side - before - after) // stride * stride
+
+    count = -(-(length - largest) // step(largest)) + 1
+    # The smallest windows of which as many will do.
+    sides = range(largest, before + after + stride - 1, -stride)
+    side = min(side for side in sides if (count - 1) * step(side) + side >= length)
+    starts = [*(index * step(side) for index in range(count - 1)), length - side]
     cuts = [0, *(start + before for start in starts[1:]), length]
     spans = []
     for start, first, last in zip(starts, cuts, cuts[1:], strict=False):

@@ -167,7 +167,7 @@ def plan_tiles(model, sizes, tile=None, mode="exact", overlap=None, blend="gauss
 
     >>> plan = plan_tiles(keras_deepskip.build_model(), (4000, 6000))
     >>> plan.windows, round(plan.overhead, 2)
-    (40, 1.75)
+    (40, 1.64)
     """
     _checks.check_choice("mode", mode, MODES)
     _checks.check_choice("tta", tta, (*test_time.KINDS, None))
