@@ -124,6 +124,7 @@ OTHER = "tensorflow" if BACKEND != "tensorflow" else "jax"
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec(OTHER) is None, reason=f"{OTHER} is not installed")
 def test_another_backend_reloads_it_with_equal_outputs(tmp_path):
+    keras.utils.set_random_seed(0)  # some untrained networks blow up rounding, by chance
     model = redraw(build_model(backbone=SMALL))
     x = image(1, 45, 83, 3)
     model.save(tmp_path / "model.keras")
