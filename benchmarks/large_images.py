@@ -37,7 +37,9 @@ class Endless:
 
     def __init__(self, side):
         self.shape, self.dtype = (side, side, 3), np.dtype("uint8")
-        self.scene, _ = draw_scene("microorganisms", np.random.default_rng(0), height=256, width=256)
+        self.scene, _ = draw_scene(
+            "microorganisms", np.random.default_rng(0), height=256, width=256
+        )
 
     def __getitem__(self, box):
         rows, columns = (np.arange(s.start, s.stop) % 256 for s in box)
