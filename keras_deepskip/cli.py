@@ -324,9 +324,7 @@ def _samples(options, config):
     """The images to evaluate on."""
     from keras_deepskip.data import find_samples, load_split
 
-    folder = options.data or config.get("folder")
-    if folder is None:
-        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+    folder = _data_folder(options, config)
     if not _is_test_of_run(options) and options.split in (None, "all"):
         parts = [part for part in ("train", "val", "test") if (Path(folder) / part).is_dir()]
         if "train" not in parts:
@@ -337,6 +335,14 @@ def _samples(options, config):
     if not samples:
         raise ValueError(f"{folder}: its split has no {options.split or 'test'} images")
     return samples
+
+
+def _data_folder(options, config):
+    """The folder of images and masks: that of --data, else the run's."""
+    folder = options.data or config.get("folder")
+    if folder is None:
+        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+    return folder
 
 
 def _is_test_of_run(options):
@@ -397,9 +403,7 @@ def _quantize(options):
     from keras_deepskip.quantization import quantize
 
     model, config = _load(options)
-    folder = options.data or config.get("folder")
-    if folder is None:
-        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+    folder = _data_folder(options, config)
     of_run = options.run_folder and not options.data and Path(options.run_folder) / "split.json"
     split, settings = load_split(folder, of_run or None), config.get("data", {})
     report = quantize(

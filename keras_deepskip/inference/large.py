@@ -10,9 +10,9 @@ from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.sinks import FileSink
 from keras_deepskip.inference.tiled import (
     finisher,
-    plan_tiles,
     predict_tiled,
     result_form,
+    why_inexact,
     work_key,
 )
 from keras_deepskip.metrics.object_stream import ObjectStream
@@ -45,9 +45,16 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, thresh
         if known["key"] == key:
             return known["objects"]
     path = out / "probabilities" / f"{name}.tif" if probabilities else out / f".{name}.npy"
-    mode = mode_of(model, source.sizes)
+    reason = why_inexact(model, source.sizes)
+    if reason:
+        warnings.warn(
+            f"The image of {source.sizes} is predicted in overlapping windows, whose mean is not "
+            f"what one pass gives: {reason}",
+            stacklevel=3,
+        )
+    mode = "blended" if reason else "exact"
     outputs = predict_tiled(model, sample.image, mode=mode, tta=tta, out=path, verbose=verbose)
-    objects = _go_through(source, outputs, name, out, overlays, threshold)
+    objects = _go_through(source, outputs, name, out, overlays, threshold, key)
     if not probabilities:
         del outputs
         _files.remove(path)
@@ -61,25 +68,11 @@ def forget_finished(out, names):
         _files.remove(out / f".{name}.finished.json")
 
 
-def mode_of(model, sizes):
-    """How an image is cut into windows: `"exact"` where that is possible."""
-    try:
-        plan_tiles(model, sizes)
-    except ValueError as error:
-        warnings.warn(
-            f"The image of {sizes} is predicted in overlapping windows, whose mean is not what one "
-            f"pass gives: {error}",
-            stacklevel=3,
-        )
-        return "blended"
-    return "exact"
-
-
-def _go_through(source, outputs, name, out, overlays, threshold):
+def _go_through(source, outputs, name, out, overlays, threshold, key):
     """Writes the mask and the overlay from the probabilities; returns the objects."""
     finish, found = finisher("mask", threshold), ObjectStream(source.sizes)
     _, dtype = result_form("mask", outputs.shape[-1])
-    masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key=None)
+    masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key)
     picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
     spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
     for box, _ in tiling.blocks(spans, panel=1):

@@ -39,6 +39,12 @@ def refuse_multilabel(model, classes):
         )
 
 
+def outputs_of(model, images):
+    """What a model says about a batch of images or volumes: (N, H, W, K), float32."""
+    outputs = model.predict_on_batch(images)
+    return np.asarray(keras.ops.convert_to_numpy(outputs), "float32")
+
+
 def check_probabilities(outputs):
     """Raises a ValueError unless outputs (..., K) are probabilities, of K > 1 that sum to 1."""
     wanted = "probabilities in [0, 1]"

@@ -16,7 +16,7 @@ from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.frames import open_frames
-from keras_deepskip.inference.outputs import check_model, check_probabilities
+from keras_deepskip.inference.outputs import check_model, check_probabilities, outputs_of
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import image_model_shapes
 
@@ -161,7 +161,7 @@ def _predictor(model, sizes):
                 f"Received: {batch.shape[1]} x {batch.shape[2]}. Resize them, or build the model "
                 "for (None, None, channels)"
             )
-        outputs = keras.ops.convert_to_numpy(model.predict_on_batch(batch)).astype("float32")
+        outputs = outputs_of(model, batch)
         check_probabilities(outputs)
         return outputs
 

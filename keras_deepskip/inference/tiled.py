@@ -12,7 +12,12 @@ import numpy as np
 from keras_deepskip import _checks, tiling
 from keras_deepskip.analysis import grid_stride, receptive_field
 from keras_deepskip.inference import tta as test_time
-from keras_deepskip.inference.outputs import check_maps, check_probabilities, refuse_multilabel
+from keras_deepskip.inference.outputs import (
+    check_maps,
+    check_probabilities,
+    outputs_of,
+    refuse_multilabel,
+)
 from keras_deepskip.inference.sinks import ArraySink, FileSink
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.metrics import masks_from_outputs
@@ -262,7 +267,8 @@ def probabilities_of(model, image, tta=None):
     Raises:
         ValueError: if the outputs are no such probabilities.
     """
-    if math.prod(image.shape[:2]) > ONE_PASS and _is_exact(model, image.shape[:2]):
+    large = math.prod(image.shape[:2]) > ONE_PASS
+    if large and not why_inexact(model, image.shape[:2]):
         outputs = predict_tiled(model, image, tta=tta)
     else:
         outputs = predictor(model, tta=tta)(image[None].astype("float32"))[0]
@@ -270,13 +276,13 @@ def probabilities_of(model, image, tta=None):
     return outputs
 
 
-def _is_exact(model, sizes):
-    """Whether windows give what one pass does."""
+def why_inexact(model, sizes):
+    """Says why windows cannot give what one pass does; None where they can."""
     try:
         plan_tiles(model, sizes)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 # --- The work -------------------------------------------------------------------------------------
@@ -293,15 +299,12 @@ def predictor(model, batch_size=1, tta=None):
     """
     ways = test_time.views(tta, len(model.input_shape) - 2)
 
-    def once(images):
-        outputs = model.predict_on_batch(np.ascontiguousarray(images))
-        return np.asarray(keras.ops.convert_to_numpy(outputs), "float32")
-
     def predict(images):
         count = len(images)
         if keras.backend.backend() == "jax" and count < batch_size:
             images = np.concatenate([images, *[images[-1:]] * (batch_size - count)])
-        mean = sum(back(once(there(images))) for there, back in ways) / len(ways)
+        seen = (outputs_of(model, np.ascontiguousarray(there(images))) for there, _ in ways)
+        mean = sum(back(each) for each, (_, back) in zip(seen, ways, strict=True)) / len(ways)
         return mean[:count].astype("float32")
 
     return predict
