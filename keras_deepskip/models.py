@@ -14,7 +14,7 @@ def build_model(
     input_shape=(None, None, 3),
     num_classes=1,
     architecture="deepskip",
-    backbone="light_vgg16",
+    backbone=None,
     weights=None,
     *,
     multilabel=False,
@@ -37,8 +37,12 @@ def build_model(
         num_classes: channels of the output. 1 for one kind of object against the background;
             K > 1 for K classes of which id 0 is the background; with `multilabel=True`, K kinds
             that may overlap.
-        architecture: `"deepskip"`, the light network with deep skip connections.
-        backbone: the encoder. `"light_vgg16"` or `"light_resnet34"`, those of equations 3 and 4; a
+        architecture: `"deepskip"`, the light network with deep skip connections; or one of those
+            that it is compared with, as their papers have them: `"unet"`, `"unet3plus"`,
+            `"fcn8s"`, `"pspnet"`, `"h_denseunet"`, `"mask_rcnn"`. Their options are in
+            docs/architectures.md and in their docstrings (`keras_deepskip.architectures`).
+        backbone: the encoder; None takes the architecture's own, of the deep-skip network
+            `"light_vgg16"`. For it: `"light_vgg16"` or `"light_resnet34"`, those of equations 3 and 4; a
             name of Keras Applications in small letters, such as `"vgg16"`, `"resnet50v2"`,
             `"mobilenetv3small"`, `"efficientnetb0"`, `"convnexttiny"`, or `"resnet18"` and
             `"resnet34"` (`keras_deepskip.encoders.BACKBONES` lists all); or a functional
@@ -94,6 +98,8 @@ def build_model(
     if activation == "auto":
         activation = "sigmoid" if num_classes == 1 or multilabel else "softmax"
     build = ARCHITECTURES[architecture]
+    given = {"backbone": backbone, "weights": weights}
+    options |= {option: value for option, value in given.items() if value is not None}
     return build(
         input_shape,
         num_classes,
@@ -101,8 +107,6 @@ def build_model(
         input_range,
         mean,
         variance,
-        backbone=backbone,
-        weights=weights,
         name=name,
         **_known_options(build, options),
     )
@@ -186,8 +190,24 @@ def _check_input_shape(shape):
 
 
 def _known_options(build, options):
-    own = inspect.signature(build_model).parameters  # these have their places
-    known = [name for name in inspect.signature(build).parameters if name not in own]
     for option in options:
-        _checks.check_choice("option", option, known)
+        _checks.check_choice("option", option, options_of(build))
     return options
+
+
+def options_of(build):
+    """Returns the options that an architecture has of its own, and their defaults.
+
+    Args:
+        build: a function in `architectures.ARCHITECTURES`.
+
+    Returns:
+        A dict from the option's name to its default.
+
+    Example:
+
+    >>> options_of(ARCHITECTURES["deepskip"])["skips"]
+    'deep'
+    """
+    parameters = inspect.signature(build).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "name"}

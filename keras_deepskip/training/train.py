@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import json
 import platform
 import sys
@@ -38,7 +37,7 @@ from keras_deepskip.metrics import (
     Precision,
     Recall,
 )
-from keras_deepskip.models import build_model, image_model_shapes, load_model
+from keras_deepskip.models import build_model, image_model_shapes, load_model, options_of
 from keras_deepskip.training.callbacks import (
     Checkpoint,
     SeedEpochs,
@@ -274,9 +273,7 @@ def _complete_options(options):
     name = _checks.check_choice(
         "architecture", options.get("architecture", "deepskip"), ARCHITECTURES
     )
-    parameters = inspect.signature(ARCHITECTURES[name]).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    defaults["architecture"] = name
+    defaults = {**options_of(ARCHITECTURES[name]), "architecture": name}
     for option in options:
         _checks.check_choice("option", option, defaults)
     complete = {**defaults, **options}
