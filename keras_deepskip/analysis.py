@@ -251,7 +251,7 @@ def grid_stride(model):
     16
     """
     trail, _ = _trace(model, 256, 256, 256)
-    return math.lcm(*(axis.grid for view in trail for axis in view.axes))
+    return math.lcm(*(axis.grid for view in trail for axis in view.all_axes))
 
 
 def _counted(model, wanted=lambda weight: True):
@@ -327,6 +327,19 @@ class _Axis:
             grid=Fraction(self.step * stride).numerator,
         )
 
+    def spread(self, kernel, stride, padding="valid"):
+        """Through a transposed convolution: each pixel is a kernel, `stride` new pixels apart."""
+        lacking = max(kernel - stride, 0)
+        cut = lacking if padding == "same" else 0  # new pixels left out at the two ends
+        step = self.step / stride
+        return dataclasses.replace(
+            self,
+            size=self.size * stride + lacking - cut,
+            step=step,
+            before=self.before + (kernel - 1 - cut // 2) * step,
+            after=self.after + cut // 2 * step,
+        )
+
     def enlarged(self, factor, interpolation="nearest"):
         """Enlarged: pixel i is of pixel floor(i / factor), or of the two about its own centre."""
         back, ahead = {
@@ -345,16 +358,25 @@ class _Axis:
 
 @dataclasses.dataclass(frozen=True)
 class _View:
-    """What is known of a tensor: its axes, the part it is of, and the work that made it."""
+    """What is known of a tensor: its axes, the part it is of, and the work that made it.
+
+    Where the slices of a volume are images by themselves, `slices` is the axis that they lie along;
+    where the boxes of an image are, the list of them.
+    """
 
     part: str
     axes: tuple
     macs: int = 0
     whole: str | None = None  # the layer by which its pixels see the whole image
+    slices: _Axis | None = None
 
     @property
     def sizes(self):
         return tuple(axis.size for axis in self.axes)
+
+    @property
+    def all_axes(self):
+        return self.axes if self.slices is None else (self.slices, *self.axes)
 
     @property
     def field(self):
@@ -362,8 +384,8 @@ class _View:
         if self.whole:
             return None
         return ReceptiveField(
-            max((math.ceil(axis.before) for axis in self.axes), default=0),
-            max((math.ceil(axis.after) for axis in self.axes), default=0),
+            max((math.ceil(axis.before) for axis in self.all_axes), default=0),
+            max((math.ceil(axis.after) for axis in self.all_axes), default=0),
         )
 
     def changed(self, change, *settings):
@@ -410,10 +432,26 @@ def _convolved(layer, views, _arguments=None):
     return _multiplied(layer, [out])
 
 
+def _convolved_transposed(layer, views, _arguments):
+    """Each input pixel takes every weight of the kernel once."""
+    if set(layer.dilation_rate) != {1} or layer.output_padding is not None:
+        raise _no_rule(layer, "with dilation or output padding")
+    work = _multiplied(layer, views).macs
+    out = views[0].changed(_Axis.spread, layer.kernel_size, layer.strides, layer.padding)
+    return dataclasses.replace(out, macs=work)
+
+
+def _centre_convolved(layer, views, _arguments):
+    ends = [size // 2 for size in layer.kernel_size]
+    out = _merged(layer, views).changed(_Axis.padded, ends, ends)
+    return _multiplied(layer, [out.changed(_Axis.windowed, layer.kernel_size, layer.strides)])
+
+
 def _multiplied(layer, views, _arguments=None):
     """Each output pixel takes every weight of the kernels once (also with groups)."""
     weights = sum(math.prod(weight.shape) for weight in layer.weights if _is_kernel(weight))
-    return dataclasses.replace(views[0], macs=math.prod(views[0].sizes) * weights)
+    pixels = math.prod(axis.size for axis in views[0].all_axes)
+    return dataclasses.replace(views[0], macs=pixels * weights)
 
 
 def _upsampled_convolved(layer, views, _arguments):
@@ -425,6 +463,10 @@ def _upsampled(layer, views, _arguments):
     if interpolation not in ("nearest", "bilinear"):
         raise _no_rule(layer, f"with interpolation {interpolation!r}")
     return views[0].changed(_Axis.enlarged, layer.size, interpolation)
+
+
+def _enlarged_bilinearly(layer, views, _arguments):
+    return views[0].changed(_Axis.enlarged, layer.factor, "bilinear")
 
 
 def _pooled(layer, views, _arguments):
@@ -442,9 +484,12 @@ def _cropped(layer, views, _arguments):
 
 
 def _padded_to_multiple(layer, views, _arguments):
-    view = views[0].changed(_Axis.padded, 0, [-s % layer.multiple for s in views[0].sizes])
+    multiples = layer.multiples(len(views[0].axes))
+    lacking = [-size % m for size, m in zip(views[0].sizes, multiples, strict=True)]
+    view = views[0].changed(_Axis.padded, 0, lacking)
     axes = [
-        dataclasses.replace(a, grid=Fraction(a.step * layer.multiple).numerator) for a in view.axes
+        dataclasses.replace(axis, grid=Fraction(axis.step * m).numerator)
+        for axis, m in zip(view.axes, multiples, strict=True)
     ]
     return dataclasses.replace(view, axes=tuple(axes))
 
@@ -452,6 +497,40 @@ def _padded_to_multiple(layer, views, _arguments):
 def _cropped_to_match(_layer, views, _arguments):
     lacking = [s - own for s, own in zip(views[1].sizes, views[0].sizes, strict=True)]
     return views[0].changed(_Axis.padded, 0, lacking)
+
+
+def _cut_into_slices(_layer, views, _arguments):
+    """Each slice an image, with the one before it and the one behind it as channels."""
+    slices, *axes = views[0].axes
+    slices = dataclasses.replace(
+        slices, before=slices.before + slices.step, after=slices.after + slices.step
+    )
+    return dataclasses.replace(views[0], axes=tuple(axes), macs=0, slices=slices)
+
+
+def _stacked(layer, views, _arguments):
+    """Images that are slices, as a volume again."""
+    if views[0].slices is None:
+        raise _no_rule(layer, "of images that are no slices")
+    return dataclasses.replace(views[0], axes=views[0].all_axes, macs=0, slices=None)
+
+
+def _boxes_found(layer, views, _arguments):
+    """A list of boxes, of a length that the layer says, chosen among those of the whole image."""
+    return dataclasses.replace(_whole(layer, views), axes=(), slices=_Axis(layer.count))
+
+
+def _aligned(layer, views, _arguments):
+    """Each box an image by itself, of so many bins."""
+    return dataclasses.replace(views[-1], axes=(_Axis(layer.size),) * 2, macs=0)
+
+
+def _pasted(layer, views, _arguments):
+    """Two products of matrices for each box: its mask is enlarged down, then across."""
+    masks, _, image = views
+    (height, width), (side, _) = image.sizes, masks.sizes
+    work = masks.slices.size * height * side * (side + width)
+    return dataclasses.replace(image, macs=work, whole=masks.whole)
 
 
 def _whole(layer, views, _arguments=None):
@@ -464,6 +543,14 @@ def _pooled_whole(layer, views, _arguments):
     """(N, H, W, C) to (N, 1, 1, C), or to (N, C) without axes."""
     axes = (_Axis(1),) * len(views[0].axes) if getattr(layer, "keepdims", False) else ()
     return dataclasses.replace(_whole(layer, views), axes=axes)
+
+
+def _pyramid(layer, views, _arguments):
+    """The 1x1 convolutions of a pyramid's few pixels, and means over the whole map."""
+    pixels = sum(bins ** len(views[0].axes) for bins in layer.bins)
+    weights = sum(math.prod(weight.shape) for weight in layer.weights if _is_kernel(weight))
+    view = _whole(layer, views)
+    return dataclasses.replace(view, macs=pixels * (weights // len(layer.bins)))
 
 
 def _layer_normalized(layer, views, arguments):
@@ -526,19 +613,28 @@ RULES = {
     **dict.fromkeys(
         ("Conv", "DepthwiseConv", "SeparableConv", "PlainConv", "ConcatenatedConv"), _convolved
     ),
+    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose"), _convolved_transposed),
+    "CentredConv": _centre_convolved,
     "UpsampledConv": _upsampled_convolved,
     "Dense": _multiplied,
     **dict.fromkeys(("MaxPooling", "AveragePooling"), _pooled),
     "UpSampling": _upsampled,
+    "BilinearUpsampling": _enlarged_bilinearly,
+    "PyramidPooling": _pyramid,
     "ZeroPadding": _padded,
     "Cropping": _cropped,
     "PadToMultiple": _padded_to_multiple,
     "CropToMatch": _cropped_to_match,
+    "NeighbouringSlices": _cut_into_slices,
+    "StackSlices": _stacked,
     "Reshape": _reshaped,
     "LayerNormalization": _layer_normalized,
     "GroupNormalization": _whole,
     **dict.fromkeys(("Flatten", "GlobalAveragePooling", "GlobalMaxPooling"), _pooled_whole),
-    "DeepSupervision": _in_inference,
+    **dict.fromkeys(("Proposals", "Detections"), _boxes_found),
+    "ROIAlign": _aligned,
+    "PasteMasks": _pasted,
+    **dict.fromkeys(("DeepSupervision", "MasksOfClass", "OutsideTraining"), _in_inference),
     "Concatenate": _along_channels,
     **dict.fromkeys(
         ("Activation", "Add", "BatchNormalization", "Dropout", "FusedBatchNormalization")

@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import functools
 import itertools
+import json
 import sys
 from pathlib import Path
 
@@ -41,7 +43,8 @@ def main(arguments=None):
         return 1
 
 
-GO_ON = ("benchmark", "predict")  # commands that, repeated, go on where they were interrupted
+# Commands that, repeated, go on where they were interrupted.
+GO_ON = ("ablation", "benchmark", "compare", "import", "predict")
 
 
 # --- What each command takes --------------------------------------------------------------------
@@ -109,10 +112,11 @@ def _mask_options(group):
 
 
 def _model_options(command):
+    """Those that are given go to `build_model`; of the others the architecture has defaults."""
     group = command.add_argument_group("network")
+    group.add_argument("--architecture", help="deepskip (the default), unet, pspnet, ...")
     group.add_argument(
         "--backbone",
-        default="light_vgg16",
         metavar="NAME",
         help="light_vgg16, light_resnet34, or another: `keras-deepskip backbones --list`",
     )
@@ -120,19 +124,27 @@ def _model_options(command):
     group.add_argument(
         "--trainable-backbone",
         type=_boolean_or_number,
-        default=True,
         metavar="yes|no|LEVEL",
         help="no freezes it, a number freezes the levels before it",
     )
-    group.add_argument("--skips", default="deep", help="deep or flat")
+    group.add_argument("--skips", help="deep or flat")
     group.add_argument("--levels", type=int, help="5 of the light encoders; else all it has")
-    group.add_argument("--base-filters", type=int, default=8)
+    group.add_argument("--base-filters", type=int, help="8")
     group.add_argument(
         "--decoder-filters", type=int, nargs="+", metavar="C", help="by level, finest first"
     )
-    group.add_argument("--kernel-size", type=int, default=3)
-    group.add_argument("--dropout", type=float, default=0.0)
-    group.add_argument("--deep-supervision", action="store_true", help="a loss at each level")
+    group.add_argument("--kernel-size", type=int, help="3")
+    group.add_argument("--dropout", type=float)
+    group.add_argument(
+        "--deep-supervision", action="store_const", const=True, help="a loss at each level"
+    )
+    group.add_argument(
+        "--option",
+        type=_option,
+        action="append",
+        metavar="NAME=VALUE",
+        help="any other option of the architecture, its value as JSON; once for each",
+    )
 
 
 def _evaluate_options(command):
@@ -254,6 +266,29 @@ def _sample_options(command):
     command.add_argument("--overwrite", action="store_true")
 
 
+def _import_options(command):
+    from keras_deepskip.data import LAYOUTS
+
+    command.add_argument("--layout", required=True, metavar="NAME", help=", ".join(LAYOUTS))
+    command.add_argument("--source", required=True, help="folder of the set as it was published")
+    command.add_argument("--out", required=True, help="folder for images/, masks/, SOURCE.json")
+    command.add_argument(
+        "--classes",
+        type=_class_and_id,
+        nargs="+",
+        metavar="NAME[=ID]",
+        help="which are taken, with ids 1, 2, ... or those given; others are background",
+    )
+    command.add_argument("--limit", type=int, metavar="N", help="take so many images, spread")
+    command.add_argument("--overwrite", action="store_true", help="replace an earlier import")
+    command.add_argument(
+        "--separate-touching", action="store_true", help="keep objects apart by a line"
+    )
+    command.add_argument(
+        "--max-area", type=float, metavar="PIXELS", help="of COCO: images with objects up to this"
+    )
+
+
 def _demo_options(command):
     command.add_argument("--out", default="deepskip-demo", help="folder to write to")
     command.add_argument("--epochs", type=int, default=None, help="fewer make it quicker")
@@ -271,6 +306,23 @@ def _benchmark_options(command):
     command.add_argument("--limit", type=float, dest="limit_s", metavar="SECONDS", help="of a call")
     command.add_argument("--backend", help="of the Keras rivals; by default the one in use")
     command.add_argument("--reference", metavar="NAME", help="divides the others; else the first")
+
+
+def _study_options(command):
+    command.add_argument("--out", required=True, help="folder to write to; what it has is kept")
+    command.add_argument("--data", help="folder that holds the sets")
+    command.add_argument("--preset", default="quick", help="quick (the default), light or full")
+    command.add_argument("--networks", nargs="+", metavar="NAME", help="by default the preset's")
+    command.add_argument("--categories", nargs="+", metavar="NAME", help="likewise")
+    command.add_argument(
+        "--category",
+        type=_own_category,
+        action="append",
+        metavar="NAME=FOLDER",
+        help="a category of your own: images and masks; once for each",
+    )
+    command.add_argument("--seeds", type=int, nargs="+", metavar="N", help="likewise")
+    command.add_argument("--jobs", type=int, default=1, help="runs at once, by default 1")
 
 
 def _run_or_model(command):
@@ -293,7 +345,8 @@ def _train(options):
         colors=_colors(options.color),
         resume=options.resume,
         **_fields(options, ("num_classes", "channels", "input_range", "ignore_class")),
-        **_fields(options, ("split_file", "group_by", *MODEL_OPTIONS)),
+        **_fields(options, ("split_file", "group_by")),
+        **_chosen_model(options),
     )
     best = run.history[run.best_epoch - 1]
     print(
@@ -432,7 +485,7 @@ def _analyze(options):
         from keras_deepskip import build_model
 
         shape = (None, None, options.channels)
-        model = build_model(shape, options.num_classes, **_fields(options, MODEL_OPTIONS))
+        model = build_model(shape, options.num_classes, **_chosen_model(options))
         expected = _closed_form(options)
     print(analysis.analyze(model, expected, options.size, options.size).text())
 
@@ -440,14 +493,21 @@ def _analyze(options):
 def _closed_form(options):
     """What the paper's equations count, where they are about the network that was chosen."""
     from keras_deepskip import analysis
+    from keras_deepskip.architectures import deepskip
     from keras_deepskip.encoders import LIGHT, LIGHT_LEVELS
+    from keras_deepskip.models import options_of
 
-    if options.backbone not in LIGHT or options.decoder_filters:
+    asked = _chosen_model(options)
+    chosen = {**options_of(deepskip), **asked}
+    ours = chosen.get("architecture", "deepskip") == "deepskip"
+    if not ours or chosen["backbone"] not in LIGHT or chosen["decoder_filters"]:
         return None
+    counted = ("backbone", "skips", "base_filters", "kernel_size")
     return analysis.closed_form(
         channels=options.channels,
-        levels=options.levels or LIGHT_LEVELS,
-        **_fields(options, ("num_classes", "backbone", "skips", "base_filters", "kernel_size")),
+        num_classes=options.num_classes,
+        levels=chosen["levels"] or LIGHT_LEVELS,
+        **{name: chosen[name] for name in counted},
     )
 
 
@@ -486,6 +546,14 @@ def _sample(options):
     print(f"Wrote {options.images} images and masks to {folder}")
 
 
+def _import(options):
+    from keras_deepskip.data import import_set
+
+    names = ("layout", "source", "out", "limit", "overwrite", "separate_touching", "max_area")
+    chosen = _chosen_classes(options.classes)
+    print(import_set(classes=chosen, **_fields(options, names)).text())
+
+
 def _demo(options):
     from keras_deepskip.demo import demo
 
@@ -506,8 +574,30 @@ def _benchmark(options):
     print(f"Wrote {Path(options.out) / name}.md, .png and .json")
 
 
+def _ablation(options):
+    from keras_deepskip.experiments import ablation
+
+    ablation(options.out, **_study(options))
+
+
+def _compare(options):
+    from keras_deepskip.experiments import compare
+
+    compare(options.out, **_study(options))
+
+
+def _study(options):
+    from keras_deepskip.experiments import Category
+
+    return {
+        "say": functools.partial(print, flush=True),
+        "own_categories": [Category(*pair) for pair in options.category or ()],
+        **_fields(options, ("preset", "data", "networks", "categories", "seeds", "jobs")),
+    }
+
+
 MODEL_OPTIONS = (
-    "backbone", "weights", "trainable_backbone", "skips", "levels", "base_filters",
+    "architecture", "backbone", "weights", "trainable_backbone", "skips", "levels", "base_filters",
     "decoder_filters", "kernel_size", "dropout", "deep_supervision",
 )  # fmt: skip
 COMMANDS = {
@@ -521,6 +611,9 @@ COMMANDS = {
     "backbones": (_backbones, _backbones_options, "table of all backbones: cost, widths, time"),
     "audit": (_audit, _audit_options, "tell what is wrong with a folder of data"),
     "sample": (_sample, _sample_options, "write a made-up set of small objects"),
+    "import": (_import, _import_options, "bring a published set into images/ and masks/"),
+    "ablation": (_ablation, _study_options, "Table 1: what deep skips and the loss are worth"),
+    "compare": (_compare, _study_options, "Tables 2 and 3: the network beside others"),
     "benchmark": (_benchmark, _benchmark_options, "time networks side by side"),
     "demo": (_demo, _demo_options, "do it all on made-up data, and show it as a page"),
 }
@@ -531,6 +624,12 @@ COMMANDS = {
 
 def _fields(options, names):
     return {name: getattr(options, name) for name in names}
+
+
+def _chosen_model(options):
+    """The options of the network that were given."""
+    given = {**_fields(options, MODEL_OPTIONS), **dict(options.option or ())}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _load(options):
@@ -550,6 +649,15 @@ def _load_model(path):
     return load_model(path)
 
 
+def _option(text):
+    """Reads `NAME=VALUE` as (name, value); a value that is no JSON is a text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _boolean_or_number(text):
     """Reads `yes`, `no` or a whole number."""
     known = {"yes": True, "true": True, "no": False, "false": False}
@@ -561,11 +669,32 @@ def _number_or_none(text):
     return None if text.lower() == "none" else int(text) or None
 
 
+def _own_category(text):
+    """Reads `NAME=FOLDER` as (name, folder)."""
+    name, _, folder = text.partition("=")
+    return name, folder
+
+
 def _color(text):
     """Reads `R,G,B=ID` as (R, G, B, ID)."""
     color, _, class_id = text.partition("=")
     red, green, blue = color.split(",")
     return int(red), int(green), int(blue), int(class_id)
+
+
+def _class_and_id(text):
+    """Reads `NAME` or `NAME=ID` as (NAME, ID or None)."""
+    name, _, class_id = text.partition("=")
+    return name, int(class_id) if class_id else None
+
+
+def _chosen_classes(pairs):
+    """The list of names or dict to ids that `import_set` takes, of pairs (name, id or None)."""
+    if not pairs or all(class_id is None for _, class_id in pairs):
+        return [name for name, _ in pairs] if pairs else None
+    if any(class_id is None for _, class_id in pairs):
+        raise ValueError("--classes wants NAME for each, or NAME=ID for each, not both")
+    return dict(pairs)
 
 
 def _colors(rows):

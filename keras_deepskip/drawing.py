@@ -108,6 +108,46 @@ def draw_comparison(image, truth, prediction):
     >>> draw_comparison(blank[..., None], blank, blank).shape
     (16, 56, 3)
     """
+    true_labels, found, predicted_labels, right = _matched(truth, prediction)
+    picture = to_rgb(image)
+    return side_by_side(
+        picture,
+        _judged(picture, true_labels, found, MISSED),
+        _judged(picture, predicted_labels, right, FALSE),
+    )
+
+
+def draw_judged(image, truth, prediction):
+    """Shows in one picture what was found: green, what was missed: red, what is false: amber.
+
+    Objects are matched as in `draw_comparison`. Found and missed ones have the outline that they
+    truly have, false ones that of the prediction.
+
+    Args:
+        image: array (H, W, C), as read.
+        truth: class ids, (H, W).
+        prediction: class ids, (H, W).
+
+    Returns:
+        Array (H, W, 3), uint8.
+
+    Example:
+
+    >>> blank = np.zeros((16, 16), "uint8")
+    >>> draw_judged(blank[..., None], blank, blank).shape
+    (16, 16, 3)
+    """
+    true_labels, found, predicted_labels, right = _matched(truth, prediction)
+    false = np.where(right[predicted_labels], 0, predicted_labels)
+    picture = _judged(to_rgb(image), false, right, FALSE)
+    return _judged(picture, true_labels, found, MISSED)
+
+
+def _matched(truth, prediction):
+    """Labels of the true objects and which were found; of the predicted ones and which are right.
+
+    Class by class, one to one, as the object metrics do.
+    """
     true_labels, true_count = label_objects(truth)
     predicted_labels, predicted_count = label_objects(prediction)
     found, right = np.zeros(true_count + 1, bool), np.zeros(predicted_count + 1, bool)
@@ -117,12 +157,7 @@ def draw_comparison(image, truth, prediction):
             np.where(prediction == class_id, predicted_labels, 0),
         )
         found[pairs[:, 0]] = right[pairs[:, 1]] = True
-    picture = to_rgb(image)
-    return side_by_side(
-        picture,
-        _judged(picture, true_labels, found, MISSED),
-        _judged(picture, predicted_labels, right, FALSE),
-    )
+    return true_labels, found, predicted_labels, right
 
 
 def side_by_side(*pictures):

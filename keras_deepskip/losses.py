@@ -31,6 +31,7 @@ def small_object_loss(
     include_background=True,
     smooth=1.0,
     sample_weight=None,
+    dice_weight=1.0,
 ):
     """Weighted cross-entropy plus Dice, image by image: equation 8.
 
@@ -52,7 +53,9 @@ def small_object_loss(
     binary = multilabel or o.shape[-1] == 1
     q = _class_weights(class_weights, o.shape[-1], include_background or binary)
     crossentropy = _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling)
-    return beta * crossentropy + _dice_loss(t, o, w, q, smooth, pooling)
+    if not dice_weight:
+        return beta * crossentropy
+    return beta * crossentropy + dice_weight * _dice_loss(t, o, w, q, smooth, pooling)
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
@@ -86,6 +89,7 @@ class SmallObjectLoss(keras.losses.Loss):
         multilabel: whether truth is (N, H, W, V) zeros and ones, each class by itself.
         include_background: whether class 0 of several has its term in Dice.
         smooth: eps of equation 7, in pixels, more than 0.
+        dice_weight: of Dice, not negative; 0 leaves the cross-entropy alone. Equation 8 has 1.
         reduction: of the images' losses: `"sum_over_batch_size"`, `"mean"`, `"sum"`,
             `"mean_with_sample_weight"`, `"none"` or None, as in Keras.
         name: name of the loss.
@@ -124,6 +128,7 @@ class SmallObjectLoss(keras.losses.Loss):
         multilabel=False,
         include_background=True,
         smooth=1.0,
+        dice_weight=1.0,
         reduction="sum_over_batch_size",
         name="small_object_loss",
         dtype="float32",
@@ -138,6 +143,7 @@ class SmallObjectLoss(keras.losses.Loss):
         self.multilabel = multilabel
         self.include_background = include_background
         self.smooth = _checks.check_number("smooth", smooth, 1e-12, math.inf, open_high=True)
+        self.dice_weight = _check_parts(beta, dice_weight)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         image_weight, pixel_weight = _split_weight(sample_weight, y_pred)
@@ -165,6 +171,7 @@ class SmallObjectLoss(keras.losses.Loss):
             include_background=self.include_background,
             smooth=self.smooth,
             sample_weight=y_true.get("weight"),
+            dice_weight=self.dice_weight,
         )
 
     def get_config(self):
@@ -179,6 +186,7 @@ class SmallObjectLoss(keras.losses.Loss):
             "multilabel": self.multilabel,
             "include_background": self.include_background,
             "smooth": self.smooth,
+            "dice_weight": self.dice_weight,
         }
 
 
@@ -248,6 +256,17 @@ class DeepSupervisionLoss(keras.losses.Loss):
     def from_config(cls, config):
         loss = keras.saving.deserialize_keras_object(config["loss"])
         return cls(**{**config, "loss": loss})
+
+
+def _check_parts(beta, dice_weight):
+    """Returns the weight of Dice, if one of the two parts counts."""
+    _checks.check_number("dice_weight", dice_weight, 0, math.inf, open_high=True)
+    if not beta and not dice_weight:
+        raise ValueError(
+            "a loss has at least one part. Received: beta=0 (no cross-entropy) and dice_weight=0 "
+            "(no Dice). Give one of them"
+        )
+    return dice_weight
 
 
 def _check_level_weights(weights):

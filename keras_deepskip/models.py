@@ -42,8 +42,8 @@ def build_model(
             `"fcn8s"`, `"pspnet"`, `"h_denseunet"`, `"mask_rcnn"`. Their options are in
             docs/architectures.md and in their docstrings (`keras_deepskip.architectures`).
         backbone: the encoder; None takes the architecture's own, of the deep-skip network
-            `"light_vgg16"`. For it: `"light_vgg16"` or `"light_resnet34"`, those of equations 3 and 4; a
-            name of Keras Applications in small letters, such as `"vgg16"`, `"resnet50v2"`,
+            `"light_vgg16"`. For it: `"light_vgg16"` or `"light_resnet34"`, those of equations 3
+            and 4; a name of Keras Applications in small letters, such as `"vgg16"`, `"resnet50v2"`,
             `"mobilenetv3small"`, `"efficientnetb0"`, `"convnexttiny"`, or `"resnet18"` and
             `"resnet34"` (`keras_deepskip.encoders.BACKBONES` lists all); or a functional
             `keras.Model` or a KerasHub or KerasCV backbone of one image, whose layers are copied.

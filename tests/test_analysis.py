@@ -98,6 +98,33 @@ def test_receptive_field_is_what_the_output_sees(backbone, levels, kernel_size):
     assert seen(model, size=96, stride=2 ** (levels - 1)) == (field.before, field.after)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"architecture": "unet", "levels": 3, "base_filters": 1},
+        {"architecture": "unet3plus", "levels": 3, "base_filters": 1},
+    ],
+    ids=lambda options: options["architecture"],
+)
+def test_receptive_field_of_rivals_is_what_the_output_sees(options):
+    """Transposed convolutions, pooling by several factors, and bilinear enlargement."""
+    model = build_model((None, None, 1), activation=None, mean=0, variance=1, **options)
+    positive(model)
+    field = analysis.receptive_field(model)
+    assert seen(model, size=128, stride=4) == (field.before, field.after)
+
+
+def test_macs_of_a_transposed_convolution():
+    """Each pixel that comes in takes all weights; Keras's own result says the size."""
+    inputs = keras.Input((None, None, 2))
+    for kernel_size, strides, padding in ((2, 2, "valid"), (4, 2, "same"), (5, 3, "valid")):
+        conv = layers.Conv2DTranspose(3, kernel_size, strides, padding, name="up")
+        model = keras.Model(inputs, layers.Conv2D(1, 1, name="head")(conv(inputs)))
+        height, width = model.compute_output_shape((None, 5, 7, 2))[1:3]
+        wanted = {"up": 5 * 7 * kernel_size**2 * 2 * 3, "head": height * width * 3}
+        assert analysis.macs(model, 5, 7) == wanted
+
+
 def seen(model, size, stride, axis=1):
     """How far before and after its own place a pixel of the input changes the output, by trial."""
     shape = (1, *[size] * (len(model.inputs[0].shape) - 2), 1)

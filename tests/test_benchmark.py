@@ -17,7 +17,7 @@ from keras_deepskip.benchmark import crew as crews
 from keras_deepskip.benchmark import measure as measuring
 from keras_deepskip.benchmark.curves import Point, bends, curve, exponents
 from keras_deepskip.benchmark.pictures import draw_scaling, draw_times
-from keras_deepskip.benchmark.plain import deepskip_plain, unet
+from keras_deepskip.benchmark.plain import deepskip_plain
 from keras_deepskip.benchmark.rivals import Rival
 from keras_deepskip.benchmark.tables import comparison_text, scaling_text
 from keras_deepskip.benchmark.worker import Stand
@@ -65,24 +65,6 @@ def test_the_plain_network_has_the_weights_of_the_closed_form_and_the_settings_o
 
 def is_norm(layer):
     return isinstance(layer, keras.layers.BatchNormalization)
-
-
-def unet_parameters(base, levels):
-    """Two 3x3 convolutions a level and side, 2x2 upward convolutions, a 1x1 head; all biased."""
-    widths = [base * 2**level for level in range(levels)]
-    pairs = [(into, own) for into, own in zip([3, *widths], widths, strict=False)]
-    pairs += [(2 * own, own) for own in widths[:-1]]
-    convs = sum(9 * own * (into + own) + 2 * own for into, own in pairs)
-    ups = sum(4 * below * own + own for own, below in zip(widths, widths[1:], strict=False))
-    return convs + ups + base + 1
-
-
-def test_the_unet_is_the_classical_one():
-    assert unet_parameters(64, 5) == 31_031_745
-    model = unet(16, base_filters=2, levels=3)
-    assert model.count_params() == unet_parameters(2, 3)
-    assert model.output_shape == (None, 16, 16, 1)
-
 
 def test_every_rival_says_what_it_is_and_needs():
     for name, rival in RIVALS.items():

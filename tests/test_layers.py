@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_deepskip.layers import (
+    CentredConv2D,
+    CentredConv3D,
     ConcatenatedConv2D,
     ConcatenatedConv3D,
     CropToMatch,
@@ -67,6 +69,8 @@ CASES = {
     "plain_conv_3d": (
         lambda: PlainConv3D(4, 3, 2, activation="relu"), draw(2, 3, 5, 4, 3), (2, 2, 3, 2, 4)
     ),
+    "centred_conv": (lambda: CentredConv2D(4, 7, 2), draw(2, 5, 8, 3), (2, 3, 4, 4)),
+    "centred_conv_3d": (lambda: CentredConv3D(4, 3, 2), draw(2, 3, 5, 4, 3), (2, 2, 3, 2, 4)),
     "concatenated_conv_3d": (
         lambda: ConcatenatedConv3D(4), [draw(2, 3, 4, 5, 3), draw(2, 3, 4, 5, 2)], (2, 3, 4, 5, 4)
     ),
@@ -87,6 +91,7 @@ CASES = {
         (2, 4, 8, 12, 16),
     ),
     "pad_3d": (lambda: PadToMultiple(8), draw(2, 3, 16, 9, 3), (2, 8, 16, 16, 3)),
+    "pad_axes": (lambda: PadToMultiple((4, 8, 1)), draw(2, 3, 16, 9, 3), (2, 4, 16, 9, 3)),
     "crop_3d": (
         lambda: CropToMatch(), [draw(2, 8, 8, 16, 3), draw(2, 3, 8, 9, 1)], (2, 3, 8, 9, 3)
     ),
@@ -285,6 +290,13 @@ def test_plain_conv_with_strides_is_conv(size):
     assert_same_function(PlainConv2D(4, 3, 2), plain, draw(2, *size, 5))
 
 
+def test_projection_of_few_channels_is_that_of_picked_pixels():
+    """Of 8 channels, in a map of this size, oneDNN writes outside its memory (see `native`)."""
+    plain = keras.layers.Conv2D(16, 1)
+    picked = PlainConv2D(16, 1, 2, use_bias=True)
+    assert_same_function(picked, lambda x: plain(x[:, ::2, ::2]), draw(2, 40, 56, 8))
+
+
 @pytest.mark.parametrize("filters", [1, 8])
 @pytest.mark.parametrize(
     ("kernel_size", "strides", "sizes"),
@@ -440,6 +452,8 @@ def test_one_seed_draws_the_same_weights_on_every_backend():
         (lambda: DepthSkipBlock(4)([draw(1, 8, 8, 2)]), "at least two maps"),
         (lambda: DepthSkipBlock(4)([draw(1, 8, 8, 2), draw(1, 3, 4, 2)]), "halve"),
         (lambda: PadToMultiple(0), "`multiple`"),
+        (lambda: PadToMultiple((4, 0)), "`multiple`"),
+        (lambda: PadToMultiple((4, 32))(draw(1, 2, 3, 4, 1)), "one for each axis"),
         (lambda: FanInNormal(0), "`gain`"),
     ],
 )

@@ -12,7 +12,8 @@ def open_frame(input_shape, stride, input_range, mean, variance, preprocessing=N
 
     Args:
         input_shape: (H, W, C) or (D, H, W, C); all but C may be None.
-        stride: the network's coarsest stride in pixels; the map's size is a multiple of it.
+        stride: the network's coarsest stride in pixels, or that of each axis; the map's size is a
+            multiple of it.
         input_range: (low, high) of the images' values.
         mean: per channel or one number, in the images' own units; None takes that of
             `preprocessing`, or the middle of `input_range`.
@@ -35,6 +36,15 @@ def open_frame(input_shape, stride, input_range, mean, variance, preprocessing=N
     if preprocessing is not None and preprocessing.bgr:
         x = ops.take(x, [2, 1, 0, *range(3, channels)], axis=-1)
     return inputs, PadToMultiple(stride, name="pad", dtype="float32")(x)
+
+
+def refuse_volumes(architecture, input_shape):
+    """Raises if the images are volumes, for a network that has two axes alone."""
+    if len(input_shape) != 3:
+        raise ValueError(
+            f"architecture={architecture!r} works on images (height, width, channels). Received: "
+            f"input_shape={tuple(input_shape)}. Of volumes are 'deepskip' and 'unet'"
+        )
 
 
 def _own_statistics(input_range, preprocessing):
@@ -73,7 +83,7 @@ def _per_channel(name, value, default, channels):
     return values
 
 
-def close_frame(inputs, maps, num_classes, activation, name, supervision=None):
+def close_frame(inputs, maps, num_classes, activation, name, supervision=None, scored=False):
     """Returns the model that ends in class scores of the input's own height and width.
 
     Args:
@@ -83,17 +93,22 @@ def close_frame(inputs, maps, num_classes, activation, name, supervision=None):
         activation: "sigmoid", "softmax" or None for logits.
         name: name of the model.
         supervision: a `DeepSupervision` layer for all of the maps; None looks at the finest alone.
+        scored: whether the first of the maps holds class scores, in float32; else a 1x1
+            convolution makes them.
 
     Returns:
         A `keras.Model` with one output (N, H, W, num_classes), float32 under every dtype policy.
     """
-    x = CropToMatch(name="crop")([maps[0], inputs])
-    conv = layers.Conv2D if len(x.shape) == 4 else layers.Conv3D
-    x = conv(
-        num_classes, 1, kernel_initializer=FanInNormal(1.0), dtype="float32", name="head_conv"
-    )(x)
+    x = CropToMatch(name="crop", dtype="float32" if scored else None)([maps[0], inputs])
+    x = x if scored else score_conv(x, num_classes, "head_conv")
     if activation is not None:
         x = layers.Activation(activation, dtype="float32", name="probabilities")(x)
     if supervision is not None:
         x = supervision([x, *maps[1:]])
     return keras.Model(inputs, x, name=name)
+
+
+def score_conv(x, num_classes, name):
+    """Class scores of a map's pixels: a 1x1 convolution in float32 under every dtype policy."""
+    conv = layers.Conv2D if len(x.shape) == 4 else layers.Conv3D
+    return conv(num_classes, 1, kernel_initializer=FanInNormal(1.0), dtype="float32", name=name)(x)

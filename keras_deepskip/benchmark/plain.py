@@ -1,4 +1,4 @@
-"""Networks in plain Keras layers: the deep-skip network as anyone would write it, and a U-Net."""
+"""The deep-skip network in plain Keras layers, as anyone would write it."""
 
 import keras
 from keras import layers
@@ -57,39 +57,6 @@ def deepskip_plain(size, levels=5, base_filters=8):
         x = _two_convs(layers.Concatenate()(branches), filters, f"d{u}")
     outputs = layers.Conv2D(1, 1, activation="sigmoid", name="head_conv")(x)
     return keras.Model(inputs, outputs, name="deepskip_plain")
-
-
-def unet(size, base_filters=64, levels=5):
-    """Returns the U-Net of Ronneberger et al., 2015, padded 'same': 64 to 1024 channels, no norm.
-
-    Args:
-        size: height and width of the images in pixels, a multiple of 2^(levels-1).
-        base_filters: channels at full resolution; each level doubles them.
-        levels: number of levels.
-
-    Returns:
-        A `keras.Model` from images (N, size, size, 3) to probabilities (N, size, size, 1).
-
-    Example:
-
-    >>> unet(32).count_params()
-    31031745
-    """
-    inputs = x = keras.Input((size, size, 3))
-    maps = []
-    for level in range(levels):
-        x = layers.MaxPooling2D(2)(x) if level else x
-        for _ in range(2):
-            x = layers.Conv2D(base_filters * 2**level, 3, padding="same", activation="relu")(x)
-        maps.append(x)
-    for level in range(levels - 2, -1, -1):
-        filters = base_filters * 2**level
-        x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
-        x = layers.Concatenate()([maps[level], x])
-        for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-    outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
-    return keras.Model(inputs, outputs, name="unet")
 
 
 def _two_convs(x, filters, name):

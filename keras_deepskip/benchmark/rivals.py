@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import keras
 
 from keras_deepskip.benchmark.contestants import KerasModel, OnnxRuntime, OpenVino, TorchModule
-from keras_deepskip.benchmark.plain import deepskip_plain, unet
+from keras_deepskip.benchmark.plain import deepskip_plain
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model
 
@@ -45,6 +45,11 @@ def _deepskip(size, **options):
 
 def _deepskip_folded(size, **options):
     return fold_batch_norm(_deepskip(size, **options))
+
+
+def _network(**options):
+    """Builds another network of `build_model` as `predict` runs it, batch norms folded."""
+    return lambda size: _deepskip_folded(size, **options)
 
 
 # ---- Keras packages ------------------------------------------------------------------------------
@@ -168,7 +173,7 @@ RIVALS = {
     "deepskip_openvino": Rival(
         "folded, in OpenVINO", _deepskip_folded, OpenVino, OPENVINO, **EXPORTED
     ),
-    "unet": Rival("Keras U-Net, 64 to 1024 channels", unet),
+    "unet": Rival("U-Net, 64 to 1024 channels", lambda size: _deepskip(size, architecture="unet")),
     "unet3plus_8": Rival(
         "keras-unet-collection UNet 3+, 8 to 128", _unet_3plus_8, needs=COLLECTION
     ),
@@ -188,4 +193,24 @@ RIVALS = {
         "smp U-Net, MobileNetV2, PyTorch", _smp_unet_mobilenet_v2, **NATIVE
     ),
     "smp_pspnet_resnet34": Rival("smp PSPNet, ResNet34, PyTorch", _smp_pspnet_resnet34, **NATIVE),
+    **{
+        name: Rival(about, _network(**options), trains=False)
+        for name, about, options in (
+            ("deepskip_resnet34", "light_resnet34, folded", {"backbone": "light_resnet34"}),
+            (
+                "unet_8",
+                "U-Net, 8 to 128 channels, folded",
+                {"architecture": "unet", "base_filters": 8, "batch_norm": True},
+            ),
+            (
+                "unet3plus_light",
+                "UNet 3+, 8 to 128 channels, folded",
+                {"architecture": "unet3plus", "base_filters": 8},
+            ),
+            ("fcn8s", "FCN-8s, VGG16", {"architecture": "fcn8s"}),
+            ("pspnet", "PSPNet, ResNet50, folded", {"architecture": "pspnet"}),
+            ("h_denseunet", "DenseUNet-167, folded", {"architecture": "h_denseunet"}),
+            ("mask_rcnn", "Mask R-CNN, ResNet50-FPN, folded", {"architecture": "mask_rcnn"}),
+        )
+    },
 }

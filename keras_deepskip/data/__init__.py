@@ -19,6 +19,8 @@ from keras_deepskip.data.images import (
     to_channels,
     write_png,
 )
+from keras_deepskip.data.instances import InstanceDataset, instances_from_masks
+from keras_deepskip.data.public import LAYOUTS, ImportedSet, Layout, import_set
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -36,8 +38,12 @@ __all__ = [
     "CropDataset",
     "Finding",
     "FollowEpoch",
+    "InstanceDataset",
+    "ImportedSet",
     "KINDS",
     "KerasAugmentation",
+    "LAYOUTS",
+    "Layout",
     "Sample",
     "Split",
     "WindowDataset",
@@ -50,6 +56,8 @@ __all__ = [
     "find_images",
     "find_samples",
     "image_size",
+    "instances_from_masks",
+    "import_set",
     "load_image",
     "load_mask",
     "load_pair",

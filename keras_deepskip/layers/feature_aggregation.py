@@ -4,7 +4,12 @@ import keras
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.layers.conv_block import batch_norm, conv_initializer, spatial_rank
+from keras_deepskip.layers.conv_block import (
+    batch_norm,
+    conv_initializer,
+    spatial_rank,
+    takes_training,
+)
 from keras_deepskip.layers.plain_conv import CONCATENATED_CONVS, PLAIN_CONVS, SameConv
 
 DROPOUTS = {2: layers.SpatialDropout2D, 3: layers.SpatialDropout3D}  # by spatial axes
@@ -84,8 +89,7 @@ class FeatureAggregation(keras.layers.Layer):
     def call(self, inputs, training=None):
         x = inputs
         for step in self.steps:
-            takes_training = isinstance(step, layers.BatchNormalization | layers.Dropout)
-            x = step(x, training=training) if takes_training else step(x)
+            x = step(x, training=training) if takes_training(step) else step(x)
         return x  # (N, H, W, filters)
 
     def compute_output_shape(self, input_shape):

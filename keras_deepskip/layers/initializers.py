@@ -36,7 +36,8 @@ class FanInNormal(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         fan_in = math.prod(shape[:-1])
-        values = np.random.standard_normal(shape) * math.sqrt(self.gain / fan_in)
+        values = np.random.standard_normal(shape)
+        values *= math.sqrt(self.gain / fan_in)  # in place: a kernel may have 10^8 weights
         return keras.ops.convert_to_tensor(values.astype("float32"), dtype=dtype)
 
     def get_config(self):

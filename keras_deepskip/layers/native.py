@@ -125,8 +125,8 @@ def _convolve_volume(x, kernel, padding, strides, bias):
     if padding == "same" and tuple(kernel.shape[:3]) == (1, 1, 1):
         # as under TensorFlow with images
         x, strides = x[:, :: strides[0], :: strides[1], :: strides[2]], (1, 1, 1)
-    if padding == "same" and _plane_by_plane():
-        y = _convolve_planes(x, kernel, strides)
+    if _plane_by_plane():
+        y = _convolve_planes(x, kernel, padding, strides)
     elif padding == "same":
         y = ops.conv(x, kernel, tuple(strides), "same")
     else:
@@ -144,16 +144,20 @@ def _plane_by_plane():
     return jax.default_backend() == "cpu"
 
 
-def _convolve_planes(x, kernel, strides):
-    """The 'same' convolution as a sum over the kernel's planes, each convolved with all slices."""
+def _convolve_planes(x, kernel, padding, strides):
+    """The convolution as a sum over the kernel's planes, each convolved with all slices."""
     count, step = kernel.shape[0], strides[0]
-    depth = -(-x.shape[1] // step)
-    x = ops.pad(x, [(0, 0), _same_padding(x.shape[1], count, step), *[(0, 0)] * 3])
+    if padding == "same":
+        depth, around = -(-x.shape[1] // step), _same_padding(x.shape[1], count, step)
+    else:
+        around, *padding = padding
+        depth = (x.shape[1] + sum(around) - count) // step + 1
+    x = ops.pad(x, [(0, 0), around, *[(0, 0)] * 3])
     total = 0.0
     for plane in range(count):
         met = x[:, plane : plane + (depth - 1) * step + 1 : step]  # (N, D', H, W, C)
         met = ops.reshape(met, (-1, *x.shape[2:]))
-        total = total + convolve(met, kernel[plane], strides=strides[1:])
+        total = total + convolve(met, kernel[plane], padding, strides[1:])
     return ops.reshape(total, (-1, depth, *total.shape[1:]))
 
 
@@ -227,6 +231,9 @@ def _convolve_torch(x, kernel, padding, strides, bias):
     import torch
     from torch.nn import functional
 
+    if padding == "same" and tuple(kernel.shape[:2]) == (1, 1) and max(strides) > 1:
+        # oneDNN's gradient of it crashes with 8 channels, as under TensorFlow (PyTorch 2.13)
+        x, strides = x[:, :: strides[0], :: strides[1]], (1, 1)
     if padding == "same":
         padding = map(_same_padding, x.shape[1:3], kernel.shape[:2], strides)
     (top, bottom), (left, right) = padding

@@ -15,13 +15,15 @@ class PadToMultiple(keras.layers.Layer):
     normalization layer a zero is the training images' mean.
 
     Args:
-        multiple: the number of pixels that height and width (and depth) become a multiple of.
+        multiple: the number of pixels that height and width (and depth) become a multiple of; or a
+            tuple with a number for each axis, such as (4, 32, 32) for depth, height and width.
 
     Input shape: (N, H, W, C) or (N, D, H, W, C), of any size.
     Output shape: (N, multiple ceil(H / multiple), multiple ceil(W / multiple), C), likewise.
 
     Raises:
-        ValueError: if `multiple` is no whole number of at least 1.
+        ValueError: if `multiple` is no whole number of at least 1, or a tuple of others or for
+            other axes.
 
     Example:
 
@@ -31,23 +33,42 @@ class PadToMultiple(keras.layers.Layer):
 
     def __init__(self, multiple, **arguments):
         super().__init__(**arguments)
-        self.multiple = _checks.check_integer("multiple", multiple)
+        if isinstance(multiple, list | tuple):
+            self.multiple = tuple(_checks.check_integer("multiple", each) for each in multiple)
+        else:
+            self.multiple = _checks.check_integer("multiple", multiple)
 
     def call(self, inputs):
-        behind = [[0, self._padded(size) - size] for size in ops.shape(inputs)[1:-1]]
+        sizes = ops.shape(inputs)[1:-1]
+        behind = [
+            [0, _padded(size, multiple) - size]
+            for size, multiple in zip(sizes, self.multiples(len(sizes)), strict=True)
+        ]
         return native.pad(inputs, [[0, 0], *behind, [0, 0]])
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
-        return (batch, *map(self._padded, sizes), channels)
+        return (batch, *map(_padded, sizes, self.multiples(len(sizes))), channels)
 
-    def _padded(self, size):
-        # Not size + -size % multiple: where JAX has but a name for a size, it does not see that the
-        # sum can be halved. And nothing of negative numbers: ONNX divides those in another way.
-        return None if size is None else (size + self.multiple - 1) // self.multiple * self.multiple
+    def multiples(self, axes):
+        """The multiple of each of so many axes."""
+        if not isinstance(self.multiple, tuple):
+            return (self.multiple,) * axes
+        if len(self.multiple) != axes:
+            raise ValueError(
+                "`multiple` must be one number, or one for each axis of the map. Received: "
+                f"multiple={self.multiple} for {axes} axes"
+            )
+        return self.multiple
 
     def get_config(self):
         return {**super().get_config(), "multiple": self.multiple}
+
+
+def _padded(size, multiple):
+    # Not size + -size % multiple: where JAX has but a name for a size, it does not see that the
+    # sum can be halved. And nothing of negative numbers: ONNX divides those in another way.
+    return None if size is None else (size + multiple - 1) // multiple * multiple
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")

@@ -107,6 +107,7 @@ class Checkpoint(keras.callbacks.Callback):
         monitor: name in the logs; higher is better. Of equals (such as 0, as long as nothing is
             found), the lower `val_loss` is better.
         patience: stops training after so many epochs without a better one; None never does.
+        network_of: function from what is trained to the network that is kept as the best model.
 
     Attributes:
         state: dict of `epoch`, the number of whole epochs; `best` and `best_loss`, the figures of
@@ -114,9 +115,12 @@ class Checkpoint(keras.callbacks.Callback):
             `rows`, the lines of `history.csv`. A figure that is not finite is None.
     """
 
-    def __init__(self, folder, monitor="val_iou", patience=None):
+    def __init__(
+        self, folder, monitor="val_iou", patience=None, network_of=lambda trainee: trainee
+    ):
         super().__init__()
         self.folder = Path(folder)
+        self.network_of = network_of
         self.monitor = monitor
         self.patience = patience
         self.state = {
@@ -157,7 +161,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.state["epoch"] = epoch + 1
         self.state["rows"].append({"epoch": epoch + 1, **figures, "seconds": seconds})
         self._judge(figures.get(self.monitor), figures.get("val_loss"))
-        self._save(self._epoch_path())
+        self._save(self.model, self._epoch_path())
         _files.write_text(self.folder / "history.csv", _csv(self.state["rows"]))
         _files.write_json(self.state_path, self.state)
         self._remove_other_epochs()
@@ -170,13 +174,13 @@ class Checkpoint(keras.callbacks.Callback):
         best = _order(self.state["best"], self.state["best_loss"])
         if best_epoch is None or _order(figure, loss) > best:
             self.state.update(best=figure, best_loss=loss, best_epoch=epoch)
-            self._save(self.folder / "model.keras")
+            self._save(self.network_of(self.model), self.folder / "model.keras")
         elif self.patience is not None:
             self.state["stopped"] = epoch - best_epoch >= self.patience
 
-    def _save(self, path):
+    def _save(self, model, path):
         with _files.replacing(path) as temporary:
-            self.model.save(temporary, overwrite=True)
+            model.save(temporary, overwrite=True)
 
     def _epoch_path(self):
         return self.state_path.with_name(f"epoch-{self.state['epoch']:04d}.keras")
@@ -198,7 +202,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     Args:
         folder: where the event files go.
-        images: array (N, H, W, C), what the model is to be shown on; None shows no pictures.
+        images: array (N, H, W, C), what the model is to be shown on, or what else it takes; None
+            shows no pictures.
         masks: their class ids, (N, H, W) or (N, H, W, 1).
         pictures: array (N, H, W, 3) uint8, the images as they are to be seen; None makes them by
             `drawing.to_rgb`.

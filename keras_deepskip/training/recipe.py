@@ -30,7 +30,7 @@ class Recipe:
             are seen.
         learning_rate: of Adam, after the warm-up; falls to 0 along a half cosine.
         warmup: share of all steps in which the learning rate rises from 0.
-        alpha, beta: of `SmallObjectLoss`.
+        alpha, beta, dice_weight: of `SmallObjectLoss`.
         augment: whether crops are flipped, turned by quarter turns, and changed in brightness and
             contrast.
         freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
@@ -65,6 +65,7 @@ class Recipe:
     warmup: float = 0.05
     alpha: float = 0.5
     beta: float = 1.0
+    dice_weight: float = 1.0
     augment: bool = True
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
@@ -93,7 +94,8 @@ class Recipe:
         for name in ("positive_share", "warmup", "alpha", "fine_tune_rate"):
             _checks.check_number(name, getattr(self, name), 0, 1)
         _checks.check_number("learning_rate", self.learning_rate, 0, float("inf"), open_high=True)
-        _checks.check_number("beta", self.beta, 0, float("inf"), open_high=True)
+        for name in ("beta", "dice_weight"):
+            _checks.check_number(name, getattr(self, name), 0, float("inf"), open_high=True)
         _checks.check_choice("precision", self.precision, PRECISIONS)
 
     @property

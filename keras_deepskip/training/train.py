@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import platform
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 
 from keras_deepskip import _checks, _files
 from keras_deepskip._version import __version__
-from keras_deepskip.architectures import ARCHITECTURES
+from keras_deepskip.architectures import ARCHITECTURES, finds_instances
 from keras_deepskip.data import (
     Augmentation,
     CropDataset,
@@ -46,6 +47,13 @@ from keras_deepskip.training.callbacks import (
     seed_generators,
 )
 from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.trainee import (
+    LossAlone,
+    batches_for,
+    images_for,
+    network_of,
+    trainee_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +169,7 @@ def train(
 
     # 1. A run to go on with, or room for a new one.
     begun = _begun(out, arguments, resume)
-    checkpoint = Checkpoint(out, patience=recipe.patience)
+    checkpoint = Checkpoint(out, patience=recipe.patience, network_of=network_of)
     last = checkpoint.restore() if begun else None
 
     # 2. The data: audited, split and measured. A run that goes on keeps what it had.
@@ -182,7 +190,9 @@ def train(
     if last:
         model = load_model(last)
     else:
-        model = model or _built(recipe, facts, model_options)
+        model = trainee_of(model or _built(recipe, facts, model_options))
+    shown = _shown(model, windows, facts, ignore_class)
+    crops, windows = (batches_for(model, data, ignore_class) for data in (crops, windows))
     if arguments["model"]["own"]:
         _check_probabilities(model, windows[0][0])
 
@@ -203,9 +213,7 @@ def train(
             _enter(model, stage, recipe, model_options)
             _compile(model, stage, recipe, facts["num_classes"], ignore_class)
         checkpoint.patience = None if stage.frozen else recipe.patience
-        logger = TensorBoardLogger(
-            out / "logs", *_shown(windows, facts, ignore_class), epochs=recipe.epochs
-        )
+        logger = TensorBoardLogger(out / "logs", *shown, epochs=recipe.epochs)
         judge = ObjectMetricsCallback(
             windows, num_classes=facts["num_classes"], ignore_class=ignore_class
         )
@@ -219,6 +227,7 @@ def train(
                 SeedEpochs(recipe.seed),
                 FollowEpoch(crops),
                 StopOnNaN(),
+                *([LossAlone()] if finds_instances(model) else []),
                 judge,
                 *callbacks,
                 logger,
@@ -249,11 +258,14 @@ def versions():
     for package in ("keras", "numpy", "tensorflow", "jax", "torch"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
+    backend = keras.backend.backend()
+    # It may be installed under another name, such as tensorflow-cpu.
+    found.setdefault(backend, importlib.import_module(backend).__version__)
     return {
         "keras_deepskip": __version__,
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
-        "backend": keras.backend.backend(),
+        "backend": backend,
         **found,
     }
 
@@ -432,8 +444,11 @@ def _datasets(split, recipe, facts, reading):
     return crops, WindowDataset(split.val, max_windows=recipe.validation_windows, **shared)
 
 
-def _shown(windows, facts, ignore_class, count=4):
-    """Images, masks and pictures for TensorBoard: from all over the set, those with most on it."""
+def _shown(model, windows, facts, ignore_class, count=4):
+    """What TensorBoard shows: images as the model takes them, masks, pictures.
+
+    They are from all over the set, those with most on them.
+    """
     pairs = []
     for index in np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int)):
         images, masks = windows[int(index)]
@@ -443,7 +458,7 @@ def _shown(windows, facts, ignore_class, count=4):
     images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
     eight_bit = facts["input_range"] == [0, 255]  # shown as they are; others are stretched
     seen = images.astype("uint8") if eight_bit else images
-    return images, masks, np.stack([to_rgb(image) for image in seen])
+    return images_for(model, images), masks, np.stack([to_rgb(image) for image in seen])
 
 
 # ---- Model --------------------------------------------------------------------------------------
@@ -479,11 +494,14 @@ def _compile(model, stage, recipe, num_classes, ignore_class):
         warmup_steps=warmup,
     )
     counted = {"num_classes": num_classes, "ignore_class": ignore_class}
-    loss = SmallObjectLoss(alpha=recipe.alpha, beta=recipe.beta, ignore_class=ignore_class)
+    loss = SmallObjectLoss(
+        recipe.alpha, recipe.beta, dice_weight=recipe.dice_weight, ignore_class=ignore_class
+    )
     metrics = [metric(**counted) for metric in (IoU, F1, Precision, Recall)]
     if isinstance(model.layers[-1], DeepSupervision):
-        loss = DeepSupervisionLoss(loss, num_classes)
+        loss = DeepSupervisionLoss(loss, num_classes, model.layers[-1].level_weights)
         metrics = [FinestLevel(metric, num_classes) for metric in metrics]
+    loss = None if finds_instances(model) else loss  # its losses are inside
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss, metrics=metrics)
 
 

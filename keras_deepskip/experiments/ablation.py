@@ -1,0 +1,76 @@
+"""Table 1: which part of the network, and of its loss, is worth what.
+
+    keras-deepskip ablation --preset quick --data FOLDER_OF_SETS --out runs/ablation
+
+How long it takes and what it gave is in docs/comparison.md.
+"""
+
+from keras_deepskip.experiments.categories import ALL, CATEGORIES, REAL
+from keras_deepskip.experiments.plan import Network, Preset, Study
+
+# Of the loss L = beta L_BCE + dice_weight L_Dice; alpha = 0.5 weighs object and background alike.
+BCE = {"alpha": 0.5, "beta": 2.0, "dice_weight": 0.0}
+WEIGHTED_BCE = {"alpha": 0.8, "beta": 2.0, "dice_weight": 0.0}
+DICE = {"beta": 0.0}
+
+# A flat network whose decoder brings it to the weights of the deep one: 643,185 to 644,192.
+WIDE = {"skips": "flat", "decoder_filters": (9, 18, 36, 71)}
+
+NETWORKS = (
+    # The four of the paper's table 1. Batch norm, as in the light ones: the skips and the width
+    # are the question, not the norm.
+    Network(
+        "unet_bce", "(a) U-Net 64..1024, BCE", {"architecture": "unet", "batch_norm": True}, BCE
+    ),
+    Network("deep_bce", "(b) light, deep skips, BCE", {}, BCE),
+    Network("flat_both", "(c) light, flat skips, BCE + Dice", {"skips": "flat"}),
+    Network("deep_both", "(d) light, deep skips, BCE + Dice"),
+    # Is it the skips, or that deep skips have more weights?
+    Network("wide_both", "flat skips at the weights of (d), BCE + Dice", WIDE),
+    # The loss by parts; (b) and (d) belong to it.
+    Network("deep_weighted", "light, deep skips, weighted BCE", {}, WEIGHTED_BCE),
+    Network("deep_dice", "light, deep skips, Dice", {}, DICE),
+)
+
+LIGHT = tuple(network.name for network in NETWORKS if network.name != "unet_bce")
+CROPS = {"crop_size": 96, "batch_size": 8}
+
+PRESETS = {
+    "quick": Preset(
+        "all variants and categories, few steps, within an hour on 2 CPU cores",
+        categories=ALL,
+        seeds=(0, 1),
+        steps=100,
+        # A step of the full-width network takes 40 times as long.
+        steps_of={"unet_bce": 15},
+        epochs=5,
+        recipe={**CROPS, "validation_windows": 16},
+        test_images=8,
+    ),
+    "light": Preset(
+        "the light variants, trained until they no longer gain much, on the real categories",
+        categories=REAL,
+        networks=LIGHT,
+        seeds=(0, 1, 2),
+        steps=300,
+        epochs=6,
+        recipe={**CROPS, "validation_windows": 24},
+    ),
+    "full": Preset(
+        "all variants with the default crops and five seeds, for a GPU",
+        categories=ALL,
+        seeds=(0, 1, 2, 3, 4),
+        steps=1000,
+        epochs=10,
+        recipe={"crop_size": 160, "batch_size": 8, "workers": 4},
+    ),
+}
+
+ABLATION = Study(
+    "ablation",
+    "Table 1: what deep skips and the loss's parts are worth",
+    NETWORKS,
+    "deep_both",
+    CATEGORIES,
+    PRESETS,
+)

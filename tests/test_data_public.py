@@ -1,0 +1,808 @@
+"""Published sets: small made-up copies of their layouts, imported and compared pixel by pixel."""
+
+import importlib.util
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from keras_deepskip import cli
+from keras_deepskip.data import (
+    LAYOUTS,
+    audit,
+    find_samples,
+    import_set,
+    load_mask,
+    load_split,
+    read_image,
+    read_mask,
+    write_png,
+)
+from keras_deepskip.data.public import _entry, importing
+from keras_deepskip.data.public._shapes import Ellipse, Polygon, draw_shapes, rectangle
+
+HEIGHT, WIDTH = 24, 32
+needs_coco = pytest.mark.skipif(
+    importlib.util.find_spec("pycocotools") is None, reason="needs pycocotools"
+)
+
+
+def picture(seed, height=HEIGHT, width=WIDTH):
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype("uint8")
+
+
+def save(path, array):
+    """Writes an image by its suffix; JPEG and BMP too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def box(top, left, bottom, right, value=1, shape=(HEIGHT, WIDTH)):
+    mask = np.zeros(shape, "int32")
+    mask[top:bottom, left:right] = value
+    return mask
+
+
+def grey(mask, value=255):
+    return ((mask > 0) * value).astype("uint8")
+
+
+# ---- Made-up copies: each gives the masks that are wanted by name, and the parts -----------------
+
+
+def bbbc038(root):
+    wanted = {}
+    for seed, name in enumerate(("0a1b", "9c8d", "ffee")):
+        one, two = box(2, 3, 6, 8), box(6, 8, 9, 14)  # they touch by a corner
+        save(root / name / "images" / f"{name}.png", np.dstack([picture(seed), one * 0 + 255])
+             .astype("uint8"))  # fmt: skip
+        for number, mask in enumerate((one, two)):
+            save(root / name / "masks" / f"{number}f.png", grey(mask))
+        wanted[name] = one + two
+    return wanted, None
+
+
+def emds6(root):
+    wanted = {}
+    for number, seed in (("01", 1), ("01", 2), ("21", 3)):
+        stem, mask = f"EMDS5-g{number}-{seed:02d}", box(4, seed, 12, 20)
+        save(root / "EMDS5-Original" / number / f"{stem}.png", picture(seed))
+        truth = np.repeat(grey(mask)[..., None], 3, axis=-1)
+        save(root / "EMDS5-Ground Truth" / number / f"{stem}-GTM.png", truth)
+        wanted[f"{number}_{stem}"] = mask
+    return wanted, None
+
+
+def idrid(root):
+    wanted, parts = {}, {"train": [], "test": []}
+    for seed, part in enumerate(("train", "train", "test"), start=1):
+        folder = {"train": "a. Training Set", "test": "b. Testing Set"}[part]
+        name = f"IDRiD_{seed:02d}"
+        save(root / "1. Original Images" / folder / f"{name}.jpg", picture(seed))
+        masks = {
+            ("1. Microaneurysms", "MA"): box(3, 3, 5, 5),
+            ("2. Haemorrhages", "HE"): box(2, 2, 10, 10),  # the microaneurysm lies on it
+            ("3. Hard Exudates", "EX"): box(12, 12, 15, 20),
+            ("4. Soft Exudates", "SE"): box(14, 2, 20, 14),
+            ("5. Optic Disc", "OD"): box(0, 20, 8, 30),
+        }
+        if seed == 2:  # many images have no soft exudates, and then no file
+            del masks["4. Soft Exudates", "SE"]
+        truths = root / "2. All Segmentation Groundtruths" / folder
+        for (kind, ending), mask in masks.items():
+            red = np.zeros((3, 256), "uint16")
+            red[0, 1] = 65535
+            path = truths / kind / f"{name}_{ending}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, mask.astype("uint8"), photometric="palette", colormap=red)
+        mask = box(14, 2, 20, 14, 4) * (seed != 2)
+        for label, edges in ((2, (2, 2, 10, 10)), (3, (12, 12, 15, 20)), (1, (3, 3, 5, 5))):
+            mask[box(*edges) > 0] = label
+        wanted[name] = mask
+        parts[part].append(name)
+    return wanted, parts
+
+
+SUIM_COLORS = {"diver": (0, 0, 255), "robot": (255, 0, 0), "fish": (255, 255, 0)}
+
+
+def suim(root):
+    wanted, parts = {}, {"train": [], "test": []}
+    for seed, part in enumerate(("train", "train", "test")):
+        name = f"d_r_{seed}_"
+        folder = root / {"train": "train_val", "test": "TEST"}[part]
+        save(folder / "images" / f"{name}.jpg", picture(seed))
+        mask, rgb = np.zeros((HEIGHT, WIDTH), "int32"), np.zeros((HEIGHT, WIDTH, 3), "uint8")
+        rgb[18:] = (255, 255, 255)  # the ground of the sea, which is background here
+        for label, color in enumerate(SUIM_COLORS.values(), start=1):
+            rgb[2:8, 8 * label : 8 * label + 5] = color
+            mask[2:8, 8 * label : 8 * label + 5] = label
+        rgb[2, 8] = (3, 1, 250)  # some of the published colours are not pure
+        if seed == 1:  # some masks lack a row
+            rgb = rgb[:-1]
+        save(folder / "masks" / f"{name}.bmp", rgb)
+        wanted[name] = mask
+        parts[part].append(name)
+    save(root / "TEST" / "masks" / "HD" / "d_r_2_.bmp", picture(0))  # masks of one class
+    return wanted, parts
+
+
+def penn_fudan(root):
+    wanted = {}
+    for seed, name in enumerate(("FudanPed00001", "FudanPed00002", "PennPed00001")):
+        mask = box(2, 4, 20, 10, 1) + box(4, 10, 20, 15, 2)
+        save(root / "PNGImages" / f"{name}.png", picture(seed))
+        save(root / "PedMasks" / f"{name}_mask.png", mask.astype("uint8"))
+        (root / "Annotation").mkdir(exist_ok=True)
+        (root / "Annotation" / f"{name}.txt").write_text("# PASCAL Annotation Version 1.00")
+        wanted[name] = (mask > 0) * 1
+    return wanted, None
+
+
+def isaid(root):
+    wanted, parts = {}, {"train": [], "test": []}
+    for seed, (part, name) in enumerate(
+        (("train", "P0001"), ("train", "P0002"), ("test", "P0003"))
+    ):
+        folder = root / {"train": "train", "test": "val"}[part]
+        color, number = (np.zeros((HEIGHT, WIDTH, 3), "uint8") for _ in range(2))
+        color[2:5, 2:6], number[2:5, 2:6] = (0, 0, 127), (0, 0, 1)
+        color[2:5, 6:9], number[2:5, 6:9] = (0, 0, 127), (0, 1, 0)
+        color[10:16, 4:20], number[10:16, 4:20] = (0, 127, 127), (1, 0, 0)
+        color[18:22, 4:20], number[18:22, 4:20] = (0, 0, 63), (1, 0, 7)  # a ship
+        save(folder / "images" / f"{name}.png", picture(seed))
+        masks = folder / "images" if seed else folder / "Semantic_masks" / "images" / "images"
+        save(masks / f"{name}_instance_color_RGB.png", color)
+        save(folder / "images" / f"{name}_instance_id_RGB.png", number)
+        wanted[name] = box(2, 2, 5, 9) + box(10, 4, 16, 20, 2)
+        parts[part].append(name)
+    (root / "test" / "images").mkdir(parents=True)  # its masks are withheld
+    return wanted, parts
+
+
+def polygon(top, left, bottom, right):
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def annotation(number, image, category, edges, **more):
+    top, left, bottom, right = edges
+    entry = {"id": number, "image_id": image, "category_id": category, "iscrowd": 0}
+    area = (bottom - top) * (right - left)
+    return entry | {"segmentation": polygon(*edges), "area": area} | more
+
+
+def coco(root):
+    """Cars and people; image 3 of each part has neither, image 2 a large car alone."""
+    crowd = np.zeros((HEIGHT, WIDTH), "uint8")
+    crowd[:, 28:] = 1
+    runs = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * 28, HEIGHT * 4]}
+    wanted, parts = {}, {"train": [], "test": []}
+    for part, year in (("train", "train2017"), ("test", "val2017")):
+        entries = [
+            annotation(1, 1, 3, (2, 2, 5, 6)),
+            annotation(2, 1, 3, (2, 6, 5, 12)),
+            annotation(3, 1, 1, (10, 4, 12, 6)),
+            annotation(4, 1, 1, (0, 0, 0, 0), segmentation=runs, iscrowd=1),
+            annotation(5, 2, 3, (1, 1, 21, 25)),
+            annotation(6, 3, 44, (1, 1, 4, 4)),
+        ]
+        content = {
+            "images": [
+                {"id": i, "file_name": f"{part}{i:04d}.jpg", "height": HEIGHT, "width": WIDTH}
+                for i in (1, 2, 3)
+            ],
+            "annotations": entries,
+            "categories": [
+                {"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 44, "name": "bottle"},
+            ],
+        }  # fmt: skip
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"instances_{year}.json").write_text(json.dumps(content))
+        (root / "annotations" / f"person_keypoints_{year}.json").write_text("{}")
+        for i in (1, 2, 3):
+            save(root / year / f"{part}{i:04d}.jpg", picture(i))
+        mask = box(2, 2, 5, 12, 2) + box(10, 4, 12, 6)
+        mask[crowd > 0] = 255
+        wanted |= {f"{part}0001": mask, f"{part}0002": box(1, 1, 21, 25, 2)}
+        parts[part] += [f"{part}0001", f"{part}0002"]
+    return wanted, parts
+
+
+def disc(y, x, radius):
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    return ((rows - y) ** 2 + (columns - x) ** 2 <= radius**2).astype("int32")
+
+
+def via(root):
+    """A project of VIA 2 for training, an export of VIA 1 for the rest."""
+    shapes = {
+        "circle": {"name": "circle", "cx": 8, "cy": 9, "r": 5.3},
+        "rect": {"name": "rect", "x": 18, "y": 4, "width": 6, "height": 3},
+        "polygon": {"name": "polygon", "all_points_x": [18, 24, 24, 18],
+                    "all_points_y": [12, 12, 20, 20]},
+        "ellipse": {"name": "ellipse", "cx": 8, "cy": 18, "rx": 2.2, "ry": 2.2, "theta": 0.3},
+    }  # fmt: skip
+    labels = {"circle": "euro", "rect": "euro", "polygon": "euro", "ellipse": "cent"}
+    mask = box(4, 18, 7, 24) + box(12, 18, 20, 24)
+    mask = np.maximum(mask, np.maximum(disc(9, 8, 5.3), disc(18, 8, 2.2)))
+    wanted, parts = {}, {"train": ["a", "b"], "test": ["c"]}
+    regions = [
+        {"shape_attributes": shape, "region_attributes": {"kind": labels[key]}}
+        for key, shape in shapes.items()
+    ]
+    for name, part in (("a", "train"), ("b", "train"), ("c", "test")):
+        save(root / part / f"{name}.jpg", picture(ord(name)))
+        wanted[name] = mask if name != "b" else mask * 0
+    records = {
+        f"{name}.jpg123": {
+            "filename": f"{name}.jpg",
+            "size": 123,
+            "regions": regions if name == "a" else [],
+        }
+        for name in "ab"
+    }
+    project = {"_via_settings": {}, "_via_img_metadata": records, "_via_attributes": {}}
+    (root / "train" / "project.json").write_text(json.dumps(project))
+    numbered = {str(number): region for number, region in enumerate(regions)}
+    export = {"c.jpg123": {"filename": "c.jpg", "size": 123, "regions": numbered}}
+    (root / "test" / "via_region_data.json").write_text(json.dumps(export))
+    return wanted, parts
+
+
+def labelme(root):
+    wanted = {}
+    shapes = [
+        {"label": "euro", "shape_type": "circle", "points": [[8, 9], [8, 14.3]]},
+        {"label": "cent", "shape_type": "rectangle", "points": [[24, 7], [18, 4]]},
+        {"label": "cent", "shape_type": "polygon", "points": [[18, 12], [24, 12], [24, 20],
+                                                              [18, 20]]},
+    ]  # fmt: skip
+    mask = np.maximum(disc(9, 8, 5.3), box(4, 18, 7, 24) + box(12, 18, 20, 24))
+    for name in "abc":
+        content = {
+            "shapes": shapes if name != "b" else [],
+            "imagePath": f"..\\photos\\{name}.jpg",
+            "imageHeight": HEIGHT,
+            "imageWidth": WIDTH,
+        }
+        save(root / f"{name}.jpg", picture(ord(name)))
+        (root / f"{name}.json").write_text(json.dumps(content))
+        wanted[name] = mask if name != "b" else mask * 0
+    return wanted, None
+
+
+COPIES = {
+    "bbbc038": bbbc038,
+    "emds6": emds6,
+    "idrid": idrid,
+    "suim": suim,
+    "penn_fudan": penn_fudan,
+    "isaid": isaid,
+    "coco": coco,
+    "via": via,
+    "labelme": labelme,
+}
+CLASSES = {"coco": ["person", "car"]}
+NAMES = [pytest.param(name, marks=needs_coco if name == "coco" else ()) for name in COPIES]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Function that makes the copy of a layout: its folder, the masks wanted, the parts."""
+
+    def made(layout):
+        root = tmp_path / "source" / layout
+        root.mkdir(parents=True)
+        return (root, *COPIES[layout](root))
+
+    return made
+
+
+def imported(layout, root, out, **options):
+    options = {"classes": CLASSES.get(layout), "verbose": 0} | options
+    return import_set(layout, root, out, **options)
+
+
+def masks(out, ignore_class=None):
+    samples = find_samples(out)
+    return {s.name: load_mask(s, num_classes=99, ignore_class=ignore_class) for s in samples}
+
+
+def assert_masks(out, wanted, ignore_class=None):
+    found = masks(out, ignore_class)
+    assert sorted(found) == sorted(wanted)
+    for name, mask in wanted.items():
+        np.testing.assert_array_equal(found[name], mask, err_msg=name)
+
+
+# ---- Every layout --------------------------------------------------------------------------------
+
+
+def test_every_layout_has_a_copy():
+    assert set(COPIES) == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", NAMES)
+def test_masks_images_split_and_audit(copy, tmp_path, layout):
+    root, wanted, parts = copy(layout)
+    out = tmp_path / "out"
+    done = imported(layout, root, out)
+    assert done.images == len(wanted) and done.folder == out
+    assert_masks(out, wanted, done.ignore_class)
+    originals = {path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    for sample in find_samples(out):
+        assert sample.image.read_bytes() in originals, "images are copied as they are"
+    # The masks of a copy are much the same, which would make one group of its images.
+    how = {"split_file": done.split_file, "group_by": ".+"}
+    report = audit(out, done.num_classes, ignore_class=done.ignore_class, **how)
+    assert report.ok, report.text()
+    if parts is None:
+        assert done.split_file is None and not (out / "split.json").exists()
+    else:
+        assert json.loads((out / "split.json").read_text()) == parts
+        split = load_split(out, **how)
+        assert [s.name for s in split.test] == parts["test"]
+        assert sorted(s.name for s in split.train + split.val) == parts["train"]
+    note = json.loads((out / "SOURCE.json").read_text())
+    described = LAYOUTS[layout]
+    assert note["images"] == len(wanted) and note["complete"] is True
+    assert (note["citation"], note["licence"]) == (described.citation, described.licence)
+    assert str(tmp_path) not in json.dumps(note)
+
+
+@pytest.mark.parametrize("layout", NAMES)
+def test_a_folder_around_the_set_is_seen_through(copy, tmp_path, layout):
+    root, wanted, _ = copy(layout)
+    around = tmp_path / "downloads" / "archive"
+    (around / "__MACOSX").mkdir(parents=True)
+    shutil.move(root, around / "inner")
+    done = imported(layout, tmp_path / "downloads", tmp_path / "out")
+    assert done.images == len(wanted)
+
+
+@pytest.mark.parametrize("layout", list(COPIES))
+def test_another_folder_is_told_what_was_wanted(tmp_path, layout):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "readme.txt").write_text("cats")
+    with pytest.raises(FileNotFoundError, match="it holds: readme.txt") as error:
+        imported(layout, tmp_path / "cats", tmp_path / "out")
+    assert LAYOUTS[layout].wanted in str(error.value)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        imported(layout, tmp_path / "nowhere", tmp_path / "out")
+
+
+@pytest.mark.parametrize("layout", NAMES)
+def test_an_interrupted_import_goes_on(copy, tmp_path, layout, monkeypatch):
+    root, wanted, parts = copy(layout)
+    out, whole = tmp_path / "out", importing._write_image
+    written = []
+
+    def interrupted(image, path):
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(path)
+        whole(image, path)
+
+    monkeypatch.setattr(importing, "_write_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        imported(layout, root, out)
+    assert json.loads((out / "SOURCE.json").read_text())["complete"] is False
+    assert not (out / "split.json").exists()
+    (out / "masks" / ".x.partial-123.png").write_bytes(b"half")  # of a process that was killed
+    first = written[0].stat().st_mtime_ns
+    monkeypatch.setattr(importing, "_write_image", whole)
+    done = imported(layout, root, out)
+    assert_masks(out, wanted, done.ignore_class)
+    assert written[0].stat().st_mtime_ns == first, "what is whole is kept"
+    assert (done.split_file is None) == (parts is None)
+    assert not list(out.rglob("*.partial-*"))
+
+
+# ---- Classes, limits, options --------------------------------------------------------------------
+
+
+def test_classes_by_list_and_by_id(copy, tmp_path):
+    root, _, _ = copy("suim")
+    done = imported("suim", root, tmp_path / "a", classes=["fish", "sea_floor"])
+    mask = masks(tmp_path / "a")["d_r_0_"]
+    np.testing.assert_array_equal(mask, box(2, 24, 8, 29) + box(18, 0, HEIGHT, WIDTH, 2))
+    assert done.num_classes == 3
+    done = imported("suim", root, tmp_path / "b", classes={"fish": 1, "robot": 1})
+    np.testing.assert_array_equal(
+        masks(tmp_path / "b")["d_r_0_"], box(2, 24, 8, 29) + box(2, 16, 8, 21)
+    )
+    assert done.num_classes == 1
+
+
+@pytest.mark.parametrize(
+    "layout, classes, wanted",
+    [
+        ("emds6", ["actinophrys", "synchaeta"], {"01_EMDS5-g01-01": 1, "21_EMDS5-g21-03": 2}),
+        ("emds6", ["synchaeta"], {"01_EMDS5-g01-01": 0, "21_EMDS5-g21-03": 1}),
+        ("idrid", ["optic_disc"], {"IDRiD_01": 1, "IDRiD_02": 1}),
+        ("idrid", ["soft_exudate"], {"IDRiD_01": 1, "IDRiD_02": 0}),
+        ("isaid", ["ship"], {"P0001": 1}),
+        ("labelme", ["cent"], {"a": 1, "b": 0}),
+        ("via", ["cent", "euro"], {"a": 2, "b": 0}),
+    ],
+)
+def test_chosen_classes(copy, tmp_path, layout, classes, wanted):
+    root, _, _ = copy(layout)
+    imported(layout, root, tmp_path / "out", classes=classes)
+    found = masks(tmp_path / "out")
+    assert {name: found[name].max() for name in wanted} == wanted
+
+
+def test_shapes_that_were_not_chosen_hide_nothing(copy, tmp_path):
+    root, _, _ = copy("labelme")
+    imported("labelme", root, tmp_path / "out", classes=["euro"])
+    np.testing.assert_array_equal(masks(tmp_path / "out")["a"], disc(9, 8, 5.3))
+
+
+@needs_coco
+def test_coco_classes_and_areas(copy, tmp_path):
+    root, _, _ = copy("coco")
+    done = imported("coco", root, tmp_path / "all", classes=None)
+    assert done.classes == {"person": 1, "car": 2, "bottle": 3} and done.images == 6
+    done = imported("coco", root, tmp_path / "small", max_area=8)
+    assert sorted(masks(tmp_path / "small", 255)) == ["test0001", "train0001"]
+    assert "--ignore-class 255" in done.text() and "--split-file" in done.text()
+    done = imported("coco", root, tmp_path / "one", classes={"car": 1, "person": 1})
+    assert masks(tmp_path / "one", 255)["train0001"].max() == 255 and done.num_classes == 1
+    shutil.rmtree(root / "val2017")  # one of the two will do, and is then split by the seed
+    assert imported("coco", root, tmp_path / "half").split_file is None
+    with pytest.raises(ValueError, match="lorry"):
+        imported("coco", root, tmp_path / "none", classes=["lorry"])
+
+
+def test_limit_is_spread_over_the_parts_and_can_grow(copy, tmp_path):
+    root, wanted, parts = copy("suim")
+    out = tmp_path / "out"
+    assert imported("suim", root, out, limit=2).images == 2
+    assert json.loads((out / "split.json").read_text()) == {"train": ["d_r_0_"], "test": ["d_r_2_"]}
+    done = imported("suim", root, out)
+    assert done.images == 3
+    assert_masks(out, wanted)
+    assert json.loads((out / "split.json").read_text()) == parts
+
+
+def test_touching_objects_are_kept_apart(copy, tmp_path):
+    root, _, _ = copy("penn_fudan")
+    imported("penn_fudan", root, tmp_path / "out", separate_touching=True)
+    # The left one has 108 pixels, the right one 80: the line is the left one's.
+    wanted = box(2, 4, 20, 10) + box(4, 10, 20, 15)
+    wanted[3:20, 9] = 0
+    np.testing.assert_array_equal(masks(tmp_path / "out")["FudanPed00001"], wanted)
+    root, _, _ = copy("bbbc038")
+    imported("bbbc038", root, tmp_path / "nuclei", separate_touching=True)
+    wanted = box(2, 3, 6, 8) + box(6, 8, 9, 14)
+    wanted[5, 7] = 0  # they touched by a corner; the first has 20 pixels, the other 18
+    np.testing.assert_array_equal(masks(tmp_path / "nuclei")["0a1b"], wanted)
+    root, _, _ = copy("isaid")
+    imported("isaid", root, tmp_path / "cars", separate_touching=True)
+    wanted = box(2, 2, 5, 9) + box(10, 4, 16, 20, 2)
+    wanted[2:5, 5] = 0
+    np.testing.assert_array_equal(masks(tmp_path / "cars")["P0001"], wanted)
+
+
+@needs_coco
+def test_touching_objects_of_coco(copy, tmp_path):
+    root, _, _ = copy("coco")
+    imported("coco", root, tmp_path / "out", separate_touching=True)
+    wanted = box(2, 2, 5, 12, 2) + box(10, 4, 12, 6)
+    wanted[2:5, 6] = 0
+    wanted[:, 28:] = 255
+    np.testing.assert_array_equal(masks(tmp_path / "out", 255)["train0001"], wanted)
+
+
+def test_separated_against_a_slow_reading_of_the_rule():
+    rng = np.random.default_rng(0)
+    instances = rng.integers(0, 4, (9, 11))
+    classes = np.array([0, 1, 1, 2])[instances]
+    areas = np.bincount(instances.ravel(), minlength=4)
+    wanted = classes.copy()
+    for row, column in np.ndindex(classes.shape):
+        own = instances[row, column]
+        around = np.s_[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        for other, label in zip(instances[around].ravel(), classes[around].ravel(), strict=True):
+            smaller = other and (areas[other], other) < (areas[own], own)
+            if own and smaller and label == classes[row, column]:
+                wanted[row, column] = 0
+    np.testing.assert_array_equal(_entry.separated(classes, instances), wanted)
+
+
+# ---- Shapes --------------------------------------------------------------------------------------
+
+
+def test_shapes_cover_the_pixels_whose_centres_they_hold():
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[:40, :50] + 0.5
+    for _ in range(20):
+        x, y, a, b, angle = rng.uniform((0, 0, 1, 1, -3), (50, 40, 20, 20, 3))
+        u = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+        v = -(columns - x) * np.sin(angle) + (rows - y) * np.cos(angle)
+        drawn = draw_shapes([Ellipse(x, y, a, b, angle)], 40, 50, "test")
+        np.testing.assert_array_equal(drawn, (u / a) ** 2 + (v / b) ** 2 <= 1)
+        points = rng.uniform(-10, 60, (6, 2))
+        inside = np.zeros((40, 50), bool)
+        for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
+            crosses = (y0 <= rows) != (y1 <= rows)
+            inside ^= crosses & (columns >= x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
+        drawn = draw_shapes([Polygon(tuple(map(tuple, points)))], 40, 50, "test")
+        np.testing.assert_array_equal(drawn > 0, inside)
+
+
+def test_the_smaller_shape_lies_on_top():
+    shapes = [rectangle(3, 3, 5, 5), rectangle(0, 0, 10, 8), rectangle(-5, -5, -1, 90)]
+    wanted = box(0, 0, 8, 10, 2, (8, 10))
+    wanted[3:5, 3:5] = 1
+    np.testing.assert_array_equal(draw_shapes(shapes, 8, 10, "test"), wanted)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [[[0, 0], [1, 1]], [[0, 0], [1, float("nan")], [2, 2]], [[0, 0], [1e300, 0], [2, 2]], "xy",
+     [[0, 0], [10**400, 0], [2, 2]], [[0, 0, 0]] * 3, None],
+)  # fmt: skip
+def test_shapes_that_are_none(copy, tmp_path, points):
+    root, _, _ = copy("labelme")
+    content = {"shapes": [{"label": "a", "shape_type": "polygon", "points": points}]}
+    (root / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"a\.json: a polygon, rectangle"):
+        imported("labelme", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("shape", [
+    {"name": "circle", "cx": 1, "cy": 1, "r": 0}, {"name": "point", "cx": 1, "cy": 1},
+    {"name": "circle", "cx": 1, "cy": 1}, {"name": "ellipse", "cx": 1, "cy": 1, "rx": 1e300,
+    "ry": 1}, {"name": "polygon", "all_points_x": [1, 2, 3], "all_points_y": [1, 2]}, 7, None,
+])  # fmt: skip
+def test_regions_of_via_that_are_none(copy, tmp_path, shape):
+    root, _, _ = copy("via")
+    region = {"shape_attributes": shape, "region_attributes": {}}
+    content = {"c": {"filename": "c.jpg", "regions": [region]}}
+    (root / "test" / "via_region_data.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"via_region_data\.json: a polygon, rectangle"):
+        imported("via", root, tmp_path / "out")
+
+
+# ---- What is wrong with a source -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout, missing, words", [
+    ("bbbc038", "9c8d/masks", "9c8d: one image and the masks"),
+    ("emds6", "EMDS5-Ground Truth/01/EMDS5-g01-02-GTM.png", "the mask of EMDS5-g01-02.png"),
+    ("suim", "train_val/masks/d_r_1_.bmp", "the mask of d_r_1_.jpg"),
+    ("penn_fudan", "PedMasks/FudanPed00002_mask.png", "the mask of FudanPed00002.png"),
+    ("isaid", "val/images/P0003_instance_color_RGB.png", "the mask of P0003.png"),
+    ("via", "test/c.jpg", "the image that it names"),
+    ("labelme", "c.jpg", "the image that it names"),
+    pytest.param("coco", "train2017/train0002.jpg", "train0002.jpg", marks=needs_coco),
+])  # fmt: skip
+def test_missing_files_are_named(copy, tmp_path, layout, missing, words):
+    root, _, _ = copy(layout)
+    path = root / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        imported(layout, root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_of_idrid_without_any_mask(copy, tmp_path):
+    root, _, _ = copy("idrid")
+    for path in root.rglob("IDRiD_02_*.tif"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="IDRiD_02.jpg: a mask of one lesion at least"):
+        imported("idrid", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("layout, mask", [
+    ("bbbc038", "9c8d/masks/1f.png"),
+    ("emds6", "EMDS5-Ground Truth/01/EMDS5-g01-02-GTM.png"),
+    ("suim", "train_val/masks/d_r_1_.bmp"),
+    ("penn_fudan", "PedMasks/FudanPed00002_mask.png"),
+    ("isaid", "val/images/P0003_instance_color_RGB.png"),
+    ("idrid", "2. All Segmentation Groundtruths/b. Testing Set/1. Microaneurysms/IDRiD_03_MA.tif"),
+])  # fmt: skip
+def test_masks_of_another_size_and_broken_ones(copy, tmp_path, layout, mask):
+    root, _, _ = copy(layout)
+    save(root / mask, np.zeros((HEIGHT + 5, WIDTH), "uint8"))
+    with pytest.raises(ValueError, match=rf"{HEIGHT + 5} x {WIDTH}"):
+        imported(layout, root, tmp_path / "out")
+    (root / mask).write_bytes((root / mask).read_bytes()[:30])
+    with pytest.raises(ValueError, match=(root / mask).name):
+        imported(layout, root, tmp_path / "out")
+    (root / mask).write_bytes(b"")
+    with pytest.raises(ValueError, match=(root / mask).name):
+        imported(layout, root, tmp_path / "out")
+
+
+def test_a_bmp_that_claims_too_much(copy, tmp_path, monkeypatch):
+    root, _, _ = copy("suim")
+    monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", str(HEIGHT * WIDTH))
+    path = root / "train_val" / "masks" / "d_r_0_.bmp"
+    head = bytearray(path.read_bytes())
+    head[18:22] = (30_000).to_bytes(4, "little")  # its width
+    path.write_bytes(head)
+    with pytest.raises(ValueError, match="that claims 24 x 30000 pixels"):
+        imported("suim", root, tmp_path / "out")
+
+
+def test_a_colour_that_isaid_does_not_have(copy, tmp_path):
+    root, _, _ = copy("isaid")
+    mask = np.full((HEIGHT, WIDTH, 3), 200, "uint8")
+    mask[0, 0] = 1
+    save(root / "val" / "images" / "P0003_instance_color_RGB.png", mask)
+    with pytest.raises(ValueError, match="P0003_instance_color_RGB.png: colours"):
+        imported("isaid", root, tmp_path / "out")
+    (root / "train" / "images" / "P0001_instance_id_RGB.png").unlink()
+    with pytest.raises(FileNotFoundError, match="P0001_instance_id_RGB.png.*separate_touching"):
+        imported("isaid", root, tmp_path / "other", separate_touching=True)
+
+
+def test_json_that_is_another(copy, tmp_path):
+    root, _, _ = copy("via")
+    (root / "test" / "other.json").write_text('{"categories": []}')
+    with pytest.raises(ValueError, match="other.json: a project or export of VIA"):
+        imported("via", root, tmp_path / "out")
+    (root / "test" / "other.json").write_text((root / "test" / "via_region_data.json").read_text())
+    with pytest.raises(ValueError, match="each image once"):
+        imported("via", root, tmp_path / "out")
+    root, _, _ = copy("labelme")
+    (root / "other.json").write_text("[1]")
+    with pytest.raises(ValueError, match="other.json: a file of labelme"):
+        imported("labelme", root, tmp_path / "out")
+    (root / "other.json").write_text("{")
+    with pytest.raises(ValueError, match="other.json: a file of labelme was wanted, received no"):
+        imported("labelme", root, tmp_path / "out")
+
+
+def test_shapes_of_an_image_of_another_size(copy, tmp_path):
+    root, _, _ = copy("labelme")
+    save(root / "b.jpg", picture(0, HEIGHT * 2))
+    with pytest.raises(ValueError, match="b.json: shapes of an image of 48 x 32"):
+        imported("labelme", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "..\\secret.jpg", "{root}/secret.jpg", "", None, "\0", ".."]
+)
+def test_an_image_elsewhere_is_not_fetched(copy, tmp_path, name):
+    root, _, _ = copy("via")
+    save(root / "secret.jpg", picture(9))
+    name = name and name.format(root=root)
+    content = {"c": {"filename": name, "regions": []}}
+    (root / "test" / "via_region_data.json").write_text(json.dumps(content))
+    with pytest.raises(FileNotFoundError, match="via_region_data.json: the image that it names"):
+        imported("via", root, tmp_path / "out")
+
+
+def test_a_class_that_no_shape_has(copy, tmp_path):
+    root, _, _ = copy("labelme")
+    with pytest.raises(ValueError, match="none called cents; there are: cent, euro"):
+        imported("labelme", root, tmp_path / "out", classes=["cents"])
+
+
+# ---- Names, formats ------------------------------------------------------------------------------
+
+
+def test_names_that_collide_or_leave_the_folder(tmp_path):
+    names = ["a", "A", "a_2", "a", "../../x", ".hidden", "..", "b:c", "x" * 500]
+    entries = [_entry.Entry(name, tmp_path / "i.png", None) for name in names]
+    found = [entry.name for entry in importing._named(entries)]
+    assert found[:4] == ["a", "A_3", "a_2", "a_4"]
+    assert found[4:8] == ["_.._x", "hidden", "image", "b_c"]
+    assert len({name.lower() for name in found}) == len(names)
+    for name in found:
+        assert (tmp_path / f"{name}.png").parent == tmp_path and not name.startswith(".")
+        assert 0 < len(name) <= 125
+
+
+def test_images_of_one_name_in_two_parts(copy, tmp_path):
+    root, wanted, _ = copy("suim")
+    for folder, suffix in (("images", "jpg"), ("masks", "bmp")):
+        (root / "TEST" / folder / f"d_r_2_.{suffix}").rename(
+            root / "TEST" / folder / f"d_r_0_.{suffix}"
+        )
+    done = imported("suim", root, tmp_path / "out")
+    split = load_split(tmp_path / "out", done.split_file, group_by=".+")
+    assert [sample.name for sample in split.test] == ["d_r_0__2"]
+    np.testing.assert_array_equal(load_mask(split.test[0], 4), wanted["d_r_2_"])
+
+
+def test_bmp_images_become_png(copy, tmp_path):
+    root, wanted, _ = copy("labelme")
+    (root / "a.jpg").unlink()
+    save(root / "a.bmp", picture(5))
+    imported("labelme", root, tmp_path / "out")
+    image = tmp_path / "out" / "images" / "a.png"
+    np.testing.assert_array_equal(read_image(image), picture(5))
+    assert_masks(tmp_path / "out", wanted)
+
+
+def test_drawn_masks_of_any_value(tmp_path):
+    mask = box(1, 1, 3, 4, shape=(6, 7)) > 0
+    for name, array in {
+        "one": mask * np.uint8(1),
+        "white": mask * np.uint8(255),
+        "sixteen": mask * np.uint16(65535),
+        "none": mask * np.uint8(0),
+        "red": np.dstack([mask * 255, mask * 0, mask * 0]).astype("uint8"),
+        "smooth": np.where(mask, 255, 90).astype("uint8"),
+    }.items():
+        write_png(tmp_path / f"{name}.png", array)
+        found = _entry.read_drawn(tmp_path / f"{name}.png")
+        np.testing.assert_array_equal(found, mask & (name != "none"), err_msg=name)
+
+
+# ---- The folder that is written ------------------------------------------------------------------
+
+
+def test_another_import_is_not_mixed_in(copy, tmp_path):
+    root, wanted, _ = copy("suim")
+    out = tmp_path / "out"
+    imported("suim", root, out, classes=["fish"])
+    with pytest.raises(FileExistsError, match="Received: another classes"):
+        imported("suim", root, out)
+    imported("suim", root, out, overwrite=True)
+    assert_masks(out, wanted)
+    other, _, _ = copy("penn_fudan")
+    with pytest.raises(FileExistsError, match="another layout, classes"):
+        imported("penn_fudan", other, out)
+
+
+def test_files_of_the_user_are_left_alone(copy, tmp_path):
+    root, _, _ = copy("suim")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years")
+    for overwrite in (False, True):
+        with pytest.raises(FileExistsError, match="holds other files"):
+            imported("suim", root, out, overwrite=overwrite)
+    with pytest.raises(FileExistsError, match="a file"):
+        imported("suim", root, out / "thesis.txt")
+    for apart in (root, root / "out", root.parent):
+        with pytest.raises(ValueError, match="`out` must lie apart from `source`"):
+            imported("suim", root, apart, overwrite=True)
+    assert (out / "thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize("layout, options, words", [
+    ("suims", {}, "Did you mean 'suim'"),
+    ("suim", {"classes": ["fisch"]}, "Did you mean 'fish'"),
+    ("suim", {"classes": "fish"}, "names of classes"),
+    ("suim", {"classes": []}, "names of classes"),
+    ("suim", {"classes": ["fish", "fish"]}, "each class once"),
+    ("suim", {"classes": {"fish": 2}}, "without a gap"),
+    ("suim", {"classes": {"fish": 0}}, "at least 1"),
+    ("suim", {"limit": 0}, "`limit` must be an integer"),
+    ("suim", {"separate_touching": True}, "tells its objects apart: bbbc038"),
+    ("suim", {"max_area": 100}, "option of the layout coco"),
+    ("coco", {"max_area": 0}, "`max_area` must be a number"),
+])  # fmt: skip
+def test_bad_arguments(tmp_path, layout, options, words):
+    with pytest.raises(ValueError, match=words):
+        import_set(layout, tmp_path / "a", tmp_path / "b", verbose=0, **options)
+
+
+# ---- The command ---------------------------------------------------------------------------------
+
+
+def test_command(copy, tmp_path, capsys):
+    root, _, _ = copy("suim")
+    out = tmp_path / "fish"
+    command = ["import", "--layout", "suim", "--source", str(root), "--out", str(out)]
+    assert cli.main([*command, "--classes", "fish", "robot", "--limit", "2"]) == 0
+    said = capsys.readouterr().out
+    assert f"Wrote 2 images and masks to {out}." in said
+    assert f"--num-classes 3 --split-file {out / 'split.json'}" in said
+    assert cli.main([*command, "--classes", "fish=1", "robot=1", "--overwrite"]) == 0
+    assert read_mask(out / "masks" / "d_r_0_.png").max() == 1
+    assert cli.main([*command, "--classes", "fish=1", "robot"]) == 1
+    assert "not both" in capsys.readouterr().err
+    assert cli.main([*command[:-1], str(root)]) == 1
+    assert "`out` must lie apart" in capsys.readouterr().err

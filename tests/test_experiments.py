@@ -1,0 +1,312 @@
+"""Studies: plans, runs that go on after an interrupt, statistics, tables, figures and the report."""
+
+import csv
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_deepskip import analysis, build_model, cli
+from keras_deepskip.experiments import (
+    ABLATION,
+    CATEGORIES,
+    COMPARISON,
+    Category,
+    Network,
+    Preset,
+    Study,
+    run_study,
+    runner,
+    tables,
+)
+from keras_deepskip.experiments.ablation import WIDE
+from keras_deepskip.experiments.spread import paired_test, spread
+from tests import tiny
+
+TINY = {"levels": 2, "base_filters": 2}
+DRAWN = {"kind": "coins", "images": 8, "height": 48, "width": 48, "count": (1, 3), "size": (6, 16)}
+PRESET = Preset(
+    "tiny",
+    ("coins",),
+    seeds=(0,),
+    steps=4,
+    epochs=2,
+    recipe={"crop_size": 32, "batch_size": 2, "validation_windows": 2},
+    test_images=2,
+)
+STUDY = Study(
+    "tiny",
+    "A tiny study",
+    (
+        Network("deep", "deep skips", TINY),
+        Network("flat", "flat skips", {"skips": "flat", **TINY}, {"beta": 0.0}),
+    ),
+    "deep",
+    (Category("coins", drawn=DRAWN),),
+    {"tiny": PRESET},
+)
+
+# ---- The plans that are in the package -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", [ABLATION, COMPARISON], ids=lambda study: study.name)
+@pytest.mark.parametrize("preset", ["quick", "light", "full"])
+def test_plans_are_whole(study, preset, tmp_path):
+    """Every name is known, and every run's recipe can be made."""
+    preset = study.presets[preset]
+    runs = runner.runs_of(study, preset, tmp_path)
+    assert len({run.folder for run in runs}) == len(runs)
+    for run in runs:
+        recipe = preset.recipe_for(run.network, run.seed)
+        assert recipe.steps == preset.steps_of.get(run.network.name, preset.steps)
+        assert recipe.seed == run.seed
+
+
+def test_light_presets_have_three_seeds_and_categories():
+    for study in (ABLATION, COMPARISON):
+        light = study.presets["light"]
+        assert len(light.seeds) >= 3 and len(light.categories) == 3
+        assert not any(c.is_drawn for c in CATEGORIES if c.name in light.categories)
+
+
+def test_the_wide_flat_network_has_the_weights_of_the_deep_one():
+    deep = sum(analysis.closed_form().values())
+    wide = sum(analysis.conv_parameters(build_model(**WIDE)).values())
+    assert deep == 644_192 and wide == 643_185
+
+
+def test_the_loss_parts_are_what_they_are_called():
+    losses = {network.name: network.recipe for network in ABLATION.networks}
+    assert losses["deep_bce"] == losses["unet_bce"] and losses["deep_bce"]["dice_weight"] == 0
+    assert losses["deep_dice"]["beta"] == 0 and losses["deep_both"] == {}
+    assert losses["deep_weighted"]["alpha"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Category("cells"), "either a `folder` or scenes"),
+        (lambda: Category("cells", "a", drawn={}), "either a `folder` or scenes"),
+        (lambda: Category("../cells", "a"), "letters, digits"),
+        (lambda: Network("n", "n", {"architecture": "unett"}), "Did you mean 'unet'"),
+        (lambda: Network("n", "n", {"level": 3}), "Did you mean 'levels'"),
+        (lambda: Network("n", "n", {}, {"beta": -1.0}), "`beta`"),
+        (lambda: dataclasses.replace(STUDY, reference="wide"), "`reference` must be one of"),
+        (lambda: run_study(STUDY, "x", "huge"), "`preset` must be one of 'tiny'"),
+        (lambda: run_study(STUDY, "x", "tiny", networks=["steep"]), "Did you mean 'deep'"),
+        (lambda: run_study(STUDY, "x", "tiny", jobs=0), "`jobs`"),
+    ],
+)
+def test_bad_plans(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"cells: images and masks of the category 'mine'"):
+        run_study(STUDY, tmp_path, "tiny", own_categories=[Category("mine", "cells")])
+
+
+# ---- Runs ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A study of two runs: its folder, rows and what was said."""
+    out, said = tmp_path_factory.mktemp("study"), []
+    rows = run_study(STUDY, out, "tiny", say=said.append, jobs=2)
+    return out, rows, said
+
+
+def test_rows(done):
+    out, rows, said = done
+    assert [row["network"] for row in rows] == ["deep", "flat"]
+    for row in rows:
+        assert row["source"] == "drawn" and row["backend"] == keras.backend.backend()
+        assert row["steps"] == 4 and row["batch_size"] == 2 and row["test_images"] == 2
+        counts = [row[name] for name in row if name.startswith(("found ", "missed "))]
+        assert sum(counts) > 0 and 0 <= row["IoU"] <= 1
+        folder = out / "coins" / row["network"] / "seed0"
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        assert evaluation["pixels"]["IoU"] == row["IoU"]
+        assert not (folder / "checkpoint").exists() and (folder / "model.keras").exists()
+    with (out / "results.csv").open(newline="") as file:
+        assert [float(row["IoU"]) for row in csv.DictReader(file)] == [r["IoU"] for r in rows]
+    assert any("2/2, about 0 min left" in line for line in said)
+
+
+def test_networks_share_split_and_seed_and_differ_in_what_they_should(done):
+    out, _, _ = done
+    runs = [json.loads((out / "coins" / n / "seed0" / "run.json").read_text())
+            for n in ("deep", "flat")]  # fmt: skip
+    splits = [(out / "coins" / n / "seed0" / "split.json").read_text() for n in ("deep", "flat")]
+    assert splits[0] == splits[1]
+    differing = {name for name in runs[0]["recipe"] if runs[0]["recipe"][name] != runs[1]["recipe"][name]}  # fmt: skip
+    assert differing == {"beta"} and runs[1]["options"]["skips"] == "flat"
+
+
+def test_report(done):
+    out, _, _ = done
+    text = (out / "report.md").read_text()
+    for piece in ("A tiny study", "deep skips", "coins (drawn)", "sign-flip", "Object recall by size",
+                  "curves.png", "keras-deepskip tiny --preset tiny"):  # fmt: skip
+        assert piece in text
+    for name in ("categories.png", "curves.png", "multiples.png"):
+        assert (out / name).read_bytes()[1:4] == b"PNG"
+    latex = (out / "tables" / "iou_by_category.tex").read_text()
+    assert latex.count(r"\\") == 3 and r"\toprule" in latex
+    assert (out / "tables" / "effort.csv").read_text().startswith("network,runs,steps")
+
+
+def test_the_same_call_does_nothing_again(done):
+    out, rows, _ = done
+    before = (out / "coins" / "deep" / "seed0" / "model.keras").stat().st_mtime_ns
+    said = []
+    assert run_study(STUDY, out, "tiny", say=said.append) == rows
+    assert "2 of 2 runs are done already" in said[1]
+    assert (out / "coins" / "deep" / "seed0" / "model.keras").stat().st_mtime_ns == before
+
+
+def test_other_settings_are_refused(done):
+    out, _, _ = done
+    longer = dataclasses.replace(PRESET, steps=6)
+    with pytest.raises(ValueError, match=r"one with other recipe"):
+        run_study(dataclasses.replace(STUDY, presets={"tiny": longer}), out, "tiny")
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same(done, tmp_path, monkeypatch):
+    """Interrupted when the first epoch of the first run is there; nothing of it is left running."""
+    out, rows, _ = done
+    shutil.copytree(out / "drawn", tmp_path / "drawn")
+    state = tmp_path / "coins" / "deep" / "seed0" / "checkpoint" / "state.json"
+    sleep, processes = runner.time.sleep, []
+
+    def sleep_until_an_epoch(seconds):
+        sleep(0.01)
+        if state.exists():
+            raise KeyboardInterrupt
+
+    start = runner._start
+    monkeypatch.setattr(runner, "_start", lambda *a: processes.append(start(*a)) or processes[-1])
+    monkeypatch.setattr(runner.time, "sleep", sleep_until_an_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(STUDY, tmp_path, "tiny", networks=["deep"])
+    assert [process.poll() is not None for process in processes] == [True]
+    monkeypatch.setattr(runner.time, "sleep", sleep)
+    again = run_study(STUDY, tmp_path, "tiny", networks=["deep"])[0]
+    timed = ("seconds", "train_seconds", "train_peak_mb")
+    assert {k: v for k, v in again.items() if k not in timed} == {
+        k: v for k, v in rows[0].items() if k not in timed
+    }
+
+
+def test_a_failing_process_is_told_and_the_others_are_kept(done, tmp_path, monkeypatch):
+    out, rows, _ = done
+    shutil.copytree(out, tmp_path / "study")
+    (tmp_path / "study" / "coins" / "flat" / "seed0" / "row.json").unlink()
+    (tmp_path / "study" / "coins" / "flat" / "seed0" / "run.json").write_text(
+        (tmp_path / "study" / "coins" / "flat" / "seed0" / "run.json").read_text()
+    )
+    start = runner._start
+
+    def start_without_split(run, jobs):
+        (run.folder / "split.json").write_text("{")
+        return start(run, jobs)
+
+    monkeypatch.setattr(runner, "_start", start_without_split)
+    with pytest.raises(RuntimeError, match=r"1 of 2 runs failed.*flat, seed 0: .*status 1"):
+        run_study(STUDY, tmp_path / "study", "tiny")
+    assert "flat skips" not in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_a_diverged_training_is_a_row(done):
+    _, rows, _ = done
+    broken = {name: rows[1][name] for name in ("category", "source", "network", "label", "seed")}
+    mixed = [rows[0], {**broken, "failure": "the loss became nan", "seconds": 1.0}]
+    assert tables.by_category(mixed, "IoU").rows[1][1:] == ["-", "-"]
+    assert tables.paired(mixed, "deep").rows[0][2] == 0
+    assert len(tables.effort(mixed).rows) == 1
+
+
+def test_command_line(tmp_path, monkeypatch, capsys):
+    """A category of one's own, by one option; the preset is that of the tests."""
+    monkeypatch.setitem(ABLATION.presets, "tiny", PRESET)
+    small = tuple(dataclasses.replace(n, options={**n.options, **TINY}) for n in ABLATION.networks
+                  if n.name in ("deep_both",))  # fmt: skip
+    monkeypatch.setattr("keras_deepskip.experiments.study.ABLATION",
+                        dataclasses.replace(ABLATION, networks=small))  # fmt: skip
+    arguments = ["--preset", "tiny", "--category", f"my coins={tiny.data()}"]
+    assert cli.main(["ablation", "--out", str(tmp_path), *arguments]) == 0
+    assert "my coins, deep_both, seed 0: IoU" in capsys.readouterr().out
+    assert "my coins" in (tmp_path / "report.md").read_text()
+    assert cli.main(["ablation", "--out", str(tmp_path), "--preset", "tny"]) == 1
+    assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+# ---- Statistics and tables -----------------------------------------------------------------------
+
+
+def test_spread_by_hand():
+    found = spread([1.0, None, 3.0])
+    assert (found.mean, found.count) == (2.0, 2) and found.deviation == pytest.approx(2**0.5)
+    assert spread([0.25]).text() == "0.250" and spread([None]).text() == "-"
+
+
+def test_paired_test_by_hand():
+    """Of the 8 signs of (1, 2, 3), two give a mean as far from 0 as 2: p = 1/4.
+
+    The interval: 2 -+ t(0.975, 2) s / sqrt(3), with t = 4.30265 (any table) and s = 1.
+    """
+    test = paired_test([2.0, 4.0, None, 6.0], [1.0, 2.0, 3.0, 3.0])
+    assert (test.count, test.mean, test.p) == (3, 2.0, 0.25)
+    reach = 4.30265 / np.sqrt(3)
+    np.testing.assert_allclose([test.low, test.high], [2 - reach, 2 + reach], atol=1e-4)
+    assert paired_test([1.0], [0.5]).p is None and paired_test([], []).mean is None
+
+
+def rows_of(figures):
+    """Rows of (category, network, seed, IoU, found small, missed small, found large, missed)."""
+    names = ("category", "network", "seed", "IoU", "found small", "missed small", "found large",
+             "missed large")  # fmt: skip
+    rows = [dict(zip(names, row, strict=True)) for row in figures]
+    return [{**row, "label": row["network"].upper(), "source": "real", "object_f1": row["IoU"]}
+            for row in rows]  # fmt: skip
+
+
+ROWS = rows_of([
+    ("a", "x", 0, 0.8, 3, 1, 5, 0), ("a", "x", 1, 0.6, 2, 2, 5, 0), ("b", "x", 0, 0.4, 0, 0, 1, 1),
+    ("b", "x", 1, 0.6, 0, 0, 2, 0), ("a", "y", 0, 0.7, 1, 3, 5, 0), ("b", "y", 0, 0.5, 0, 0, 2, 0),
+])  # fmt: skip
+
+
+def test_by_category_by_hand():
+    table = tables.by_category(ROWS, "IoU")
+    assert table.headers == ["network", "a", "b", "all"]
+    assert table.rows == [
+        ["X", "0.700 ± 0.141", "0.500 ± 0.141", "0.600 ± 0.000"],
+        ["Y", "0.700", "0.500", "0.600"],
+    ]
+
+
+def test_recall_by_size_by_hand():
+    table = tables.recall_by_size(ROWS)
+    assert table.headers == ["network", "small (8)", "large (14)"]
+    assert table.rows == [["X", 5 / 8, 13 / 14], ["Y", 1 / 4, 1.0]]
+
+
+def test_pairs_are_of_one_category_and_seed():
+    by_figure = {row[1]: row for row in tables.paired(ROWS, "x").rows}
+    assert by_figure["mean IoU"][2:4] == [2, "+0.000"]  # 0.8 - 0.7, 0.4 - 0.5
+    # the smallest stratum with objects: "small" in a, "large" in b: 3/4 - 1/4, 1/2 - 1
+    assert by_figure["recall of the smallest"][2:4] == [2, "+0.000"]
+
+
+def test_tables_as_text():
+    table = tables.Table("t", "A <title> & 5 %", ["name", "x_1"], [["a_b", 0.5], ["c ± d", None]])
+    assert table.csv() == "name,x_1\na_b,0.5\nc ± d,\n"
+    assert r"a\_b & 0.5000 \\" in table.latex() and r"c $\pm$ d & - \\" in table.latex()
+    assert r"\caption{A $<$title$>$ \& 5 \%}" in table.latex()
+    assert table.markdown().startswith("A <title> & 5 %\n\n| name")
