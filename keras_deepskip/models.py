@@ -33,7 +33,8 @@ def build_model(
 
     Args:
         input_shape: (height, width, channels); height and width may be None for any size. With
-            (depth, height, width, channels) the network works on volumes (light encoders only).
+            (depth, height, width, channels) the network works on volumes: the deep-skip network on
+            light encoders, `"unet"` and `"h_denseunet"`.
         num_classes: channels of the output. 1 for one kind of object against the background;
             K > 1 for K classes of which id 0 is the background; with `multilabel=True`, K kinds
             that may overlap.

@@ -27,8 +27,15 @@ SMALL = {
     },
     "h_denseunet": {"growth": 2, "blocks": (1, 2, 1, 1), "first_filters": 4, "features": 4},
     "mask_rcnn": {
-        "backbone": "light_vgg16", "levels": 3, "base_filters": 2, "fpn_filters": 4, "fc_units": 8,
-        "mask_filters": 4, "mask_size": 8, "proposals": 20, "detections": 6,
+        "backbone": "light_vgg16",
+        "levels": 3,
+        "base_filters": 2,
+        "fpn_filters": 4,
+        "fc_units": 8,
+        "mask_filters": 4,
+        "mask_size": 8,
+        "proposals": 20,
+        "detections": 6,
     },
 }
 FEW_CHANNELS = 3

@@ -66,6 +66,7 @@ def test_the_plain_network_has_the_weights_of_the_closed_form_and_the_settings_o
 def is_norm(layer):
     return isinstance(layer, keras.layers.BatchNormalization)
 
+
 def test_every_rival_says_what_it_is_and_needs():
     for name, rival in RIVALS.items():
         assert rival.about and callable(rival.build), name

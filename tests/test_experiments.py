@@ -1,4 +1,4 @@
-"""Studies: plans, runs that go on after an interrupt, statistics, tables, figures and the report."""
+"""Studies: plans, runs that go on after an interrupt, statistics, tables, figures, the report."""
 
 import csv
 import dataclasses
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import analysis, build_model, cli
+from keras_deepskip.benchmark.rivals import RIVALS
 from keras_deepskip.experiments import (
     ABLATION,
     CATEGORIES,
@@ -144,15 +145,16 @@ def test_networks_share_split_and_seed_and_differ_in_what_they_should(done):
             for n in ("deep", "flat")]  # fmt: skip
     splits = [(out / "coins" / n / "seed0" / "split.json").read_text() for n in ("deep", "flat")]
     assert splits[0] == splits[1]
-    differing = {name for name in runs[0]["recipe"] if runs[0]["recipe"][name] != runs[1]["recipe"][name]}  # fmt: skip
+    recipes = [run["recipe"] for run in runs]
+    differing = {name for name in recipes[0] if recipes[0][name] != recipes[1][name]}
     assert differing == {"beta"} and runs[1]["options"]["skips"] == "flat"
 
 
 def test_report(done):
     out, _, _ = done
     text = (out / "report.md").read_text()
-    for piece in ("A tiny study", "deep skips", "coins (drawn)", "sign-flip", "Object recall by size",
-                  "curves.png", "keras-deepskip tiny --preset tiny"):  # fmt: skip
+    for piece in ("A tiny study", "Pixel IoU by", "deep skips", "coins (drawn)", "sign-flip",
+                  "curves.png", "Object recall by size", "tiny --preset tiny"):  # fmt: skip
         assert piece in text
     for name in ("categories.png", "curves.png", "multiples.png"):
         assert (out / name).read_bytes()[1:4] == b"PNG"
@@ -207,9 +209,6 @@ def test_a_failing_process_is_told_and_the_others_are_kept(done, tmp_path, monke
     out, rows, _ = done
     shutil.copytree(out, tmp_path / "study")
     (tmp_path / "study" / "coins" / "flat" / "seed0" / "row.json").unlink()
-    (tmp_path / "study" / "coins" / "flat" / "seed0" / "run.json").write_text(
-        (tmp_path / "study" / "coins" / "flat" / "seed0" / "run.json").read_text()
-    )
     start = runner._start
 
     def start_without_split(run, jobs):
@@ -310,3 +309,27 @@ def test_tables_as_text():
     assert r"a\_b & 0.5000 \\" in table.latex() and r"c $\pm$ d & - \\" in table.latex()
     assert r"\caption{A $<$title$>$ \& 5 \%}" in table.latex()
     assert table.markdown().startswith("A <title> & 5 %\n\n| name")
+
+
+def test_costs_by_hand():
+    """Median of the times; what was not measured is a dash, and a failure its own words."""
+    networks = [Network(name, name.upper(), rival=name) for name in ("x", "y")]
+    networks.append(Network("z", "Z"))  # not measured
+    case = {"mode": "predict", "size": 256, "batch": 1, "options": {}}
+    figures = {"parameters": 5, "macs": 2_240_000_000, "ns": [3_000_000, 1_000_000, 2_000_000],
+               "peak_bytes": None}  # fmt: skip
+    measured = {
+        "settings": {"backend": "jax"}, "date": "2026-01-02",
+        "cases": [{"case": case, "rivals": {"x": figures, "y": {"failure": "out of memory"}}}],
+    }  # fmt: skip
+    table = tables.costs(ROWS, networks, measured)
+    assert table.rows == [
+        ["X", pytest.approx(0.6), 5, "2.24 G", "2.0", "-"],
+        ["Y", pytest.approx(0.6), None, "out of memory", None, None],
+    ]
+    assert "256 x 256" in table.title and "jax, 2026-01-02" in table.title
+
+
+def test_every_network_of_the_comparison_has_its_cost():
+    for network in COMPARISON.networks:
+        assert network.rival in RIVALS, network.name

@@ -150,10 +150,10 @@ def _judged_cells(rows_by_network, folder_of, data_of):
     window = _fullest_window(truth)
     judged = {
         network: draw_judged(
-            image[window],
-            truth[window].astype("int32"),
-            read_ids(Path(folder_of(row)) / "shown" / f"{name}.png")[window].astype("int32"),
-        )
+            image,
+            truth.astype("int32"),
+            read_ids(Path(folder_of(row)) / "shown" / f"{name}.png").astype("int32"),
+        )[window]
         for network, row in rows_by_network.items()
     }
     return to_rgb(image)[window], judged

@@ -8,7 +8,7 @@ import statistics
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.experiments.spread import paired_test, spread
 
-FIGURES = {"IoU": "mean IoU", "object_f1": "object F1"}
+FIGURES = {"IoU": "pixel IoU", "object_f1": "object F1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,8 @@ def by_category(rows, figure):
         by_seed = [_mean_over(own, figure, categories, seed) for seed in names_of(own, "seed")]
         body.append([label, *cells, spread(by_seed).text()])
     headers = ["network", *(category_title(rows, name) for name in categories), "all"]
-    title = f"{FIGURES[figure].capitalize()} by category: mean ± standard deviation over seeds."
+    named = FIGURES[figure][0].upper() + FIGURES[figure][1:]
+    title = f"{named} by category: mean ± standard deviation over seeds."
     return Table(f"{figure.lower()}_by_category", title, headers, body)
 
 
@@ -211,7 +212,7 @@ def effort(rows):
             body.append([
                 label, len(own), _range(own, "steps"), _range(own, "batch_size"),
                 _range(own, "train_seconds"), _range(own, "train_peak_mb"),
-                spread([row["best_epoch"] for row in own]).mean,
+                spread([row["best_epoch"] for row in own]).text(1).partition(" ")[0],
             ])  # fmt: skip
     headers = ["network", "runs", "steps", "batch", "training, s", "peak memory, MB", "best epoch"]
     title = (

@@ -74,7 +74,7 @@ def non_max_suppression(boxes, scores, iou_threshold, groups=None):
 
 
 def _refuse_traces():
-    """A trace by PyTorch holds as many rounds as the sample at hand took, and says no word of it."""
+    """A trace by PyTorch holds as many rounds as its sample took, and says no word of it."""
     if keras.backend.backend() != "torch":
         return
     import torch
