@@ -298,7 +298,7 @@ def test_recall_by_size_by_hand():
 
 def test_pairs_are_of_one_category_and_seed():
     by_figure = {row[1]: row for row in tables.paired(ROWS, "x").rows}
-    assert by_figure["mean IoU"][2:4] == [2, "+0.000"]  # 0.8 - 0.7, 0.4 - 0.5
+    assert by_figure["pixel IoU"][2:4] == [2, "+0.000"]  # 0.8 - 0.7, 0.4 - 0.5
     # the smallest stratum with objects: "small" in a, "large" in b: 3/4 - 1/4, 1/2 - 1
     assert by_figure["recall of the smallest"][2:4] == [2, "+0.000"]
 

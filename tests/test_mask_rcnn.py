@@ -386,7 +386,7 @@ def test_anchor_truth_by_hand():
     objects = np.array(
         [[[0, 0, 10, 10, 1], [50, 50, 60, 60, 2], [0] * 5], [[0] * 5] * 3], "float32"
     )
-    anchors = np.array([[0, 0, 10, 8], [0, 0, 10, 5], [0, 0, 10, 2], [50, 50, 60, 54]], "float32")
+    anchors = np.array([[0, 0, 10, 8], [0, 0, 10, 5], [0, 0, 10, 2], [50, 50, 60, 52]], "float32")
     right, wrong, whose = map(
         array, losses.anchor_truth(tensor(anchors), tensor(objects), 0.7, 0.3)
     )
@@ -520,13 +520,21 @@ def small(num_classes=3, **options):
     return build_model((None, None, 1), num_classes, "mask_rcnn", **{**SMALL, **options})
 
 
+COMPILES = keras.backend.backend() == "jax"  # which single operations take long on, once each
+
+
 def loss_of(trainee, inputs):
+    """The loss outside of training, where samples are always the same."""
+    if COMPILES:
+        return trainee.evaluate(inputs, inputs["instances"][..., :1], verbose=0)
     trainee(inputs, training=False)
     return float(sum(trainee.losses))
 
 
-def objects_in(model, images):
-    return {key: array(values) for key, values in instance_model(model)(images).items()}
+def outputs_of(model, inputs):
+    if COMPILES:
+        return model.predict(inputs, verbose=0)
+    return keras.tree.map_structure(array, model(inputs))
 
 
 def overlap(a, b):
@@ -551,11 +559,11 @@ def test_overfits_a_scene(tmp_path):
     after = loss_of(trainee, inputs)
     assert 0 < after < 0.2 * before
 
-    outputs = array(model(images))
+    outputs = outputs_of(model, images)
     called = outputs.argmax(-1)
     for label in (1, 2):
         assert overlap(called == label, semantic[..., 0] == label) > 0.9
-    found = objects_in(model, images)
+    found = outputs_of(instance_model(model), images)
     for n in range(2):
         numbers, places = instance_mask({key: v[n] for key, v in found.items()}, 64, 64)
         assert found["class_ids"][n, places].tolist() in ([1, 2], [2, 1])
@@ -566,18 +574,13 @@ def test_overfits_a_scene(tmp_path):
     trainee.save(tmp_path / "trainee.keras")
     again = keras.models.load_model(tmp_path / "trainee.keras")
     assert loss_of(again, inputs) == pytest.approx(after, abs=1e-5)
-    for copy in (inference_model(again), again):
-        taken = inputs if copy is again else images
-        np.testing.assert_allclose(array(copy(taken)), outputs, atol=1e-5)
     inference_model(again).save(tmp_path / "network.keras")
     network = keras.models.load_model(tmp_path / "network.keras")
-    np.testing.assert_allclose(array(network(images)), outputs, atol=1e-5)
-    more = objects_in(network, images)
-    np.testing.assert_allclose(more["boxes"], found["boxes"], atol=1e-3)
+    np.testing.assert_allclose(outputs_of(network, images), outputs, atol=1e-5)
 
 
 def test_one_training_step_of_a_dataset():
-    """Finite, every kernel has a gradient, and the mask of training is not computed."""
+    """Finite, and every kernel has a gradient."""
     images, instances = scene()
 
     class Scene(keras.utils.PyDataset):
@@ -597,11 +600,8 @@ def test_one_training_step_of_a_dataset():
     same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     stuck = [w.path for w, is_same in zip(model.weights, same, strict=True) if is_same]
     assert not [path for path in stuck if path.endswith("kernel")], "kernels without gradient"
-    inputs = {"image": images, "instances": instances}
-    assert not array(trainee(inputs, training=True)).any()
-    assert array(model(images)).shape == (2, 64, 64, 3)
-    # an image without objects, too
-    assert np.isfinite(loss_of(trainee, {"image": images, "instances": 0 * instances}))
+    nothing = {"image": images, "instances": 0 * instances}  # images without objects
+    assert np.isfinite(loss_of(trainee, nothing))
 
 
 def test_parameters_are_those_of_torchvision():
