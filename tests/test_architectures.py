@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_deepskip import analysis, build_model
+from keras_deepskip import analysis, build_model, cli
 from keras_deepskip.architectures import ARCHITECTURES
 from keras_deepskip.encoders.basic_resnet import resnet18
 from keras_deepskip.encoders.dilated import dilate
@@ -207,3 +207,17 @@ def test_pspnet_counts():
 
 def test_all_architectures_keep_the_contract():
     assert set(SMALL) == set(ARCHITECTURES) - {"deepskip"}
+
+
+def test_the_command_line_takes_an_architecture_and_its_own_options(capsys):
+    arguments = ["--base-filters", "2", "--levels", "3", "--size", "32"]
+    counts = []
+    for option in ("batch_norm=false", "batch_norm=true"):
+        command = ["analyze", "--architecture", "unet", *arguments, "--option", option]
+        assert cli.main(command) == 0
+        counts.append(capsys.readouterr().out)
+    assert counts[0] != counts[1] and "by the equations" not in counts[0]
+    assert cli.main(["analyze", "--architecture", "unet", "--option", "batch_normal=1"]) == 1
+    assert "Did you mean 'batch_norm'" in capsys.readouterr().err
+    assert cli.main(["analyze", "--architecture", "unet", "--skips", "flat"]) == 1
+    assert "`option` must be one of 'base_filters'" in capsys.readouterr().err

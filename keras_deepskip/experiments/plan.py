@@ -1,6 +1,7 @@
 """What a study is made of: categories, networks, and presets that say how much each gets."""
 
 import dataclasses
+import string
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from keras_deepskip.architectures import ARCHITECTURES
 from keras_deepskip.data import sample
 from keras_deepskip.models import options_of
 from keras_deepskip.training import Recipe
+
+NAME_CHARACTERS = {*string.ascii_letters, *string.digits, *" _-"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +78,6 @@ class Category:
                 "the folder that holds the sets as `data` (--data), or a category of your own"
             )
         return folder
-
-
-NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-")
 
 
 @dataclasses.dataclass(frozen=True)
