@@ -72,6 +72,16 @@ def test_any_size_save_and_load(name, num_classes, tmp_path):
     np.testing.assert_allclose(again.predict(x, verbose=0), out, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_single_images_of_several_sizes(name):
+    """As `evaluate` and `predict` ask: one image at a time, by a compiled function."""
+    model = small(name)
+    for size in ((33, 50), (40, 40), (50, 33)):
+        x = images(1, *size, FEW_CHANNELS)
+        out = keras.ops.convert_to_numpy(model.predict_on_batch(x))
+        np.testing.assert_allclose(out, keras.ops.convert_to_numpy(model(x)), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name in SMALL if name != "mask_rcnn"])
 def test_one_training_step(name):
     """Finite, and every kernel has a gradient."""

@@ -140,7 +140,7 @@ def test_resume_with_other_arguments_names_them():
         ({"activation": None}, "probabilities. Received: activation=None"),
         ({"levels": 0}, "`levels` must be an integer of at least 2"),
         ({"level": 3}, "`option` must be one of .*Did you mean 'levels'"),
-        ({"architecture": "unet"}, "`architecture` must be one of"),
+        ({"architecture": "unett"}, "`architecture` must be one of .*Did you mean 'unet'"),
     ],
 )
 def test_options_that_cannot_be_trained(tmp_path, options, words):

@@ -47,7 +47,9 @@ class PasteMasks(keras.layers.Layer):
         if training:
             return ops.zeros((batch, height, width, self.num_classes), "float32")
         objects = self.num_classes - self.with_background
-        canvas = ops.zeros((batch, height, width, objects), "float32")
+        # As many as there are masks: TensorFlow's loop wants the canvas to know of its shape what
+        # the masks know of theirs, neither more nor less.
+        canvas = ops.zeros((ops.shape(masks)[0], height, width, objects), "float32")
         return self._scores(self._pasted(canvas, masks, detections))
 
     def _pasted(self, canvas, masks, detections):
