@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import analysis, build_model, cli
-from keras_deepskip.benchmark.rivals import RIVALS
+from keras_deepskip.benchmark.rivals import COMPARED, RIVALS
 from keras_deepskip.experiments import (
     ABLATION,
     CATEGORIES,
@@ -156,7 +156,7 @@ def test_report(done):
     for piece in ("A tiny study", "Pixel IoU by", "deep skips", "coins (drawn)", "sign-flip",
                   "curves.png", "Object recall by size", "tiny --preset tiny"):  # fmt: skip
         assert piece in text
-    for name in ("categories.png", "curves.png", "multiples.png"):
+    for name in ("categories.png", "curves.png", "multiples_drawn.png"):
         assert (out / name).read_bytes()[1:4] == b"PNG"
     latex = (out / "tables" / "iou_by_category.tex").read_text()
     assert latex.count(r"\\") == 3 and r"\toprule" in latex
@@ -170,6 +170,18 @@ def test_the_same_call_does_nothing_again(done):
     assert run_study(STUDY, out, "tiny", say=said.append) == rows
     assert "2 of 2 runs are done already" in said[1]
     assert (out / "coins" / "deep" / "seed0" / "model.keras").stat().st_mtime_ns == before
+
+
+def test_processes_at_once_share_the_machine(monkeypatch):
+    """Cores are shared out, and no process takes a GPU whole."""
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 16)
+    monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
+    four = runner._environment(4)
+    assert four["OMP_NUM_THREADS"] == four["TF_NUM_INTRAOP_THREADS"] == "4"
+    assert four["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    alone = runner._environment(1)
+    assert "TF_FORCE_GPU_ALLOW_GROWTH" not in alone
+    assert alone["KERAS_BACKEND"] == keras.backend.backend()
 
 
 def test_other_settings_are_refused(done):
@@ -211,9 +223,9 @@ def test_a_failing_process_is_told_and_the_others_are_kept(done, tmp_path, monke
     (tmp_path / "study" / "coins" / "flat" / "seed0" / "row.json").unlink()
     start = runner._start
 
-    def start_without_split(run, jobs):
+    def start_without_split(run, environment):
         (run.folder / "split.json").write_text("{")
-        return start(run, jobs)
+        return start(run, environment)
 
     monkeypatch.setattr(runner, "_start", start_without_split)
     with pytest.raises(RuntimeError, match=r"1 of 2 runs failed.*flat, seed 0: .*status 1"):
@@ -331,5 +343,8 @@ def test_costs_by_hand():
 
 
 def test_every_network_of_the_comparison_has_its_cost():
+    """What is timed has the options of what is trained."""
     for network in COMPARISON.networks:
         assert network.rival in RIVALS, network.name
+        timed = {} if network.rival == "deepskip_folded" else COMPARED[network.rival][1]
+        assert network.options == timed, network.name

@@ -15,6 +15,8 @@ from pathlib import Path
 from keras_deepskip.benchmark.rivals import RIVALS
 
 ROOT = Path(__file__).resolve().parents[2]
+# Several processes share a GPU: none takes all of its memory at once.
+GPU_SHARING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 class Failure(Exception):
@@ -108,9 +110,7 @@ class Process:
             "KERAS_BACKEND": backend,
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            # Several processes share a GPU: none takes all of its memory at once.
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            **GPU_SHARING,
         }
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(

@@ -163,6 +163,32 @@ OPENVINO = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "openvino": "openv
 EXPORTED = {"backend": "tensorflow", "trains": False}
 NATIVE = {"contestant": TorchModule, "needs": SMP, "backend": "torch"}
 
+# Networks of `build_model` that `experiments.COMPARISON` trains: what each is, and its options.
+# They are timed as `predict` runs them, folded.
+COMPARED = {
+    "deepskip_resnet34": ("light_resnet34, folded", {"backbone": "light_resnet34"}),
+    "unet_folded": (
+        "U-Net, 64 to 1024 channels, with batch norms, folded",
+        {"architecture": "unet", "batch_norm": True},
+    ),
+    "unet_8": (
+        "U-Net, 8 to 128 channels, folded",
+        {"architecture": "unet", "base_filters": 8, "batch_norm": True},
+    ),
+    "unet3plus_light": (
+        "UNet 3+, 8 to 128 channels, folded",
+        {"architecture": "unet3plus", "base_filters": 8},
+    ),
+    "fcn8s": ("FCN-8s, VGG16", {"architecture": "fcn8s"}),
+    "pspnet": ("PSPNet, ResNet50, folded", {"architecture": "pspnet"}),
+    "h_denseunet": ("DenseUNet-167, folded", {"architecture": "h_denseunet"}),
+    # A proposal costs as much as a small network, and few images hold more than 300 objects.
+    "mask_rcnn": (
+        "Mask R-CNN, ResNet50-FPN, 300 proposals, folded",
+        {"architecture": "mask_rcnn", "proposals": 300, "training_proposals": 500},
+    ),
+}
+
 RIVALS = {
     "deepskip": Rival("this package's network, light_vgg16", _deepskip),
     "deepskip_folded": Rival("its batch norms folded into kernels", _deepskip_folded, trains=False),
@@ -195,22 +221,6 @@ RIVALS = {
     "smp_pspnet_resnet34": Rival("smp PSPNet, ResNet34, PyTorch", _smp_pspnet_resnet34, **NATIVE),
     **{
         name: Rival(about, _network(**options), trains=False)
-        for name, about, options in (
-            ("deepskip_resnet34", "light_resnet34, folded", {"backbone": "light_resnet34"}),
-            (
-                "unet_8",
-                "U-Net, 8 to 128 channels, folded",
-                {"architecture": "unet", "base_filters": 8, "batch_norm": True},
-            ),
-            (
-                "unet3plus_light",
-                "UNet 3+, 8 to 128 channels, folded",
-                {"architecture": "unet3plus", "base_filters": 8},
-            ),
-            ("fcn8s", "FCN-8s, VGG16", {"architecture": "fcn8s"}),
-            ("pspnet", "PSPNet, ResNet50, folded", {"architecture": "pspnet"}),
-            ("h_denseunet", "DenseUNet-167, folded", {"architecture": "h_denseunet"}),
-            ("mask_rcnn", "Mask R-CNN, ResNet50-FPN, folded", {"architecture": "mask_rcnn"}),
-        )
+        for name, (about, options) in COMPARED.items()
     },
 }

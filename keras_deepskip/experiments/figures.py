@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_deepskip.experiments.tables import category_title, chosen, labels_of,
 
 CURVES = (("loss", "loss"), ("f1", "pixel Dice (F1)"), ("iou", "pixel IoU"))
 CELL = 128  # side in pixels of a cell of the small multiples
+TITLE_WIDTH = 20  # in characters, of a cell's title
 
 
 def draw_categories(rows):
@@ -132,7 +134,7 @@ def draw_small_multiples(rows, folder_of, data_of, seed):
             axes.set(xticks=[], yticks=[])
             axes.axis("off") if picture is None else axes.imshow(picture, interpolation="nearest")
         line[0].set_ylabel(category, fontsize=8)
-    titles = ["image", *(label.replace(", ", ",\n") for label in labels.values())]
+    titles = ["image", *(textwrap.fill(label, TITLE_WIDTH) for label in labels.values())]
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=7)
     return _png(figure, dpi=130)

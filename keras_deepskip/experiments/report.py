@@ -71,10 +71,16 @@ def _draw(rows, runs, out):
             "Loss, Dice and IoU in training (above) and on the validation images (below): means "
             "over categories and seeds. Losses of different kinds have different scales.",
         ),
-        "multiples.png": (
-            figures.draw_small_multiples(rows, folder_of, data_of, seed),
-            f"Test images, seed {seed}: found objects green, missed ones red, false ones amber.",
-        ),
+        **{
+            f"multiples_{source}.png": (
+                figures.draw_small_multiples(
+                    tables.chosen(rows, source=source), folder_of, data_of, seed
+                ),
+                f"Test images ({source}), seed {seed}: found objects green, missed ones red, false "
+                "ones amber.",
+            )
+            for source in tables.names_of(rows, "source")
+        },
     }
     written = []
     for name, (png, caption) in drawn.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 
 from keras_deepskip import _checks, _files
+from keras_deepskip.benchmark.crew import GPU_SHARING
 from keras_deepskip.experiments.plan import select
 
 POLL_S = 0.2
@@ -83,7 +84,7 @@ def run_all(runs, preset, data, out, jobs=1, say=lambda line: None):
     if len(todo) < len(runs):
         say(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
     clock, failures = _Clock(runs, len(todo), jobs), []
-    with _Processes(jobs) as processes:
+    with _Processes(jobs, _environment(jobs)) as processes:
         for run, status in processes.work_through(todo):
             if _is_done(run):
                 row = _read_row(run)
@@ -166,8 +167,8 @@ def _refuse_other(path, before, now):
 class _Processes:
     """So many processes at once; none outlives the block."""
 
-    def __init__(self, jobs):
-        self.jobs = jobs
+    def __init__(self, jobs, environment):
+        self.jobs, self.environment = jobs, environment
         self.running = {}
 
     def __enter__(self):
@@ -185,19 +186,24 @@ class _Processes:
         while waiting or self.running:
             while waiting and len(self.running) < self.jobs:
                 run = waiting.pop(0)
-                self.running[_start(run, self.jobs)] = run
+                self.running[_start(run, self.environment)] = run
             for process in [each for each in self.running if each.poll() is not None]:
                 run = self.running.pop(process)
                 yield run, process.returncode
             time.sleep(POLL_S)
 
 
-def _start(run, jobs):
-    environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
+def _environment(jobs):
+    """The environment of the processes, of which so many run at once."""
+    environment = {"KERAS_BACKEND": keras.backend.backend()}
     if jobs > 1:
         threads = str(max(1, (os.cpu_count() or 1) // jobs))
         names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        environment |= dict.fromkeys(names, threads)
+        environment |= {**dict.fromkeys(names, threads), **GPU_SHARING}
+    return {**os.environ, **environment}
+
+
+def _start(run, environment):
     with (run.folder / "log.txt").open("ab") as log:
         # A session of its own: an interrupt goes to this process, which ends the others.
         return subprocess.Popen(

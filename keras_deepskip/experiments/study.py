@@ -65,7 +65,8 @@ def run_study(
     in the middle of a run too.
 
     Writes in `out`: `report.md`, `results.csv` (a row a run), `tables/` (CSV and LaTeX),
-    `categories.png`, `curves.png`, `multiples.png`, and `drawn/` with made-up sets.
+    `categories.png`, `curves.png`, `multiples_real.png` and `multiples_drawn.png` (of the kinds of
+    images that there are), and `drawn/` with made-up sets.
 
     Args:
         study: a `Study`, such as `ABLATION`.
