@@ -5,7 +5,8 @@
 How long it takes and what it gave is in docs/comparison.md.
 """
 
-from keras_deepskip.experiments.categories import ALL, CATEGORIES, REAL
+from keras_deepskip.experiments.budgets import FULL, LIGHT, QUICK
+from keras_deepskip.experiments.categories import CATEGORIES
 from keras_deepskip.experiments.plan import Network, Preset, Study
 
 # Of the loss L = beta L_BCE + dice_weight L_Dice; alpha = 0.5 weighs object and background alike.
@@ -35,40 +36,26 @@ NETWORKS = (
 )
 
 NAMES = tuple(network.name for network in NETWORKS)
-LIGHT = NAMES[1:]  # all but the full-width U-Net
+LIGHT_VARIANTS = NAMES[1:]  # all but the full-width U-Net
 VARIANTS = NAMES[:-1]  # in one precision
-CROPS = {"crop_size": 96, "batch_size": 8}
-
 PRESETS = {
     "quick": Preset(
         "all variants and categories, few steps, within an hour on 2 CPU cores",
-        categories=ALL,
+        **QUICK,
         networks=VARIANTS,
         seeds=(0, 1),
-        steps=100,
-        # A step of the full-width network takes 40 times as long.
-        steps_of={"unet_bce": 15},
-        epochs=5,
-        recipe={**CROPS, "validation_windows": 16},
-        test_images=8,
+        steps_of={"unet_bce": 15},  # a step of the full-width network takes 40 times as long
     ),
     "light": Preset(
         "the light variants, trained until they no longer gain much, on the real categories",
-        categories=REAL,
-        networks=LIGHT,
-        seeds=(0, 1, 2),
-        steps=300,
-        epochs=6,
-        recipe={**CROPS, "validation_windows": 24},
+        **LIGHT,
+        networks=LIGHT_VARIANTS,
     ),
     "full": Preset(
         "all variants on full-size crops, for a GPU and --jobs 4",
-        categories=ALL,
+        **FULL,
         networks=VARIANTS,
         seeds=(0, 1, 2),
-        steps=600,
-        epochs=6,
-        recipe={"crop_size": 160, "batch_size": 8, "workers": 4, "precision": "mixed_bfloat16"},
     ),
 }
 

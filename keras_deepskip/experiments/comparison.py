@@ -6,7 +6,8 @@ How long it takes and what it gave is in docs/comparison.md.
 """
 
 from keras_deepskip.benchmark.rivals import COMPARED
-from keras_deepskip.experiments.categories import ALL, CATEGORIES, REAL
+from keras_deepskip.experiments.budgets import FULL, LIGHT, QUICK
+from keras_deepskip.experiments.categories import CATEGORIES
 from keras_deepskip.experiments.plan import Network, Preset, Study
 
 # Networks with a batch norm behind each convolution bear the default rate, if they are light. VGG16
@@ -32,37 +33,25 @@ NETWORKS = (
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
 )
 
-LIGHT = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8")
-HEAVY = ("unet", "fcn8s", "pspnet", "h_denseunet", "mask_rcnn")
-CROPS = {"crop_size": 96, "batch_size": 8}
+LIGHT_NETWORKS = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8")
+HEAVY_NETWORKS = ("unet", "fcn8s", "pspnet", "h_denseunet", "mask_rcnn")
 
 PRESETS = {
     "quick": Preset(
         "all networks and categories, few steps, one seed; the heavy ones get what fits",
-        categories=ALL,
+        **QUICK,
         seeds=(0,),
-        steps=100,
-        steps_of=dict.fromkeys(HEAVY, 15),
-        epochs=5,
-        recipe={**CROPS, "validation_windows": 16},
-        test_images=8,
+        steps_of=dict.fromkeys(HEAVY_NETWORKS, 15),
     ),
     "light": Preset(
         "the light networks, trained until they no longer gain much, on the real categories",
-        categories=REAL,
-        networks=LIGHT,
-        seeds=(0, 1, 2),
-        steps=300,
-        epochs=6,
-        recipe={**CROPS, "validation_windows": 24},
+        **LIGHT,
+        networks=LIGHT_NETWORKS,
     ),
     "full": Preset(
         "all networks on full-size crops, for a GPU and --jobs 4",
-        categories=ALL,
+        **FULL,
         seeds=(0, 1),
-        steps=600,
-        epochs=6,
-        recipe={"crop_size": 160, "batch_size": 8, "workers": 4, "precision": "mixed_bfloat16"},
     ),
 }
 
