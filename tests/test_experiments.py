@@ -315,6 +315,12 @@ def test_pairs_are_of_one_category_and_seed():
     assert by_figure["recall of the smallest"][2:4] == [2, "+0.000"]
 
 
+def test_a_p_that_rounds_to_nothing_is_told_as_a_bound():
+    """Of 12 differences of one sign, 2 of the 2^12 signs are as extreme: p = 2^-11."""
+    test = paired_test([1.0 + 0.01 * n for n in range(12)], [0.0] * 12)
+    assert test.p == 2**-11 and tables._shown(test)[2] == "<0.001"
+
+
 def test_tables_as_text():
     table = tables.Table("t", "A <title> & 5 %", ["name", "x_1"], [["a_b", 0.5], ["c ± d", None]])
     assert table.csv() == "name,x_1\na_b,0.5\nc ± d,\n"

@@ -143,7 +143,8 @@ def _shown(test):
     mean = f"{test.mean:+.3f}"
     if test.p is None:
         return mean, "-", "-"
-    return mean, f"{test.low:+.3f} to {test.high:+.3f}", f"{test.p:.3f}"
+    p = "<0.001" if test.p < 0.001 else f"{test.p:.3f}"
+    return mean, f"{test.low:+.3f} to {test.high:+.3f}", p
 
 
 def _pairs(rows, first, second, figure):
