@@ -80,7 +80,10 @@ def test_the_wide_flat_network_has_the_weights_of_the_deep_one():
 
 
 def test_the_loss_parts_are_what_they_are_called():
-    losses = {network.name: network.recipe for network in ABLATION.networks}
+    losses = {
+        network.name: {k: v for k, v in network.recipe.items() if k != "learning_rate"}
+        for network in ABLATION.networks
+    }
     assert losses["deep_bce"] == losses["unet_bce"] and losses["deep_bce"]["dice_weight"] == 0
     assert losses["deep_dice"]["beta"] == 0 and losses["deep_both"] == {}
     assert losses["deep_weighted"]["alpha"] > 0.5
@@ -346,6 +349,16 @@ def test_costs_by_hand():
         ["Y", pytest.approx(0.6), None, "out of memory", None, None],
     ]
     assert "256 x 256" in table.title and "jax, 2026-01-02" in table.title
+
+
+def test_a_network_of_both_studies_has_one_learning_rate():
+    rates = [
+        {repr(n.options): n.recipe.get("learning_rate") for n in study.networks}
+        for study in (ABLATION, COMPARISON)
+    ]
+    shared = set(rates[0]) & set(rates[1])
+    assert len(shared) == 2  # the deep-skip network and the full-width U-Net
+    assert all(rates[0][options] == rates[1][options] for options in shared)
 
 
 def test_every_network_of_the_comparison_has_its_cost():

@@ -1,6 +1,10 @@
-"""What a run of either study gets: small crops for CPUs, the default ones for GPUs."""
+"""What a run of either study gets: steps, crops, learning rates."""
 
 from keras_deepskip.experiments.categories import ALL, REAL
+
+# Light networks with a batch norm behind each convolution bear the default rate. Wide or deep ones
+# from drawn weights take a lower one, VGG16 without a norm the lowest.
+SLOW, SLOWER = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
 
 CROPS = {"crop_size": 96, "batch_size": 8}
 

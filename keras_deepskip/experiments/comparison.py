@@ -9,13 +9,9 @@ IoU over a U-Net of the same width, which takes 0.6 of the time.
 """
 
 from keras_deepskip.benchmark.rivals import COMPARED
-from keras_deepskip.experiments.budgets import FULL, LIGHT, QUICK
+from keras_deepskip.experiments.budgets import FULL, LIGHT, QUICK, SLOW, SLOWER
 from keras_deepskip.experiments.categories import CATEGORIES
 from keras_deepskip.experiments.plan import Network, Preset, Study
-
-# Networks with a batch norm behind each convolution bear the default rate, if they are light. VGG16
-# has none; deep backbones from random weights take a lower one.
-SLOW, SLOWER = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
 
 
 def _network(name, label, recipe=(), rival=None):
