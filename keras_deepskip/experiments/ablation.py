@@ -37,7 +37,7 @@ NETWORKS = (
     # The loss by parts; (b) and (d) belong to it.
     Network("deep_weighted", "light, deep skips, weighted BCE", {}, WEIGHTED_BCE),
     Network("deep_dice", "light, deep skips, Dice", {}, DICE),
-    # Is half the precision free? On a GPU it is half the time.
+    # Is half the precision free? GPUs are quicker at it.
     Network("deep_bfloat16", "(d) in bfloat16", {}, {"precision": "mixed_bfloat16"}),
 )
 

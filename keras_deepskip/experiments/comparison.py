@@ -2,7 +2,8 @@
 
     keras-deepskip compare --preset light --data FOLDER_OF_SETS --out runs/compare --jobs 2
 
-Takes on 2 CPU cores: `light` 42 minutes; `full` by estimate 18 minutes on an H200, not run yet.
+Takes on 2 CPU cores: `light` 42 minutes, `quick` by estimate 80 (two of its six categories were
+run); `full` by estimate 18 on an H200, not run yet.
 
 Gave (docs/comparison.md): level with UNet 3+ of the same width at a third of its time; +0.018 in
 IoU over a U-Net of the same width, which takes 0.6 of the time.
