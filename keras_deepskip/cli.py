@@ -1,11 +1,14 @@
 """The command `keras-deepskip`: each subcommand is a thin skin over a function of the same name."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import itertools
 import json
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from keras_deepskip._version import __version__
@@ -18,7 +21,7 @@ def main(arguments=None):
         arguments: list of texts; None takes those of the command line.
 
     Returns:
-        0; 1 after an error, or if `audit` found errors; 130 after an interrupt.
+        0; 1 after an error, or if `audit` found errors; 130 after an interrupt (SIGTERM too).
 
     Example:
 
@@ -28,7 +31,8 @@ def main(arguments=None):
     """
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        with _termination_as_interrupt():
+            return options.run(options) or 0
     except KeyboardInterrupt:
         begun = options.command == "train" and (Path(options.out) / "config.json").exists()
         again = " The same command with --resume goes on." if begun else ""
@@ -41,6 +45,19 @@ def main(arguments=None):
             raise
         print(f"keras-deepskip {options.command}: {error}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt():
+    """What a scheduler sends ends a command as Ctrl-C does: its processes too, nothing lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what becomes of a signal
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 # Commands that, repeated, go on where they were interrupted.
@@ -321,7 +338,8 @@ def _study_options(command):
         metavar="NAME=FOLDER",
         help="a category of your own: images and masks; once for each",
     )
-    command.add_argument("--seeds", type=int, nargs="+", metavar="N", help="likewise")
+    command.add_argument("--seeds", type=int, nargs="+", metavar="N", help="else the preset's")
+    command.add_argument("--steps", type=int, metavar="N", help="of every run; else the preset's")
     command.add_argument("--jobs", type=int, default=1, help="runs at once, by default 1")
 
 
@@ -592,7 +610,7 @@ def _study(options):
     return {
         "say": functools.partial(print, flush=True),
         "own_categories": [Category(*pair) for pair in options.category or ()],
-        **_fields(options, ("preset", "data", "networks", "categories", "seeds", "jobs")),
+        **_fields(options, ("preset", "data", "networks", "categories", "seeds", "steps", "jobs")),
     }
 
 

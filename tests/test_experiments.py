@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
+import signal
 
 import keras
 import numpy as np
@@ -252,12 +254,29 @@ def test_command_line(tmp_path, monkeypatch, capsys):
                   if n.name in ("deep_both",))  # fmt: skip
     monkeypatch.setattr("keras_deepskip.experiments.study.ABLATION",
                         dataclasses.replace(ABLATION, networks=small))  # fmt: skip
-    arguments = ["--preset", "tiny", "--category", f"my coins={tiny.data()}"]
+    arguments = ["--preset", "tiny", "--steps", "2", "--category", f"my coins={tiny.data()}"]
     assert cli.main(["ablation", "--out", str(tmp_path), *arguments]) == 0
     assert "my coins, deep_both, seed 0: IoU" in capsys.readouterr().out
-    assert "my coins" in (tmp_path / "report.md").read_text()
+    recipe = json.loads((tmp_path / "my coins/deep_both/seed0/run.json").read_text())["recipe"]
+    assert recipe["epochs"] * recipe["steps_per_epoch"] == 2
+    made_by = "`keras-deepskip ablation --preset tiny --steps 2 --category 'my coins=FOLDER' --data"
+    assert made_by in (tmp_path / "report.md").read_text()
     assert cli.main(["ablation", "--out", str(tmp_path), "--preset", "tny"]) == 1
     assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+def test_a_terminated_command_leaves_no_process(tmp_path, monkeypatch, capsys):
+    """As a scheduler ends it: the first poll of the first run's process gets SIGTERM."""
+    monkeypatch.setitem(ABLATION.presets, "tiny", PRESET)
+    start, processes = runner._start, []
+    monkeypatch.setattr(runner, "_start", lambda *a: processes.append(start(*a)) or processes[-1])
+    monkeypatch.setattr(runner.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    arguments = ["--preset", "tiny", "--category", f"coins={tiny.data()}"]
+    assert cli.main(["ablation", "--out", str(tmp_path), *arguments]) == 130
+    assert "ablation: interrupted. The same command goes on" in capsys.readouterr().err
+    assert [process.poll() is not None for process in processes] == [True]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # ---- Statistics and tables -----------------------------------------------------------------------

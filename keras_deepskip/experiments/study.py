@@ -54,6 +54,7 @@ def run_study(
     categories=None,
     own_categories=(),
     seeds=None,
+    steps=None,
     jobs=1,
     say=lambda line: None,
 ):
@@ -77,6 +78,7 @@ def run_study(
         own_categories: further `Category`s, in place of the preset's unless `categories` names some
             of these too.
         seeds: list of integers; None takes those of the preset.
+        steps: training steps of every run, without exception; None takes those of the preset.
         jobs: runs at once; the cores are shared out among them.
         say: function that takes a line of progress.
 
@@ -97,13 +99,18 @@ def run_study(
     """
     _checks.require("matplotlib", '"keras-deepskip[plots]"', "the figures of a study")
     chosen = study.presets[_checks.check_choice("preset", preset, study.presets)]
+    if steps is not None:
+        _checks.check_integer("steps", steps)
+        chosen = dataclasses.replace(chosen, steps=steps, steps_of={})
+    picked = {"networks": networks, "categories": categories, "seeds": seeds, "steps": steps}
+    settings = _settings(study, preset, picked, own_categories)
     study, categories = _with_own(study, own_categories, categories)
     runs = runs_of(study, chosen, out, networks, categories, seeds)
     say(f"{study.title}: {len(runs)} runs, preset {preset} ({chosen.about})")
     rows, failures = run_all(runs, chosen, data, out, jobs, say)
     measured = _costs(study, runs, out, say) if study.costs else None
     if rows:
-        say(f"Wrote {write_report(study, rows, runs, out, _settings(study, preset), measured)}")
+        say(f"Wrote {write_report(study, rows, runs, out, settings, measured)}")
     if failures:
         raise RuntimeError(
             f"{len(failures)} of {len(runs)} runs failed; the same command tries them again. "
@@ -128,13 +135,20 @@ def _costs(study, runs, out, say):
     return measure(path, [case], rivals, COST_REPEATS, COST_LIMIT_S, None, say)
 
 
-def _settings(study, preset):
+def _settings(study, preset, picked, own):
+    """How the report was made: libraries, and the command with all that decides the figures."""
     made = versions()
     libraries = f"keras {made['keras']}, {made['backend']} {made[made['backend']]}"
-    command = shlex.join(["keras-deepskip", study.name, "--preset", preset])
+    words = ["keras-deepskip", study.name, "--preset", preset]
+    for name, value in picked.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name}", *map(str, values)]
+    for category in own:
+        words += ["--category", f"{category.name}=FOLDER"]
     return (
         f"Made on {datetime.date.today().isoformat()} with {libraries} (Python {made['python']}) "
-        f"by `{command} --data FOLDER_OF_SETS --out FOLDER`.\n\n"
+        f"by `{shlex.join(words)} --data FOLDER_OF_SETS --out FOLDER`.\n\n"
         "Figures are of test images that no run has trained on, each predicted whole, by the "
         "weights of the epoch with the best validation IoU. *Drawn* categories are made up, as "
         "their real sets are too small."
