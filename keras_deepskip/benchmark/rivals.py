@@ -187,6 +187,19 @@ COMPARED = {
         "Mask R-CNN, ResNet50-FPN, 300 proposals, folded",
         {"architecture": "mask_rcnn", "proposals": 300, "training_proposals": 500},
     ),
+    "mask_rcnn_light": (
+        "Mask R-CNN, light_resnet34, maps of 64 channels, 300 proposals, folded",
+        {
+            "architecture": "mask_rcnn",
+            "backbone": "light_resnet34",
+            "fpn_filters": 64,
+            "fc_units": 256,
+            "mask_filters": 64,
+            "proposals": 300,
+            "training_proposals": 300,
+            "detections": 200,
+        },
+    ),
 }
 
 RIVALS = {

@@ -2,11 +2,12 @@
 
     keras-deepskip compare --preset light --data FOLDER_OF_SETS --out runs/compare --jobs 2
 
-Takes on 2 CPU cores: `light` 42 minutes, `quick` by estimate 80 (two of its six categories were
-run); `full` by estimate 18 on an H200, not run yet.
+Takes on 2 CPU cores: `light` 72 minutes, `quick` 66 with three runs at once; `full` by estimate 18
+on an H200, not run yet.
 
 Gave (docs/comparison.md): level with UNet 3+ of the same width at a third of its time; +0.018 in
-IoU over a U-Net of the same width, which takes 0.6 of the time.
+IoU over a U-Net of the same width, which takes 0.6 of the time. A light Mask R-CNN tells objects
+apart better, is behind in pixels, and takes several times as long.
 """
 
 from keras_deepskip.benchmark.rivals import COMPARED
@@ -27,19 +28,21 @@ NETWORKS = (
     _network("unet", "U-Net 64..1024", SLOW, "unet_folded"),
     _network("unet_8", "U-Net 8..128"),
     _network("unet3plus_8", "UNet 3+ 8..128", rival="unet3plus_light"),
+    _network("mask_rcnn_light", "Mask R-CNN, light ResNet34", SLOW),
     _network("fcn8s", "FCN-8s, VGG16", SLOWER),
     _network("pspnet", "PSPNet, ResNet50", SLOW),
     _network("h_denseunet", "DenseUNet-167 (H-DenseUNet)", SLOW),
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
 )
 
-LIGHT_NETWORKS = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8")
+LIGHT_NETWORKS = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8", "mask_rcnn_light")
 HEAVY_NETWORKS = ("unet", "fcn8s", "pspnet", "h_denseunet", "mask_rcnn")
 
 PRESETS = {
     "quick": Preset(
-        "all networks and categories, few steps, one seed; the heavy ones get what fits",
+        "nine networks, all categories, few steps, one seed; the heavy ones get what fits",
         **QUICK,
+        networks=(*LIGHT_NETWORKS[:-1], *HEAVY_NETWORKS),  # one Mask R-CNN is enough
         seeds=(0,),
         steps_of=dict.fromkeys(HEAVY_NETWORKS, 15),
     ),
