@@ -195,6 +195,13 @@ def test_every_form_is_upsampling_then_conv(kernel_size, factor, filters, channe
         assert_form_is_upsampling_then_conv(form, x, kernel_size, factor, filters)
 
 
+@pytest.mark.parametrize("sizes", [(6, 1), (3, 2), (1, 1), (64, 1), (5, 3)])
+@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
+def test_narrow_maps_of_one_channel(form, sizes):
+    """Taller than wide, one or two columns: oneDNN's strided convolution leaves them undefined."""
+    assert_form_is_upsampling_then_conv(form, draw(2, *sizes, 1), 3, 1, 6)
+
+
 @pytest.mark.parametrize("form", ["enlarged", "transposed", "by_cells"])
 @pytest.mark.parametrize(
     ("kernel_size", "factor", "filters", "sizes"),

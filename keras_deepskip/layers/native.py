@@ -179,7 +179,10 @@ def _convolve_tensorflow(x, kernel, padding, strides, bias):
         x, strides = x[:, :: strides[0], :: strides[1]], (1, 1)
     padding = "SAME" if padding == "same" else [[0, 0], *map(list, padding), [0, 0]]
     columns = 1
-    if padding == "SAME" and tuple(strides) == (1, 1) and kernel.shape[1] > 1:
+    together = padding == "SAME" and tuple(strides) == (1, 1) and kernel.shape[1] > 1
+    # Not of one channel: stepping over two columns, oneDNN leaves a result of one column as its
+    # memory was (TensorFlow 2.21).
+    if together and kernel.shape[2] > 1:
         columns = min(LANES // kernel.shape[-1], 2) or 1
     bias = None if bias is None else tf.tile(bias, [columns])
     y = tf.nn.conv2d(x, side_by_side(kernel, columns), (strides[0], columns * strides[1]), padding)
