@@ -196,20 +196,26 @@ def test_other_settings_are_refused(done):
         run_study(dataclasses.replace(STUDY, presets={"tiny": longer}), out, "tiny")
 
 
-def test_an_interrupted_run_goes_on_and_gives_the_same(done, tmp_path, monkeypatch):
+@pytest.fixture
+def processes(monkeypatch):
+    """The processes of runs, as they are started."""
+    start, started = runner._start, []
+    monkeypatch.setattr(runner, "_start", lambda *a: started.append(start(*a)) or started[-1])
+    return started
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same(done, tmp_path, monkeypatch, processes):
     """Interrupted when the first epoch of the first run is there; nothing of it is left running."""
     out, rows, _ = done
     shutil.copytree(out / "drawn", tmp_path / "drawn")
     state = tmp_path / "coins" / "deep" / "seed0" / "checkpoint" / "state.json"
-    sleep, processes = runner.time.sleep, []
+    sleep = runner.time.sleep
 
     def sleep_until_an_epoch(seconds):
         sleep(0.01)
         if state.exists():
             raise KeyboardInterrupt
 
-    start = runner._start
-    monkeypatch.setattr(runner, "_start", lambda *a: processes.append(start(*a)) or processes[-1])
     monkeypatch.setattr(runner.time, "sleep", sleep_until_an_epoch)
     with pytest.raises(KeyboardInterrupt):
         run_study(STUDY, tmp_path, "tiny", networks=["deep"])
@@ -265,11 +271,9 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert "Did you mean 'tiny'" in capsys.readouterr().err
 
 
-def test_a_terminated_command_leaves_no_process(tmp_path, monkeypatch, capsys):
+def test_a_terminated_command_leaves_no_process(tmp_path, monkeypatch, capsys, processes):
     """As a scheduler ends it: the first poll of the first run's process gets SIGTERM."""
     monkeypatch.setitem(ABLATION.presets, "tiny", PRESET)
-    start, processes = runner._start, []
-    monkeypatch.setattr(runner, "_start", lambda *a: processes.append(start(*a)) or processes[-1])
     monkeypatch.setattr(runner.time, "sleep", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     arguments = ["--preset", "tiny", "--category", f"coins={tiny.data()}"]

@@ -35,14 +35,15 @@ NETWORKS = (
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
 )
 
-LIGHT_NETWORKS = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8", "mask_rcnn_light")
+LIGHT_SEMANTIC = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8")
+LIGHT_NETWORKS = (*LIGHT_SEMANTIC, "mask_rcnn_light")
 HEAVY_NETWORKS = ("unet", "fcn8s", "pspnet", "h_denseunet", "mask_rcnn")
 
 PRESETS = {
     "quick": Preset(
         "nine networks, all categories, few steps, one seed; the heavy ones get what fits",
         **QUICK,
-        networks=(*LIGHT_NETWORKS[:-1], *HEAVY_NETWORKS),  # one Mask R-CNN is enough
+        networks=(*LIGHT_SEMANTIC, *HEAVY_NETWORKS),  # one Mask R-CNN is enough
         seeds=(0,),
         steps_of=dict.fromkeys(HEAVY_NETWORKS, 15),
     ),
