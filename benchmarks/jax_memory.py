@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_deepskip import build_model
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.benchmark.plain import deepskip_plain
 from keras_deepskip.losses import SmallObjectLoss
+from keras_deepskip.studies.timing.plain_networks import deepskip_plain
 
 BATCH, SIZE = 4, 256
 

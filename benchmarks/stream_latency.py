@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_deepskip import build_model
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.inference.stream import stream
+from keras_deepskip.inference.streaming import stream
 
 SIZES = ((256, 256), (480, 640))
 BATCHES = (1, 4)

@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from keras_deepskip._version import __version__
+from keras_deepskip._versions import __version__
 
 
 def main(arguments=None):
@@ -434,7 +434,7 @@ def _predict(options):
 
 
 def _stream(options):
-    from keras_deepskip.inference.stream import stream
+    from keras_deepskip.inference.streaming import stream
 
     source, out = options.source, options.out and Path(options.out)
     if source.isdecimal() and not Path(source).exists():
@@ -511,12 +511,11 @@ def _analyze(options):
 def _closed_form(options):
     """What the paper's equations count, where they are about the network that was chosen."""
     from keras_deepskip import analysis
-    from keras_deepskip.architectures import deepskip
+    from keras_deepskip.architectures import find_architecture
     from keras_deepskip.encoders import LIGHT, LIGHT_LEVELS
-    from keras_deepskip.models import options_of
 
     asked = _chosen_model(options)
-    chosen = {**options_of(deepskip), **asked}
+    chosen = {**find_architecture("deepskip").options, **asked}
     ours = chosen.get("architecture", "deepskip") == "deepskip"
     if not ours or chosen["backbone"] not in LIGHT or chosen["decoder_filters"]:
         return None
@@ -535,7 +534,7 @@ def _backbones(options):
     if options.list:
         print("\n".join(BACKBONES))
         return
-    from keras_deepskip.benchmark import backbones
+    from keras_deepskip.studies.timing import backbones
 
     found = backbones(say=print, **_fields(options, ("names", "size", "repeats", "out")))
     print(found.text())
@@ -580,7 +579,7 @@ def _demo(options):
 
 
 def _benchmark(options):
-    from keras_deepskip import benchmark
+    from keras_deepskip.studies import timing as benchmark
 
     names = ("rivals", "sizes", "batches", "modes", "repeats", "limit_s", "backend")
     chosen = _fields(options, names if options.scaling else (*names, "reference"))
@@ -593,19 +592,19 @@ def _benchmark(options):
 
 
 def _ablation(options):
-    from keras_deepskip.experiments import ablation
+    from keras_deepskip.studies.experiments import ablation
 
     ablation(options.out, **_study(options))
 
 
 def _compare(options):
-    from keras_deepskip.experiments import compare
+    from keras_deepskip.studies.experiments import compare
 
     compare(options.out, **_study(options))
 
 
 def _study(options):
-    from keras_deepskip.experiments import Category
+    from keras_deepskip.studies.experiments import Category
 
     return {
         "say": functools.partial(print, flush=True),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_deepskip.metrics.objects import label_objects, match_objects
+from keras_deepskip.objects import label_objects, match_objects
 
 HIT, MISSED, FALSE = (60, 200, 90), (235, 50, 50), (255, 200, 0)  # green, red, amber
 # One colour a class id, from 1 on; told apart by people with colour-blindness (Okabe and Ito).

@@ -1,12 +1,11 @@
 """`build_model`: the one call that builds a network; `load_model`, which brings one back."""
 
-import inspect
 import numbers
 import zipfile
 from pathlib import Path
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures import ARCHITECTURES
+from keras_deepskip.architectures import find_architecture
 from keras_deepskip.encoders.saved import read_keras_file
 
 
@@ -92,16 +91,15 @@ def build_model(
 
     Source: H. Sun, Traitement du Signal 40(4), 2023, doi 10.18280/ts.400430.
     """
-    _checks.check_choice("architecture", architecture, ARCHITECTURES)
+    chosen = find_architecture(architecture)
     _checks.check_choice("activation", activation, ("auto", None))
     _checks.check_integer("num_classes", num_classes)
     input_shape = _check_input_shape(input_shape)
     if activation == "auto":
         activation = "sigmoid" if num_classes == 1 or multilabel else "softmax"
-    build = ARCHITECTURES[architecture]
     given = {"backbone": backbone, "weights": weights}
     options |= {option: value for option, value in given.items() if value is not None}
-    return build(
+    return chosen.build(
         input_shape,
         num_classes,
         activation,
@@ -109,7 +107,7 @@ def build_model(
         mean,
         variance,
         name=name,
-        **_known_options(build, options),
+        **_known_options(chosen, options),
     )
 
 
@@ -190,25 +188,7 @@ def _check_input_shape(shape):
     return shape
 
 
-def _known_options(build, options):
+def _known_options(architecture, options):
     for option in options:
-        _checks.check_choice("option", option, options_of(build))
+        _checks.check_choice("option", option, architecture.options)
     return options
-
-
-def options_of(build):
-    """Returns the options that an architecture has of its own, and their defaults.
-
-    Args:
-        build: a function in `architectures.ARCHITECTURES`.
-
-    Returns:
-        A dict from the option's name to its default.
-
-    Example:
-
-    >>> options_of(ARCHITECTURES["deepskip"])["skips"]
-    'deep'
-    """
-    parameters = inspect.signature(build).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "name"}

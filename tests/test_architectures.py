@@ -8,11 +8,11 @@ import pytest
 
 from keras_deepskip import analysis, build_model, cli
 from keras_deepskip.architectures import ARCHITECTURES
-from keras_deepskip.encoders.basic_resnet import resnet18
-from keras_deepskip.encoders.dilated import dilate
+from keras_deepskip.encoders.full_resnet import resnet18
 from keras_deepskip.export import export
 from keras_deepskip.layers import DeepSupervision
 from keras_deepskip.losses import DeepSupervisionLoss, SmallObjectLoss
+from keras_deepskip.studies.rivals.dilated_encoder import dilate
 
 # The smallest form of each that is still the same network.
 SMALL = {

@@ -12,16 +12,16 @@ import pytest
 
 import keras_deepskip
 from keras_deepskip import analysis, cli
-from keras_deepskip.benchmark import RIVALS, benchmark, contestants, machine, scaling
-from keras_deepskip.benchmark import crew as crews
-from keras_deepskip.benchmark import measure as measuring
-from keras_deepskip.benchmark.curves import Point, bends, curve, exponents
-from keras_deepskip.benchmark.pictures import draw_scaling, draw_times
-from keras_deepskip.benchmark.plain import deepskip_plain
-from keras_deepskip.benchmark.rivals import Rival
-from keras_deepskip.benchmark.tables import comparison_text, scaling_text
-from keras_deepskip.benchmark.worker import Stand
 from keras_deepskip.losses import SmallObjectLoss
+from keras_deepskip.studies.timing import RIVALS, adapters, benchmark, machine, scaling
+from keras_deepskip.studies.timing import measure as measuring
+from keras_deepskip.studies.timing import process_pool as crews
+from keras_deepskip.studies.timing.curves import Point, bends, curve, exponents
+from keras_deepskip.studies.timing.figures import draw_scaling, draw_times
+from keras_deepskip.studies.timing.plain_networks import deepskip_plain
+from keras_deepskip.studies.timing.rival_process import Stand
+from keras_deepskip.studies.timing.rivals import Rival
+from keras_deepskip.studies.timing.tables import comparison_text, scaling_text
 from tests import tiny
 
 SMALL = {"levels": 2, "base_filters": 2}
@@ -101,7 +101,7 @@ def test_a_stand_builds_runs_and_trains(monkeypatch):
 
 
 def test_a_turn_is_filled_with_calls_and_tells_their_mean(monkeypatch):
-    monkeypatch.setattr("keras_deepskip.benchmark.worker.TURN_NS", 50_000_000)
+    monkeypatch.setattr("keras_deepskip.studies.timing.rival_process.TURN_NS", 50_000_000)
     stand, calls = Stand(), []
     stand.prepared, stand.baseline = ("predict", 1), 0
     stand.task = lambda: calls.append(time.sleep(0.01))
@@ -113,7 +113,7 @@ def test_a_turn_is_filled_with_calls_and_tells_their_mean(monkeypatch):
 def test_macs_are_left_out_where_a_cost_is_not_known():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.ops.flip(inputs, axis=1))
-    assert contestants._keras_macs(model, 8) is None
+    assert adapters._keras_macs(model, 8) is None
 
 
 def torch_network(size):
@@ -128,7 +128,7 @@ def torch_network(size):
 
 def test_a_torch_module():
     pytest.importorskip("torch")
-    contestant = contestants.TorchModule(torch_network, 16, {})
+    contestant = adapters.TorchModule(torch_network, 16, {})
     assert contestant.parameters == (3 * 4 * 9 + 4) + 8 + (4 * 4 + 1)
     assert contestant.macs == 8 * 8 * (3 * 4 * 9) + 8 * 8 * (4 * 4)
     rng = np.random.default_rng(0)
@@ -147,8 +147,8 @@ def test_the_loss_in_torch_is_ours():
     logits = rng.normal(size=(3, 8, 8, 1)).astype("float32")
     masks = (rng.random((3, 8, 8, 1)) < 0.3).astype("float32")
     own = float(SmallObjectLoss(from_logits=True)(masks, logits))
-    theirs = contestants._torch_loss(
-        *(torch.from_numpy(contestants._channels_first(array)) for array in (logits, masks))
+    theirs = adapters._torch_loss(
+        *(torch.from_numpy(adapters._channels_first(array)) for array in (logits, masks))
     )
     np.testing.assert_allclose(float(theirs), own, rtol=1e-5)
 
@@ -162,7 +162,7 @@ def test_an_exported_network(name, package):
     pytest.importorskip(package)
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the file is written under the TensorFlow backend")
-    contestant = getattr(contestants, name)(small_network, 16, {})
+    contestant = getattr(adapters, name)(small_network, 16, {})
     assert contestant.macs == sum(analysis.macs(small_network(16), 16, 16).values())
     for batch in (1, 3):
         images = np.zeros((batch, 16, 16, 3), "float32")
@@ -204,7 +204,7 @@ def test_a_process_that_is_killed(process):
 
 def test_answers_are_alone_on_the_standard_output():
     code = (
-        "import os; from keras_deepskip.benchmark.worker import _own_output; "
+        "import os; from keras_deepskip.studies.timing.rival_process import _own_output; "
         "answers = _own_output(); print('noise', flush=True); os.system('echo noise'); "
         "answers.write('answer'); answers.flush()"
     )
@@ -542,7 +542,7 @@ def test_the_command_hands_on_what_is_given(tmp_path, monkeypatch):
     seen = []
     for name in ("benchmark", "scaling"):
         monkeypatch.setattr(
-            f"keras_deepskip.benchmark.{name}",
+            f"keras_deepskip.studies.timing.{name}",
             lambda out, name=name, **given: seen.append((name, out, given)),
         )
     out = str(tmp_path)

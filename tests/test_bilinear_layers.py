@@ -12,12 +12,14 @@ from keras import ops
 
 from keras_deepskip import analysis
 from keras_deepskip.layers import (
+    DeepSupervision,
+)
+from keras_deepskip.studies.rivals.layers import (
     BilinearKernel,
     BilinearUpsampling2D,
-    DeepSupervision,
     PyramidPooling,
 )
-from keras_deepskip.layers.pyramid_pooling import adaptive_average, bilinear_resize
+from keras_deepskip.studies.rivals.layers.pyramid_pooling import adaptive_average, bilinear_resize
 
 SIZES = st.integers(1, 9)
 EXAMPLES = 5 if keras.backend.backend() == "jax" else 25  # JAX compiles for each shape anew

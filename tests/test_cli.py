@@ -172,7 +172,7 @@ def test_export_compares_in_the_range_of_the_run(tmp_path, capsys, monkeypatch):
                 found[-1]["mask"] = (outputs > mask.threshold)[..., 0]
         return found
 
-    monkeypatch.setattr("keras_deepskip.export.worker.written_and_run", written)
+    monkeypatch.setattr("keras_deepskip.export.other_backend.written_and_run", written)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
     run = tiny.first_run()
     text = said(capsys, "export", "--run", run, "--out", tmp_path / "a")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from keras_deepskip.data.audit import AuditReport, Finding, audit
+from keras_deepskip.data.auditing import AuditReport, Finding, audit
 from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
 from tests.test_data_folder import put

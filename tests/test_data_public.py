@@ -21,8 +21,8 @@ from keras_deepskip.data import (
     read_mask,
     write_png,
 )
-from keras_deepskip.data.public import _entry, importing
-from keras_deepskip.data.public._shapes import Ellipse, Polygon, draw_shapes, rectangle
+from keras_deepskip.data.importers import _entry, importing
+from keras_deepskip.data.importers._shapes import Ellipse, Polygon, draw_shapes, rectangle
 
 HEIGHT, WIDTH = 24, 32
 needs_coco = pytest.mark.skipif(

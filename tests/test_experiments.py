@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import analysis, build_model, cli
-from keras_deepskip.benchmark.rivals import COMPARED, RIVALS
-from keras_deepskip.experiments import (
+from keras_deepskip.studies.experiments import (
     ABLATION,
     CATEGORIES,
     COMPARISON,
@@ -25,8 +24,9 @@ from keras_deepskip.experiments import (
     runner,
     tables,
 )
-from keras_deepskip.experiments.ablation import WIDE
-from keras_deepskip.experiments.spread import paired_test, spread
+from keras_deepskip.studies.experiments.ablation_study import WIDE
+from keras_deepskip.studies.experiments.spread import paired_test, spread
+from keras_deepskip.studies.timing.rivals import COMPARED, RIVALS
 from tests import tiny
 
 TINY = {"levels": 2, "base_filters": 2}
@@ -258,7 +258,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(ABLATION.presets, "tiny", PRESET)
     small = tuple(dataclasses.replace(n, options={**n.options, **TINY}) for n in ABLATION.networks
                   if n.name in ("deep_both",))  # fmt: skip
-    monkeypatch.setattr("keras_deepskip.experiments.study.ABLATION",
+    monkeypatch.setattr("keras_deepskip.studies.experiments.study.ABLATION",
                         dataclasses.replace(ABLATION, networks=small))  # fmt: skip
     arguments = ["--preset", "tiny", "--steps", "2", "--category", f"my coins={tiny.data()}"]
     assert cli.main(["ablation", "--out", str(tmp_path), *arguments]) == 0

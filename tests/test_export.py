@@ -15,8 +15,8 @@ from keras_deepskip import build_model, metrics
 from keras_deepskip.export import FORMATS, ExportMismatch, export, formats
 from tests import tiny
 
-module = importlib.import_module("keras_deepskip.export.export")
-worker = importlib.import_module("keras_deepskip.export.worker")
+module = importlib.import_module("keras_deepskip.export.exporting")
+worker = importlib.import_module("keras_deepskip.export.other_backend")
 BACKEND = keras.backend.backend()
 # A format of one file, and one of a folder.
 BOTH = pytest.mark.parametrize("format", ["onnx", "saved_model"])

@@ -9,7 +9,7 @@ import pytest
 from keras_deepskip import build_model
 from keras_deepskip.encoders import backbone_levels
 from keras_deepskip.training import Recipe, train
-from keras_deepskip.training.train import _enter
+from keras_deepskip.training.fitting import _enter
 from tests import tiny
 
 RECIPE = dataclasses.replace(tiny.RECIPE, epochs=3, freeze_epochs=1, seed=1)

@@ -7,14 +7,16 @@ import pytest
 from keras_deepskip import analysis, build_model, fold_batch_norm
 from keras_deepskip.export import export
 from keras_deepskip.layers import (
-    CentredConv2D,
-    CentredConv3D,
-    NeighbouringSlices,
     PadToMultiple,
-    StackSlices,
 )
 from keras_deepskip.losses import SmallObjectLoss
 from keras_deepskip.metrics import IoU
+from keras_deepskip.studies.rivals.layers import (
+    CentredConv2D,
+    CentredConv3D,
+    NeighbouringSlices,
+    StackSlices,
+)
 
 EAGERLY = keras.backend.backend() != "jax"  # what takes least where a step is taken once
 needs_eager_steps = pytest.mark.skipif(not EAGERLY, reason="slow to compile under JAX")

@@ -11,14 +11,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "keras_deepskip"
 
 # A floor imports lower floors, and within itself only what its own folder holds.
 FLOORS = {
-    "_version": 0, "_checks": 0, "_files": 0, "_tables": 0, "tiling": 0, "analysis": 0,
+    "_versions": 0, "_checks": 0, "_files": 0, "_tables": 0, "tiling": 0, "objects": 0,
+    "analysis": 0,
     "layers": 1, "losses": 1, "metrics": 1,
     "encoders": 2, "data": 2, "drawing": 2, "folding": 2,
     "architectures": 3,
     "models": 4,
     "training": 5, "inference": 5, "export": 5, "reporting": 5,
-    "demo": 6, "benchmark": 6, "quantization": 6,
-    "experiments": 7,
+    "demo": 6, "quantization": 6,
+    "studies": 7,
     "cli": 8,
     "__init__": 9,
 }  # fmt: skip

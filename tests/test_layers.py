@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_deepskip.layers import (
-    CentredConv2D,
-    CentredConv3D,
     ConcatenatedConv2D,
     ConcatenatedConv3D,
     CropToMatch,
@@ -25,6 +23,7 @@ from keras_deepskip.layers import (
     native,
     upsampled_conv,
 )
+from keras_deepskip.studies.rivals.layers import CentredConv2D, CentredConv3D
 
 
 def draw(*shape):

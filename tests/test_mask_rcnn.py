@@ -12,19 +12,23 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_deepskip import analysis, build_model
-from keras_deepskip.architectures import (
+from keras_deepskip.studies.rivals.mask_rcnn import (
+    InstanceDataset,
+    NonMaxSuppression,
+    ROIAlign,
+    boxes,
     inference_model,
     instance_mask,
     instance_model,
+    instances_from_masks,
+    losses,
+    targets,
     training_model,
 )
-from keras_deepskip.architectures.instance import losses, truth
-from keras_deepskip.architectures.instance.anchors import all_anchors, anchor_shapes, anchors_at
-from keras_deepskip.architectures.instance.detections import Detections, of_class
-from keras_deepskip.architectures.instance.paste import PasteMasks
-from keras_deepskip.architectures.instance.proposals import Proposals
-from keras_deepskip.data import InstanceDataset, instances_from_masks
-from keras_deepskip.layers import NonMaxSuppression, ROIAlign, boxes
+from keras_deepskip.studies.rivals.mask_rcnn.anchors import all_anchors, anchor_shapes, anchors_at
+from keras_deepskip.studies.rivals.mask_rcnn.detections import Detections, of_class
+from keras_deepskip.studies.rivals.mask_rcnn.paste import PasteMasks
+from keras_deepskip.studies.rivals.mask_rcnn.proposals import Proposals
 
 SMALL = {
     "backbone": "light_vgg16", "levels": 3, "base_filters": 4, "fpn_filters": 8, "fc_units": 16,
@@ -374,7 +378,7 @@ def test_true_boxes():
     instances[0, 5, 0] = 2, 9  # a number too high
     instances[0, 0, 0] = 3, 2  # a class that is none
     instances[1, :, :, 1] = 2  # numbers without a class
-    found = array(truth.TrueBoxes(3, 2)(instances))
+    found = array(targets.TrueBoxes(3, 2)(instances))
     assert found.tolist() == [
         [[4, 4, 5, 5, 2], [0] * 5, [1, 2, 3, 6, 1]],
         [[0] * 5] * 3,
@@ -401,7 +405,7 @@ def test_sampled(rights, wrongs, count, seed):
     rng = np.random.default_rng(seed)
     kinds = rng.permutation(np.array([1] * rights + [2] * wrongs + [0] * (40 - rights - wrongs)))
     chances = rng.uniform(0, 1, (1, 40)).astype("float32")
-    places, used = truth.sampled(
+    places, used = targets.sampled(
         tensor([kinds == 1]), tensor([kinds == 2]), tensor(chances), count, 0.25
     )
     places, used = array(places)[0], array(used)[0]
@@ -417,7 +421,7 @@ def test_training_boxes_and_targets():
     """Proposals on an object, beside it, and none; the true box itself is among them."""
     objects = np.array([[[4, 4, 12, 12, 2], [0] * 5]], "float32")
     proposals = np.array([[[4, 4, 12, 11], [20, 20, 28, 28], [0, 0, 0, 0]]], "float32")
-    layer = truth.TrainingBoxes(8)
+    layer = targets.TrainingBoxes(8)
     for training in (False, True):
         found = array(layer([proposals, objects], training=training))
         assert found.shape == (1, 8, 6)
@@ -429,7 +433,7 @@ def test_training_boxes_and_targets():
     numbers[0, 4:12, 4:8] = 1  # the left half is the object
     numbers[0, 4:12, 8:12] = 2
     whole = tensor(np.array([[[4, 4, 12, 12]]], "float32"))
-    mask = array(truth.mask_targets(tensor(numbers), whole, tensor(np.array([[1]], "int32")), 4))
+    mask = array(targets.mask_targets(tensor(numbers), whole, tensor(np.array([[1]], "int32")), 4))
     assert mask[0, 0].tolist() == [[1, 1, 0, 0]] * 4
 
 

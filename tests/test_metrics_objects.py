@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_deepskip import objects
 from keras_deepskip.metrics import (
     COCO_STRATA,
     SIZE_STRATA,
@@ -21,14 +22,11 @@ from keras_deepskip.metrics import (
     ObjectRecall,
     ObjectStream,
     callbacks,
-    label_objects,
     masks_from_outputs,
-    match_objects,
     object_counts,
     object_metrics,
-    object_table,
-    objects,
 )
+from keras_deepskip.objects import label_objects, match_objects, object_table
 
 METRICS = (ObjectRecall, ObjectPrecision, ObjectF1)
 

@@ -26,7 +26,7 @@ from keras_deepskip.training import (
     versions,
 )
 from keras_deepskip.training.callbacks import seed_generators
-from keras_deepskip.training.train import _built, _compile
+from keras_deepskip.training.fitting import _built, _compile
 from tests import tiny
 
 

@@ -1,6 +1,6 @@
 """Folders of images and masks: found, read, split, audited, cut into batches."""
 
-from keras_deepskip.data.audit import AuditReport, Finding, audit
+from keras_deepskip.data.auditing import AuditReport, Finding, audit
 from keras_deepskip.data.augmentation import Augmentation, KerasAugmentation
 from keras_deepskip.data.coco import CocoMask, coco_classes, coco_samples, write_masks
 from keras_deepskip.data.folder import (
@@ -19,8 +19,7 @@ from keras_deepskip.data.images import (
     to_channels,
     write_png,
 )
-from keras_deepskip.data.instances import InstanceDataset, instances_from_masks
-from keras_deepskip.data.public import LAYOUTS, ImportedSet, Layout, import_set
+from keras_deepskip.data.importers import LAYOUTS, ImportedSet, Layout, import_set
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -39,7 +38,6 @@ __all__ = [
     "Finding",
     "FollowEpoch",
     "ImportedSet",
-    "InstanceDataset",
     "KINDS",
     "KerasAugmentation",
     "LAYOUTS",
@@ -57,7 +55,6 @@ __all__ = [
     "find_samples",
     "image_size",
     "import_set",
-    "instances_from_masks",
     "load_image",
     "load_mask",
     "load_pair",

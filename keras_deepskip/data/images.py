@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer, require
 from keras_deepskip._files import replacing
-from keras_deepskip.data import _claims
+from keras_deepskip.data import _tiff_bounds as _claims
 
 MAX_PIXELS = 2**28  # of an image that is read whole; a file that claims more is refused
 MAX_PIXELS_VARIABLE = "KERAS_DEEPSKIP_MAX_PIXELS"  # of the environment: another bound

@@ -3,10 +3,10 @@
 from keras_deepskip.encoders.applications import APPLICATIONS, Preprocessing
 from keras_deepskip.encoders.encoder import LIGHT, LIGHT_LEVELS, Encoder, build_encoder
 from keras_deepskip.encoders.freezing import backbone_levels, set_trainable_backbone
+from keras_deepskip.encoders.light_resnet import light_resnet34
+from keras_deepskip.encoders.light_vgg import light_vgg16
 from keras_deepskip.encoders.pretrained import adapt_kernel
 from keras_deepskip.encoders.pyramid import cut_levels
-from keras_deepskip.encoders.resnet import light_resnet34
-from keras_deepskip.encoders.vgg import light_vgg16
 
 BACKBONES = (*LIGHT, *APPLICATIONS)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_deepskip.encoders.basic_resnet import resnet18, resnet34
+from keras_deepskip.encoders.full_resnet import resnet18, resnet34
 from keras_deepskip.layers import NumpyVarianceScaling
 
 

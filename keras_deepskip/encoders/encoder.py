@@ -15,6 +15,8 @@ from keras_deepskip.encoders.freezing import (
     batch_norms,
     set_trainable_backbone,
 )
+from keras_deepskip.encoders.light_resnet import light_resnet34
+from keras_deepskip.encoders.light_vgg import light_vgg16
 from keras_deepskip.encoders.pretrained import (
     adapt_kernel,
     normalization_of,
@@ -22,8 +24,6 @@ from keras_deepskip.encoders.pretrained import (
     read_network,
 )
 from keras_deepskip.encoders.pyramid import cut_levels
-from keras_deepskip.encoders.resnet import light_resnet34
-from keras_deepskip.encoders.vgg import light_vgg16
 from keras_deepskip.layers.conv_block import BATCH_NORM_MOMENTUM
 
 LIGHT = {

@@ -1,6 +1,9 @@
 """Models in `.keras` files, which may come from anywhere: checked, then loaded without code."""
 
+import contextlib
+import importlib
 import json
+import re
 import zipfile
 from pathlib import PurePosixPath
 
@@ -9,6 +12,7 @@ import keras
 MAX_CONFIG_BYTES = 64 * 2**20  # of the description of a network; that of 1,000 layers takes 1 MiB
 MAX_EXPANSION = 20  # Keras stores without compression; weights that are packed halve at best
 EXPANSION_FLOOR = 64 * 2**20  # bytes that a file may unpack to whatever its own size
+STUDIES = "keras_deepskip.studies.rivals"  # the module of layers that are loaded when a file asks
 
 
 def read_keras_file(path, compile=True):
@@ -37,6 +41,7 @@ def read_keras_file(path, compile=True):
     """
     try:
         _check_archive(path)
+        _load_studies(path)
         model = keras.models.load_model(path, compile=compile, safe_mode=True)
         if not isinstance(model, keras.Model):
             raise ValueError(f"a model was wanted. Received: {type(model).__name__}")
@@ -68,6 +73,16 @@ def _check_archive(path):
             f"Received: {size:,} bytes that claim to be {claimed:,}. If you trust it, save it "
             "again with model.save, which does not compress"
         )
+
+
+def _load_studies(path):
+    """Loads the studies' layers if the file has layers of this package that are not known yet."""
+    with zipfile.ZipFile(path) as archive:
+        config = archive.read("config.json").decode()
+    names = set(re.findall(r'"registered_name": "(keras_deepskip>\w+)"', config))
+    if any(keras.saving.get_registered_object(name) is None for name in names):
+        with contextlib.suppress(ImportError):  # then Keras says which layer it lacks
+            importlib.import_module(STUDIES)
 
 
 def _cause(error):

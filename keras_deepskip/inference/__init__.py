@@ -1,8 +1,8 @@
 """Inference: what a trained model finds, on images of any size and in streams, and how well."""
 
-from keras_deepskip.inference.evaluate import Evaluation, evaluate
-from keras_deepskip.inference.predict import predict
-from keras_deepskip.inference.stream import FrameResult, FrameStream, StreamStatistics, stream
+from keras_deepskip.inference.evaluation import Evaluation, evaluate
+from keras_deepskip.inference.prediction import predict
+from keras_deepskip.inference.streaming import FrameResult, FrameStream, StreamStatistics, stream
 from keras_deepskip.inference.tiled import plan_tiles, predict_tiled
 
 __all__ = [

@@ -6,13 +6,13 @@ import tempfile
 import threading
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip.inference.outputs import check_maps
 from keras_deepskip.inference.sources import LARGE
 from keras_deepskip.inference.tiled import finisher, plan_tiles, predictor, reach, result_form
+from keras_deepskip.models import load_model
 
 _one_at_a_time = threading.Lock()  # a backend's own threads use all cores
 
@@ -97,12 +97,10 @@ def _packed(model):
 
 @functools.lru_cache(maxsize=2)
 def _unpacked(digest, packed):
-    import keras_deepskip  # noqa: F401  (registers the layers)
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         path.write_bytes(packed)
-        return keras.models.load_model(path)
+        return load_model(path)
 
 
 def _predict_chunk(pixels, packed, tta, output, threshold):

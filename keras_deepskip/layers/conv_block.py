@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from keras_deepskip.layers.batch_norm import FusedBatchNormalization
+from keras_deepskip.layers.fused_batch_norm import FusedBatchNormalization
 from keras_deepskip.layers.initializers import FanInNormal
 from keras_deepskip.layers.plain_conv import PLAIN_CONVS
 

@@ -5,7 +5,6 @@ from keras_deepskip.metrics.finest_level import FinestLevel
 from keras_deepskip.metrics.object_counts import COCO_STRATA, SIZE_STRATA, ObjectCounts
 from keras_deepskip.metrics.object_metrics import ObjectF1, ObjectPrecision, ObjectRecall
 from keras_deepskip.metrics.object_stream import ObjectStream
-from keras_deepskip.metrics.objects import label_objects, match_objects, object_table
 from keras_deepskip.metrics.pixel import F1, Dice, IoU, Precision, Recall, masks_from_outputs
 
 __all__ = [
@@ -23,8 +22,5 @@ __all__ = [
     "ObjectStream",
     "Precision",
     "Recall",
-    "label_objects",
     "masks_from_outputs",
-    "match_objects",
-    "object_table",
 ]

@@ -5,14 +5,14 @@ import math
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.metrics.objects import (
+from keras_deepskip.metrics.pixel import f1_parts, precision_parts, recall_parts
+from keras_deepskip.objects import (
     CONNECTIVITIES,
     check_criterion,
     check_same_shape,
     label_objects,
     match_objects,
 )
-from keras_deepskip.metrics.pixel import f1_parts, precision_parts, recall_parts
 
 # (name, smallest area, area that is too large), in pixels (of volumes: voxels, whose count is the
 # area here); an object of 64 pixels is not "<8x8".

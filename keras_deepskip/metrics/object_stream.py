@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_deepskip.metrics.objects import label_objects, object_sums, table_of_sums
+from keras_deepskip.objects import label_objects, object_sums, table_of_sums
 
 NOBODY = -2  # a line that no block has reached
 

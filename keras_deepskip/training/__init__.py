@@ -7,8 +7,8 @@ from keras_deepskip.training.callbacks import (
     TensorBoardLogger,
     TrainingDiverged,
 )
+from keras_deepskip.training.fitting import TrainingRun, train, versions
 from keras_deepskip.training.recipe import Recipe
-from keras_deepskip.training.train import TrainingRun, train, versions
 
 __all__ = [
     "Checkpoint",

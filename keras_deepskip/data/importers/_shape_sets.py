@@ -1,0 +1,301 @@
+"""Readers of sets whose masks are shapes in JSON: COCO, VIA and labelme."""
+
+import dataclasses
+import functools
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from keras_deepskip._files import read_json
+from keras_deepskip.data.coco import coco_classes, coco_samples
+from keras_deepskip.data.importers import _entry
+from keras_deepskip.data.importers._entry import Entry, Reading
+from keras_deepskip.data.importers._shapes import Ellipse, Polygon, draw_shapes, rectangle
+from keras_deepskip.data.split import PARTS
+
+IGNORED = 255  # the class id of COCO's crowds
+OBJECT = "object"  # the one class of shapes whose labels do not matter
+
+# ------------------------------------------------------------------------------------------- COCO
+
+COCO_LAYOUT = """    SOURCE/annotations/instances_train2017.json
+    SOURCE/train2017/*.jpg
+    SOURCE/annotations/instances_val2017.json
+    SOURCE/val2017/*.jpg                          (either of the two pairs will do)"""
+COCO_PARTS = {"train": "train", "val": "test"}  # the annotations of its own test part are withheld
+
+
+def read_coco(source, classes, max_area=None):
+    """COCO: the images that hold an object of the chosen classes (of at most `max_area`)."""
+
+    root = _entry.find_root(source, _coco_pairs, COCO_LAYOUT)
+    names = None if classes is None else list(classes)
+    entries = []
+    for annotations, folder in _coco_pairs(root):
+        if classes is None:
+            classes = {name: label for label, name in coco_classes(annotations).items()}
+            names = list(classes)
+        labels = [0, *classes.values()]
+        part = next((to for start, to in COCO_PARTS.items() if folder.name.startswith(start)), None)
+        for sample in coco_samples(annotations, folder, names):
+            if _has_small(sample.mask.regions, max_area):
+                draw = functools.partial(_draw_coco, sample.mask, labels)
+                entries.append(Entry(sample.name, sample.image, draw, part))
+    return Reading(entries, classes, IGNORED)
+
+
+def _coco_pairs(folder):
+    """The files of annotations, each with the folder of its images where that is there too."""
+    pairs = []
+    for path in _entry.files(folder / "annotations", (".json",)):
+        for place in (folder, folder / "images") if path.stem.startswith("instances_") else ():
+            images = place / path.stem.removeprefix("instances_")
+            if images.is_dir():
+                pairs.append((path, images))
+                break
+    return pairs
+
+
+def _has_small(regions, max_area):
+    """Whether there is an object that counts, of at most so many pixels."""
+    areas = [annotation.get("area", 0) for label, annotation in regions if label is not None]
+    return bool(areas) and (max_area is None or min(areas) <= max_area)
+
+
+def _draw_coco(mask, labels, instances):
+    """The regions are drawn by their numbers, of which the classes are then looked up."""
+    counted = [label for label, _ in mask.regions]
+    numbered = tuple(
+        (None if label is None else number, annotation)
+        for number, (label, annotation) in enumerate(mask.regions, start=1)
+    )
+    numbers = dataclasses.replace(mask, regions=numbered).read(ignore_class=-1)
+    table = [0, *(0 if label is None else labels[label] for label in counted), IGNORED]
+    classes = np.array(table, np.int32)[numbers]  # -1 is the last
+    return classes, np.maximum(numbers, 0) if instances else None
+
+
+# -------------------------------------------------------------------------------------------- VIA
+
+VIA_LAYOUT = """    SOURCE/NAME.json     (saved or exported by VIA 1 or 2)
+    SOURCE/*.jpg         (the images that it names, beside it or in images/)
+or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
+
+
+def read_via(source, classes):
+    """Images annotated with the VGG Image Annotator: circles, ellipses, polygons, rectangles."""
+
+    def fits(folder):
+        return any(_entry.files(place, (".json",)) for place, _ in _parts(folder))
+
+    root = _entry.find_root(source, fits, VIA_LAYOUT)
+    entries, seen = [], _Labels(classes)
+    for folder, part in _parts(root):
+        listed = {}
+        for path in _entry.files(folder, (".json",)):
+            for record in _via_records(path):
+                image = _image_beside(folder, record.get("filename"), path)
+                if image in listed:
+                    raise ValueError(
+                        f"{path}: each image once was wanted. Received: {image.name} again. Keep "
+                        "one of the records, or one of the files"
+                    )
+                listed[image] = path, _via_regions(record, path)
+        for image, (path, regions) in sorted(listed.items()):
+            shapes = [_shape(_via_shape, region, path) for region, _ in regions]
+            labels = [seen.label(names, path) for _, names in regions]
+            entries.append(_shape_entry(image, shapes, labels, part))
+    return Reading(entries, seen.checked(root))
+
+
+def _via_records(path):
+    """What a VIA file says of its images: a project, or an export of its annotations."""
+    content = read_json(path, "a project or export of VIA")
+    if isinstance(content, dict):
+        content = content.get("_via_img_metadata", content)
+    records = list(content.values()) if isinstance(content, dict) else []
+    whole = all(isinstance(record, dict) and "regions" in record for record in records)
+    if not records or not whole:
+        raise ValueError(
+            f"{path}: a project or export of VIA was wanted, with filename and regions of every "
+            f"image. Received: {str(content)[:80]}. Take other JSON files out of the folder"
+        )
+    return records
+
+
+def _via_regions(record, path):
+    """Pairs of shape and names of its class; VIA 1 numbers the regions, VIA 2 lists them."""
+    regions = record["regions"]
+    regions = list(regions.values()) if isinstance(regions, dict) else regions
+    try:
+        return [(r["shape_attributes"], _via_names(r["region_attributes"])) for r in regions]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: shape_attributes and region_attributes were wanted for every region of "
+            f"{record.get('filename')}. Received: {str(regions)[:80]}"
+        ) from error
+
+
+def _via_names(attributes):
+    """All that a region is called: texts, chosen options, and boxes that are ticked."""
+    names = set()
+    for value in attributes.values():
+        ticked = [key for key, on in value.items() if on] if isinstance(value, dict) else [value]
+        names.update(str(name) for name in ticked)
+    return names
+
+
+def _via_shape(shape):
+    kind = shape["name"]
+    if kind == "circle":
+        return Ellipse(*(float(shape[key]) for key in ("cx", "cy", "r", "r")))
+    if kind == "ellipse":
+        numbers = (float(shape[key]) for key in ("cx", "cy", "rx", "ry"))
+        return Ellipse(*numbers, float(shape.get("theta") or 0))
+    if kind == "rect":
+        x, y, width, height = (float(shape[key]) for key in ("x", "y", "width", "height"))
+        return rectangle(x, y, x + width, y + height)
+    if kind == "polygon":
+        pairs = zip(shape["all_points_x"], shape["all_points_y"], strict=True)
+        return Polygon(tuple((float(x), float(y)) for x, y in pairs))
+    raise ValueError(f"a {kind}, which covers no pixels")
+
+
+# ---------------------------------------------------------------------------------------- labelme
+
+LABELME_LAYOUT = """    SOURCE/NAME.json     (saved by labelme)
+    SOURCE/NAME.jpg      (its image, beside it or in images/)
+or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
+
+
+def read_labelme(source, classes):
+    """Images annotated with labelme: polygons, rectangles and circles."""
+
+    def fits(folder):
+        return any(_entry.files(place, (".json",)) for place, _ in _parts(folder))
+
+    root = _entry.find_root(source, fits, LABELME_LAYOUT)
+    entries, seen = [], _Labels(classes)
+    for folder, part in _parts(root):
+        for path in _entry.files(folder, (".json",)):
+            content = read_json(path, "a file of labelme")
+            if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+                raise ValueError(
+                    f"{path}: a file of labelme, with shapes, was wanted. Received: "
+                    f"{str(content)[:80]}. Take other JSON files out of the folder"
+                )
+            image = _labelme_image(folder, content, path)
+            shapes = [_shape(_labelme_shape, shape, path) for shape in content["shapes"]]
+            labels = [seen.label({str(s.get("label"))}, path) for s in content["shapes"]]
+            entries.append(_shape_entry(image, shapes, labels, part))
+    return Reading(entries, seen.checked(root))
+
+
+def _labelme_image(folder, content, path):
+    """The image of a file: of the same name, or what it calls it; of the size that it says."""
+    same = [
+        found
+        for place in (folder, folder / "images")
+        for found in _entry.files(place)
+        if found.stem == path.stem
+    ]
+    image = same[0] if same else _image_beside(folder, content.get("imagePath"), path)
+    said, size = (content.get("imageHeight"), content.get("imageWidth")), _entry.picture_size(image)
+    if None not in said and said != size:
+        raise ValueError(
+            f"{path}: shapes of an image of {size[0]} x {size[1]} pixels were wanted, as "
+            f"{image.name} has. Received: {said[0]} x {said[1]}. Put the image there on which they "
+            "were drawn"
+        )
+    return image
+
+
+def _labelme_shape(shape):
+    kind = shape.get("shape_type") or "polygon"
+    points = tuple((float(x), float(y)) for x, y in shape["points"])
+    if kind == "circle":
+        (x, y), (at_x, at_y) = points
+        radius = float(np.hypot(at_x - x, at_y - y))
+        return Ellipse(x, y, radius, radius)
+    if kind == "rectangle" and len(points) == 2:
+        return rectangle(*points[0], *points[1])
+    if kind in ("polygon", "rectangle", "oriented_rectangle"):
+        return Polygon(points)
+    raise ValueError(f"a {kind}, which is not read")
+
+
+# --------------------------------------------------------------------------------------- for both
+
+
+class _Labels:
+    """The ids of the classes that were chosen, and the names that were met."""
+
+    def __init__(self, classes):
+        self.classes, self.met = classes, set()
+
+    def label(self, names, path):
+        """The id of a shape that is called this: 1 where no class was chosen, 0 for others."""
+        self.met |= names
+        if self.classes is None:
+            return 1
+        ids = {self.classes[name] for name in names if name in self.classes}
+        if len(ids) > 1:
+            raise ValueError(
+                f"{path}: one class a shape was wanted. Received: {', '.join(sorted(names))}"
+            )
+        return ids.pop() if ids else 0
+
+    def checked(self, root):
+        """The classes; one that no shape has is most likely misspelt."""
+        absent = [name for name in self.classes or () if name not in self.met]
+        if absent:
+            listed = ", ".join(sorted(self.met)[:20]) or "none"
+            raise ValueError(
+                f"{root}: shapes of the classes {', '.join(self.classes)} were wanted. Received: "
+                f"none called {', '.join(absent)}; there are: {listed}"
+            )
+        return self.classes or {OBJECT: 1}
+
+
+def _parts(folder):
+    """The folders of a set with their parts: train/, val/ and test/, or the folder itself."""
+    found = [(folder / part, part) for part in PARTS if (folder / part).is_dir()]
+    return found or [(folder, None)]
+
+
+def _image_beside(folder, name, path):
+    """The image that a JSON file names: by its file name alone, wherever it says that it lies."""
+    bare = PureWindowsPath(name).name if isinstance(name, str) else ""
+    for place in (folder, folder / "images") if bare and "\0" not in bare else ():
+        if (place / bare).is_file() and not bare.startswith("."):
+            return place / bare
+    raise FileNotFoundError(
+        f"{path}: the image that it names was wanted beside it or in images/. Received: "
+        f"{str(name)[:80]!r}, and there is no such file. Put it there, or take the record out"
+    )
+
+
+def _shape(read, record, path):
+    """A shape, checked; what it cannot be names the file."""
+    try:
+        shape = read(record)
+        shape.check()
+        return shape
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{path}: a polygon, rectangle, circle or ellipse was wanted. Received: "
+            f"{str(record)[:80]} ({error}). Draw it again, or take it out"
+        ) from error
+
+
+def _shape_entry(image, shapes, labels, part):
+    return Entry(Path(image).stem, image, functools.partial(_draw, image, shapes, labels), part)
+
+
+def _draw(image, shapes, labels, instances):
+    """Objects of other classes than the chosen ones do not hide these: they are not drawn."""
+    drawn = [(shape, label) for shape, label in zip(shapes, labels, strict=True) if label]
+    height, width = _entry.picture_size(image)
+    numbers = draw_shapes([shape for shape, _ in drawn], height, width, image)
+    classes = np.array([0, *(label for _, label in drawn)], np.int32)[numbers]
+    return classes, numbers if instances else None

@@ -1,0 +1,350 @@
+"""`export`: a model as a file that runs without Keras, compared with the model before it counts.
+
+A format is written under one of the backends that can; if that is not the one in use, the model is
+saved, and a second Python process reloads and writes it. The comparison is always with the outputs
+of the model at hand, under the backend at hand.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_deepskip import _checks, _files
+from keras_deepskip.export import other_backend as worker
+from keras_deepskip.export.formats import FORMATS
+from keras_deepskip.export.writers import Mask
+from keras_deepskip.folding import fold_batch_norm
+from keras_deepskip.layers.copying import set_weights
+from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.models import image_model_shapes
+
+TOLERANCE = 1e-5
+# What is compared, by spatial axes: of images, of volumes. All but the first are no multiple of any
+# stride; those of images are above 32, which PyTorch's program of a network of stride 32 asks for.
+SIZES = {
+    2: ((64, 64), (45, 83), (130, 37)),
+    3: ((16, 16, 16), (9, 17, 21), (33, 7, 10)),
+}
+BATCHES = (1, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """How far the exported file is from the model.
+
+    Attributes:
+        path: what was written.
+        format: a name in `FORMATS`.
+        backend: under which it was written.
+        versions: of the packages that took part.
+        size: bytes of the file, or of all files in the folder.
+        differences: largest difference by `"NxHxW"` (volumes: `"NxDxHxW"`) of the input; of outputs
+            above 1, as a share of the largest.
+        mask_differences: pixels of the mask that are not what the probabilities say, likewise; None
+            without one.
+        tolerance: what no difference may exceed.
+    """
+
+    path: str
+    format: str
+    backend: str
+    versions: dict
+    size: int
+    differences: dict
+    mask_differences: dict | None
+    tolerance: float
+
+    @property
+    def differing(self):
+        """The differences that exceed the tolerance, and masks that are wrong."""
+        masks = self.mask_differences or {}
+        return {
+            shape: difference
+            for shape, difference in self.differences.items()
+            if not difference <= self.tolerance or masks.get(shape)  # NaN is no match either
+        }
+
+    def text(self):
+        """A line for each size that was compared."""
+        lines = [f"{self.path} ({self.format}) against Keras, largest difference:"]
+        lines += [f"  {shape}: {value:.1e}" for shape, value in self.differences.items()]
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        masks = "" if self.mask_differences is None else "; masks as the probabilities say"
+        return "\n".join(
+            [
+                *lines,
+                f"  all within {self.tolerance:.0e}{masks}",
+                f"  {self.size:,} bytes, written under {self.backend} ({versions})",
+            ]
+        )
+
+
+class ExportMismatch(ArithmeticError):
+    """The exported file does not compute what the model does."""
+
+
+def export(
+    model,
+    path,
+    format="saved_model",
+    input_range=(0, 255),
+    *,
+    mask=False,
+    threshold=0.5,
+    multilabel=False,
+):
+    """Writes a model in a format that runs without Keras, and proves it equal.
+
+    What is written takes `image`, float32 (N, H, W, C), raw as the model itself takes it (its
+    normalization is inside), and gives `probabilities` (N, H, W, classes), whatever the format; of
+    a model for volumes, both have D before H. N is free; H and W are where the model's are. Batch
+    norms are folded into the convolutions (`keras_deepskip.fold_batch_norm`), unless that alone
+    rounds too much.
+
+    The file is opened by its own runtime, run at three sizes and two batch sizes and compared with
+    the model; only then it takes its name. The comparison is written beside it, as
+    `PATH.export.json`. A model with a mixed dtype policy is exported, and compared, as what it is
+    in float32: 16-bit arithmetic rounds in its own way on each backend.
+
+    Args:
+        model: a built functional `keras.Model`, with one input and one output. Where another
+            backend writes the format, it is saved and loaded by another process, so layers of your
+            own must be registered by a module that it can import.
+        path: what to write; an older one there is replaced when the new one is proven.
+        format: `"saved_model"` (a folder; written under TensorFlow), `"onnx"` (`.onnx`; PyTorch or
+            TensorFlow), `"litert"` (`.tflite`; TensorFlow), `"openvino"` (a folder with
+            `model.xml` and `model.bin`; PyTorch or TensorFlow), `"torch"` (`.pt2`; PyTorch) or
+            `"stablehlo"` (`.stablehlo`; JAX). The backend in use need not be among them.
+        input_range: (low, high) of the random images that are compared.
+        mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
+            `metrics.masks_from_outputs` tells them from the probabilities.
+        threshold: of the mask, the probability above which a pixel is called, for one class or
+            `multilabel`.
+        multilabel: of the mask, whether each class is called by itself; zeros and ones
+            (N, H, W, classes) then.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        ValueError: if the model has not one input and one output that are images or volumes, the
+            format cannot hold it, or an argument does not fit.
+        ImportError: if a package that writes or runs the format is not installed.
+        FileExistsError: if something else than an older export is at `path`.
+        ExportMismatch: if an output differs by more than 1e-5; what was at `path` stays.
+        RuntimeError: if writing or running it fails.
+
+    Example:
+
+    ```python
+    report = export(model, "cells.onnx", format="onnx", mask=True)
+    session = onnxruntime.InferenceSession("cells.onnx")
+    probabilities, mask = session.run(["probabilities", "mask"], {"image": images})
+    ```
+    """
+    chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
+    shape, _ = image_model_shapes(model, volumes=True)
+    rule = _check_mask(model, mask, threshold, multilabel)
+    path = _check_path(Path(path), format)
+    backend = chosen.backend(keras.backend.backend(), volumes=len(shape) == 5)
+    replacing = _files.replacing if chosen.suffix else _files.replacing_folder
+    model = _in_float32(model)
+    with _full_precision(), replacing(path) as temporary:
+        cases = _cases(model, input_range)
+        _check_probabilities(rule, cases)
+        # Folding rounds anew: a deep model for which that is too much is written as it is.
+        for candidate in (fold_batch_norm(model), model):
+            report = _report(candidate, path, format, backend, temporary, rule, cases)
+            if not report.differing:
+                break
+        _check_equal(report)
+    _files.write_json(path.with_name(path.name + ".export.json"), dataclasses.asdict(report))
+    return report
+
+
+# --- What is refused before the work begins -------------------------------------------------------
+
+
+def _check_path(path, format):
+    """The path, if it is named as the format wants and nothing but an older export is there."""
+    chosen = FORMATS[format]
+    if path.suffix != chosen.suffix and chosen.suffix:
+        raise ValueError(
+            f"`path` must end in {chosen.suffix} for format={format!r}. "
+            f"Received: path={str(path)!r}"
+        )
+    if chosen.suffix:
+        taken, wanted = path.is_dir(), f"a file ending in {chosen.suffix}"
+    else:
+        taken = path.is_file() or (
+            path.is_dir() and any(path.iterdir()) and not (path / chosen.mark).is_file()
+        )
+        wanted = f"a new folder, or one that holds {chosen.title} to be replaced,"
+    if taken:
+        raise FileExistsError(
+            f"{path}: {wanted} was wanted. Received: something else. Choose another name"
+        )
+    return path
+
+
+def _check_mask(model, mask, threshold, multilabel):
+    """The `Mask`, or None."""
+    if not mask:
+        if threshold != 0.5 or multilabel:
+            raise ValueError(
+                "`threshold` and `multilabel` are of the mask. Received: "
+                f"threshold={threshold!r}, multilabel={multilabel!r} without one. Add mask=True"
+            )
+        return None
+    classes = model.output_shape[-1]
+    activation = getattr(model.layers[-1], "activation", None)
+    if activation in ("sigmoid", keras.activations.sigmoid) and classes > 1 and not multilabel:
+        raise ValueError(
+            "a model whose classes exclude each other was wanted for a mask of class ids. "
+            f"Received: {classes} classes that end in a sigmoid. Add multilabel=True"
+        )
+    # the same checks as there
+    masks_from_outputs(np.zeros((1, 1, 1, classes)), threshold, multilabel=multilabel)
+    return Mask(float(threshold), bool(multilabel))
+
+
+def _check_probabilities(mask, cases):
+    """A threshold means nothing for logits."""
+    outputs = cases[0][1]
+    by_threshold = mask is not None and (mask.multilabel or outputs.shape[-1] == 1)
+    if by_threshold and not (0 <= outputs.min() and outputs.max() <= 1):
+        raise ValueError(
+            "a model whose outputs are probabilities was wanted for a mask. Received: outputs from "
+            f"{outputs.min():g} to {outputs.max():g}. A model of logits needs its activation"
+        )
+
+
+# --- The comparison -------------------------------------------------------------------------------
+
+
+def _cases(model, input_range):
+    """Random images of every size and batch size, and the model's own outputs."""
+    rng = np.random.default_rng(0)
+    _, *fixed, channels = model.input_shape
+    sizes = {
+        tuple(own or free for own, free in zip(fixed, size, strict=True))
+        for size in SIZES[len(fixed)]
+    }
+    cases = []
+    for size in sorted(sizes):
+        for batch in BATCHES:
+            shape = (batch, *size, channels)
+            image = rng.uniform(*input_range, shape).astype("float32")
+            outputs = keras.ops.convert_to_numpy(model(image, training=False))
+            cases.append((image, outputs.astype("float32")))
+    return cases
+
+
+def _report(model, path, format, backend, temporary, mask, cases):
+    """Writes a model to a temporary path and compares."""
+    images = [image for image, _ in cases]
+    found = worker.written_and_run(model, format, backend, temporary, mask, images)
+    differences, masks = {}, {}
+    for (image, wanted), outputs in zip(cases, found, strict=True):
+        shape = "x".join(map(str, image.shape[:-1]))
+        differences[shape] = _difference(outputs["probabilities"], wanted)
+        if mask is not None:
+            masks[shape] = _mask_difference(outputs, mask)
+    versions = _versions(backend, FORMATS[format])
+    return ExportReport(
+        str(path), format, backend, versions, _size(temporary), differences,
+        None if mask is None else masks, TOLERANCE,
+    )  # fmt: skip
+
+
+def _difference(got, wanted):
+    """Largest absolute difference; of outputs above 1 (logits, say), as a share of the largest."""
+    if got.shape != wanted.shape:
+        return float("inf")
+    return float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
+
+
+def _mask_difference(outputs, mask):
+    """Pixels in which a mask is not that of the probabilities beside it."""
+    wanted = masks_from_outputs(
+        outputs["probabilities"], mask.threshold, multilabel=mask.multilabel
+    )
+    got = outputs["mask"]
+    return int((got != wanted).sum()) if got.shape == wanted.shape else wanted.size
+
+
+def _check_equal(report):
+    if report.differing:
+        listed = ", ".join(
+            f"{difference:.2e} for {shape}" for shape, difference in report.differing.items()
+        )
+        wrong = sum((report.mask_differences or {}).values())
+        masks = f"; {wrong} pixels of its masks are wrong" if wrong else ""
+        raise ExportMismatch(
+            f"the {report.format} at {report.path} was not written: its outputs differ from the "
+            f"model's by more than {report.tolerance:.0e}: {listed}{masks}"
+        )
+
+
+def _size(path):
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _versions(backend, chosen):
+    """Of Keras, the backend that writes, what it needs beside, and the runtime."""
+    names = ("keras", backend, *chosen.writers[backend].needs, chosen.runtime)
+    distributions = importlib.metadata.packages_distributions()
+    found = {}
+    for name in dict.fromkeys(names):
+        owners = distributions.get(name, [name])
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(owners[0])
+    return found
+
+
+# --- Exact arithmetic -----------------------------------------------------------------------------
+
+
+def _in_float32(model):
+    """The model; if it computes in 16 bits, one that does in 32, with the same weights."""
+    text = model.to_json()
+    plain = re.sub(r'"mixed_b?float16"', '"float32"', text)
+    if plain == text:
+        return model
+    twin = keras.models.model_from_json(plain)
+    set_weights(twin, model.get_weights())
+    return twin
+
+
+@contextlib.contextmanager
+def _full_precision():
+    """Has GPUs compute in float32, where by default they round factors to 10 bits (TF32)."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+        return
+    if backend == "torch":
+        import torch
+
+        before = torch.backends.cudnn.allow_tf32
+        set_switch = functools.partial(setattr, torch.backends.cudnn, "allow_tf32")
+    else:
+        import tensorflow as tf
+
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        set_switch = tf.config.experimental.enable_tensor_float_32_execution
+    set_switch(False)
+    try:
+        yield
+    finally:
+        set_switch(before)

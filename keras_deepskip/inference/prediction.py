@@ -1,0 +1,167 @@
+"""`predict`: masks, overlays and a table of the objects found."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_deepskip import _checks, _files
+from keras_deepskip.data import Sample, find_images, write_png
+from keras_deepskip.drawing import draw_mask
+from keras_deepskip.folding import fold_batch_norm
+from keras_deepskip.inference.large import forget_finished, predict_large
+from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.sources import open_source
+from keras_deepskip.inference.tiled import probabilities_of
+from keras_deepskip.inference.tta import KINDS
+from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.objects import object_table
+
+LARGE = 4096 * 4096  # pixels above which an image is read, predicted and written in parts
+
+COLUMNS = (
+    "image", "object", "class", "area", "centroid_y", "centroid_x",
+    "top", "left", "bottom", "right", "mean_probability",
+)  # fmt: skip
+
+
+def predict(
+    model,
+    images,
+    out,
+    *,
+    probabilities=False,
+    overlays=True,
+    threshold=0.5,
+    tta=None,
+    verbose=1,
+):
+    """Finds the objects in images, and writes what was found.
+
+    Writes in `out`: `masks/NAME.png` (class ids), `overlays/NAME.png` (the image with the objects
+    outlined), `probabilities/NAME.png` if asked (16 bits: 65535 is 1; of several classes
+    `NAME_classK.png` each), and `objects.csv`, a line an object: image, number, class, area in
+    pixels, centroid and box in pixels (bottom and right are the first row and column outside), and
+    the mean probability of its class. Each file is whole or not there; `objects.csv` comes last.
+
+    An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
+    the same result. One of more than 16 million is also read and written in parts, so that it may
+    be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
+    (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
+    pixel and class of disk. Interrupted, the same call goes on. Objects are whole wherever windows
+    meet.
+
+    Args:
+        model: a built `keras.Model` with probabilities as output.
+        images: a folder of images, an image file, a `.npy` or `.zarr` array, or a list of these.
+        out: the folder to write to.
+        probabilities: whether to write probabilities.
+        overlays: whether to write overlays.
+        threshold: probability above which a pixel is called (one class).
+        tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
+            image, `"flips_and_rotations"` over 8; None looks once.
+        verbose: 1 shows a progress bar, 0 nothing.
+
+    Returns:
+        A list of dicts, the lines of `objects.csv`.
+
+    Raises:
+        ValueError: if an image cannot be read, or its channels do not fit the model: it is named,
+            and what was written for those before it stays. Also if two images share a name, if
+            `out` is the folder of the images, or if the model gives no probabilities or is
+            multilabel.
+
+    Example:
+
+    ```python
+    objects = predict(model, "photographs", "found")
+    print(len(objects), "objects")
+    ```
+    """
+    out, (channels, _) = Path(out), check_model(model)
+    model = fold_batch_norm(model)
+    sources = images if isinstance(images, list | tuple) else [images]
+    _checks.check_choice("tta", tta, (*KINDS, None))
+    samples = [sample for source in sources for sample in _found(source)]
+    _refuse_same_names(samples)
+    _refuse_data_folder(out, samples)
+    progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+    asked = {"probabilities": probabilities, "overlays": overlays}
+    asked |= {"threshold": threshold, "tta": tta, "verbose": verbose}
+    rows = []
+    for index, sample in enumerate(samples, start=1):
+        source = open_source(sample.image, channels)
+        predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
+        objects = predict_one(model, source, sample, out, **asked)
+        rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]
+        progress.update(index)
+    _files.write_text(out / "objects.csv", _csv(rows))
+    forget_finished(out, [sample.name for sample in samples])
+    return rows
+
+
+def _found(source):
+    """The images of a folder; a file or a Zarr array is an image."""
+    if Path(source).suffix == ".zarr":
+        return [Sample(Path(source).stem, Path(source))]
+    return find_images(source)
+
+
+def _predict_small(model, source, sample, out, *, probabilities, overlays, threshold, tta, **_):
+    """Writes an image's files; returns the lines of `object_table`."""
+    name, image = sample.name, source.read((slice(None), slice(None)))
+    outputs = probabilities_of(model, image, tta)  # (H, W, K)
+    mask = masks_from_outputs(outputs[None], threshold)[0]
+    write_png(out / "masks" / f"{name}.png", mask)
+    if overlays:
+        write_png(out / "overlays" / f"{name}.png", draw_mask(image, mask))
+    if probabilities:
+        _write_probabilities(out / "probabilities", name, outputs)
+    return object_table(mask, outputs)
+
+
+def _refuse_same_names(samples):
+    names = [sample.name for sample in samples]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(
+            "each image's files are named after it, and several images share a name. Received: "
+            f"{', '.join(doubled[:5])}. Rename them, or predict the folders one by one"
+        )
+
+
+def _refuse_data_folder(out, samples):
+    """What was drawn by hand must not be written over: `out/masks` may be the true masks."""
+    folders = {sample.image.resolve().parent for sample in samples}
+    if out.resolve() in folders or (out / "images").is_dir():
+        raise ValueError(
+            "`out` must be a folder of its own, as masks/ would be written over. Received: "
+            f"out={str(out)!r}, a folder of images. Choose another"
+        )
+
+
+def _write_probabilities(folder, name, outputs):
+    for channel in range(outputs.shape[-1]):
+        suffix = "" if outputs.shape[-1] == 1 else f"_class{channel}"
+        scaled = np.round(outputs[..., channel].astype("float64") * 65535).astype("uint16")
+        write_png(folder / f"{name}{suffix}.png", scaled)
+
+
+def _row(name, number, found):
+    values = (
+        found["class_id"], found["area"], round(found["centroid_y"], 2),
+        round(found["centroid_x"], 2), found["top"], found["left"], found["bottom"],
+        found["right"], round(found["mean_probability"], 4),
+    )  # fmt: skip
+    return dict(zip(COLUMNS, (name, number, *values), strict=True))
+
+
+def _csv(rows):
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()

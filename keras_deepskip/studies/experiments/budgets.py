@@ -1,0 +1,33 @@
+"""What a run of either study gets: steps, crops, learning rates."""
+
+from keras_deepskip.studies.experiments.categories import ALL, REAL
+
+# Light networks with a batch norm behind each convolution bear the default rate. Wide or deep ones
+# from drawn weights take a lower one, VGG16 without a norm the lowest.
+SLOW, SLOWER = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
+
+CROPS = {"crop_size": 96, "batch_size": 8}
+
+# A first look: all categories, and so few steps that every network gets some.
+QUICK = {
+    "categories": ALL,
+    "steps": 100,
+    "epochs": 5,
+    "recipe": {**CROPS, "validation_windows": 16},
+    "test_images": 8,
+}
+# Until light networks no longer gain much.
+LIGHT = {
+    "categories": REAL,
+    "seeds": (0, 1, 2),
+    "steps": 300,
+    "epochs": 6,
+    "recipe": {**CROPS, "validation_windows": 24},
+}
+# For a GPU, four runs at once.
+FULL = {
+    "categories": ALL,
+    "steps": 600,
+    "epochs": 6,
+    "recipe": {"crop_size": 160, "batch_size": 8, "workers": 4, "precision": "mixed_bfloat16"},
+}

@@ -1,0 +1,111 @@
+"""The process of one run: trains, judges, and leaves a row.
+
+    python -m keras_deepskip.studies.experiments.run_process FOLDER
+
+`FOLDER/run.json` says what to do, and is all that repeats the run. What `train` writes goes there
+too, then `evaluation.json`, masks of the first test images (`shown/`), and last `row.json`, which
+says that the run is done.
+"""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip import _files
+
+SHOWN = 3  # test images whose masks are kept for the figures
+
+
+def main(folder):
+    """Does what `folder/run.json` says."""
+    folder = Path(folder)
+    request = _files.read_json(folder / "run.json", "what a run of a study is to do")
+    start = time.perf_counter()
+    try:
+        row = _run(folder, request)
+    except ArithmeticError as error:  # a training that diverges is a result
+        row = {"failure": str(error)}
+    row["seconds"] = round(time.perf_counter() - start, 1)
+    _files.write_json(folder / "row.json", {**request["row"], **row})
+
+
+def _run(folder, request):
+    from keras_deepskip.data import load_split, write_png
+    from keras_deepskip.folding import fold_batch_norm
+    from keras_deepskip.inference import evaluate
+    from keras_deepskip.training import Recipe, train, versions
+
+    run = train(
+        request["data"],
+        folder,
+        Recipe(**request["recipe"]),
+        group_by=request["group_by"],
+        resume=(folder / "config.json").exists(),
+        verbose=0,
+        **request["options"],
+    )
+    trained_mb = _peak_mb()
+    split = load_split(request["data"], folder / "split.json")
+    tested = _spread_out(split.test, request["test_images"])
+    found = evaluate(fold_batch_norm(run.model), tested, out=folder, verbose=0)
+    for sample in tested[:SHOWN]:
+        write_png(folder / "shown" / f"{sample.name}.png", _mask(run.model, sample))
+    shutil.rmtree(folder / "checkpoint")  # three times the weights, of use to unfinished runs alone
+    made = versions()
+    return {
+        "backend": made["backend"],
+        "keras": made["keras"],
+        "images": len(split.train) + len(split.val) + len(split.test),
+        "test_images": len(tested),
+        "steps": len(run.history) * request["recipe"]["steps_per_epoch"],
+        "batch_size": request["recipe"]["batch_size"],
+        "train_seconds": round(sum(epoch["seconds"] for epoch in run.history), 1),
+        "train_peak_mb": trained_mb,
+        "best_epoch": run.best_epoch,
+        "parameters": run.model.count_params(),
+        **found.pixels,
+        **_object_figures(found.objects),
+    }
+
+
+def _spread_out(samples, most):
+    """At most so many samples, from all over the list; None takes all."""
+    if most is None or len(samples) <= most:
+        return samples
+    return [samples[round(place)] for place in np.linspace(0, len(samples) - 1, most)]
+
+
+def _mask(model, sample):
+    from keras_deepskip.data import load_image
+    from keras_deepskip.inference.outputs import check_model
+    from keras_deepskip.inference.tiled import probabilities_of
+    from keras_deepskip.metrics import masks_from_outputs
+
+    channels, _ = check_model(model)
+    return masks_from_outputs(probabilities_of(model, load_image(sample, channels))[None])[0]
+
+
+def _object_figures(objects):
+    """Figures over all objects, and by stratum the counts that recall is made of."""
+    figures = {f"object_{name}": objects["all"][name] for name in ("recall", "precision", "f1")}
+    for stratum, row in objects["strata"].items():
+        figures[f"found {stratum}"] = row["tp"]
+        figures[f"missed {stratum}"] = row["fn"]
+    return figures
+
+
+def _peak_mb():
+    """Most memory that the process has had so far, in MB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilobytes / (1024**2 if sys.platform == "darwin" else 1024))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,155 @@
+"""`ablation` and `compare`: a study from its configuration to its report."""
+
+import dataclasses
+import datetime
+import shlex
+from pathlib import Path
+
+from keras_deepskip import _checks
+from keras_deepskip.studies.experiments.ablation_study import ABLATION
+from keras_deepskip.studies.experiments.comparison_study import COMPARISON
+from keras_deepskip.studies.experiments.report import write_report
+from keras_deepskip.studies.experiments.runner import run_all, runs_of
+from keras_deepskip.studies.timing.measure import measure
+from keras_deepskip.training import versions
+
+COST_SIZE, COST_REPEATS, COST_LIMIT_S = 256, 7, 300.0
+
+
+def ablation(out, preset="quick", data=None, **options):
+    """Runs Table 1: the ablation of deep skips and of the loss's parts.
+
+    See `run_study` for the arguments and what is written.
+
+    Example:
+
+    ```python
+    ablation("runs/ablation", "quick", data="sets", say=print)
+    ```
+    """
+    return run_study(ABLATION, out, preset, data, **options)
+
+
+def compare(out, preset="quick", data=None, **options):
+    """Runs Tables 2 and 3: the deep-skip network beside U-Net, FCN, PSPNet, Mask R-CNN and others.
+
+    See `run_study` for the arguments and what is written.
+
+    Example:
+
+    ```python
+    compare("runs/compare", "light", data="sets", say=print)
+    ```
+    """
+    return run_study(COMPARISON, out, preset, data, **options)
+
+
+def run_study(
+    study,
+    out,
+    preset="quick",
+    data=None,
+    *,
+    networks=None,
+    categories=None,
+    own_categories=(),
+    seeds=None,
+    steps=None,
+    jobs=1,
+    say=lambda line: None,
+):
+    """Trains and judges every network of a study on every category with every seed, and reports.
+
+    Each run is a process of its own, with a folder `out/CATEGORY/NETWORK/seedN` that holds all that
+    repeats it. All networks have the same splits, crops, seeds and, unless the preset says
+    otherwise, the same number of steps. Interrupted, or killed, the same call goes on where it was,
+    in the middle of a run too.
+
+    Writes in `out`: `report.md`, `results.csv` (a row a run), `tables/` (CSV and LaTeX),
+    `categories.png`, `curves.png`, `multiples_real.png` and `multiples_drawn.png` (of the kinds of
+    images that there are), and `drawn/` with made-up sets.
+
+    Args:
+        study: a `Study`, such as `ABLATION`.
+        out: folder to write to.
+        preset: name in `study.presets`.
+        data: folder that holds the sets.
+        networks, categories: names; None takes those of the preset.
+        own_categories: further `Category`s, in place of the preset's unless `categories` names some
+            of these too.
+        seeds: list of integers; None takes those of the preset.
+        steps: training steps of every run, without exception; None takes those of the preset.
+        jobs: runs at once; the cores are shared out among them.
+        say: function that takes a line of progress.
+
+    Returns:
+        A list of dicts, a row a run.
+
+    Raises:
+        ValueError: if a name is not known, or `out` holds runs with other settings.
+        FileNotFoundError: if a category's images are not there.
+        RuntimeError: if processes failed; the report of the others is written, and the same call
+            tries these again.
+
+    Example:
+
+    ```python
+    run_study(COMPARISON, "runs/cells", own_categories=[Category("my cells", "/home/me/cells")])
+    ```
+    """
+    _checks.require("matplotlib", '"keras-deepskip[plots]"', "the figures of a study")
+    chosen = study.presets[_checks.check_choice("preset", preset, study.presets)]
+    if steps is not None:
+        _checks.check_integer("steps", steps)
+        chosen = dataclasses.replace(chosen, steps=steps, steps_of={})
+    picked = {"networks": networks, "categories": categories, "seeds": seeds, "steps": steps}
+    settings = _settings(study, preset, picked, own_categories)
+    study, categories = _with_own(study, own_categories, categories)
+    runs = runs_of(study, chosen, out, networks, categories, seeds)
+    say(f"{study.title}: {len(runs)} runs, preset {preset} ({chosen.about})")
+    rows, failures = run_all(runs, chosen, data, out, jobs, say)
+    measured = _costs(study, runs, out, say) if study.costs else None
+    if rows:
+        say(f"Wrote {write_report(study, rows, runs, out, settings, measured)}")
+    if failures:
+        raise RuntimeError(
+            f"{len(failures)} of {len(runs)} runs failed; the same command tries them again. "
+            + "; ".join(failures[:3])
+        )
+    return rows
+
+
+def _with_own(study, own, categories):
+    """The study with further categories, and the names of those to run."""
+    names = [category.name for category in own]
+    wider = dataclasses.replace(study, categories=(*study.categories, *own))
+    return wider, categories if categories or not own else names
+
+
+def _costs(study, runs, out, say):
+    """Time and memory of a prediction of each network that runs, side by side."""
+    names = {run.network.name for run in runs}
+    rivals = [n.rival for n in study.networks if n.rival and n.name in names]
+    case = {"mode": "predict", "size": COST_SIZE, "batch": 1, "options": {}}
+    path = Path(out) / "costs.json"
+    return measure(path, [case], rivals, COST_REPEATS, COST_LIMIT_S, None, say)
+
+
+def _settings(study, preset, picked, own):
+    """How the report was made: libraries, and the command with all that decides the figures."""
+    made = versions()
+    libraries = f"keras {made['keras']}, {made['backend']} {made[made['backend']]}"
+    words = ["keras-deepskip", study.name, "--preset", preset]
+    for name, value in picked.items():
+        if value is not None:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name}", *map(str, values)]
+    for category in own:
+        words += ["--category", f"{category.name}=FOLDER"]
+    return (
+        f"Made on {datetime.date.today().isoformat()} with {libraries} (Python {made['python']}) "
+        f"by `{shlex.join(words)} --data FOLDER_OF_SETS --out FOLDER`.\n\n"
+        "Figures are of test images that no run has trained on, each predicted whole, by the "
+        "weights of the epoch with the best validation IoU. *Drawn* categories are made up, as "
+        "their real sets are too small."
+    )

@@ -1,0 +1,239 @@
+"""Who is compared: one entry each, which knows how to build itself and which packages it needs.
+
+Every rival takes float32 images (N, size, size, 3) in [0, 1] and gives the probability of one kind
+of object; weights are random, for they cost no time. Packages are imported when a rival is built.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import keras
+
+from keras_deepskip.folding import fold_batch_norm
+from keras_deepskip.models import build_model
+from keras_deepskip.studies.timing.adapters import KerasModel, OnnxRuntime, OpenVino, TorchModule
+from keras_deepskip.studies.timing.plain_networks import deepskip_plain
+
+
+@dataclasses.dataclass(frozen=True)
+class Rival:
+    """A network, and the way in which it is run.
+
+    Attributes:
+        about: what it is, in a few words.
+        build: function of the images' size in pixels (and of options) that returns the network.
+        contestant: class in `contestants` that runs what `build` returns.
+        needs: packages beside this one's own: from the name to import to the name for pip.
+        backend: the Keras backend that it runs on whatever backend is chosen; None is the chosen.
+        trains: whether it can be trained.
+    """
+
+    about: str
+    build: Callable
+    contestant: type = KerasModel
+    needs: Mapping = dataclasses.field(default_factory=dict)
+    backend: str | None = None
+    trains: bool = True
+
+
+# ---- This package's network ----------------------------------------------------------------------
+
+
+def _deepskip(size, **options):
+    return build_model((size, size, 3), num_classes=1, input_range=(0, 1), **options)
+
+
+def _deepskip_folded(size, **options):
+    return fold_batch_norm(_deepskip(size, **options))
+
+
+def _network(**options):
+    """Builds another network of `build_model` as `predict` runs it, batch norms folded."""
+    return lambda size: _deepskip_folded(size, **options)
+
+
+# ---- Keras packages ------------------------------------------------------------------------------
+
+
+def _unet_3plus(size, base_filters):
+    from keras_unet_collection import models
+
+    widths = [base_filters * 2**level for level in range(5)]
+    return models.unet_3plus_2d((size, size, 3), 1, widths, batch_norm=True)
+
+
+def _unet_3plus_8(size):
+    return _unet_3plus(size, 8)
+
+
+def _unet_3plus_64(size):
+    return _unet_3plus(size, 64)
+
+
+def _segmodels_resnet34(size):
+    import segmodels_keras
+
+    return segmodels_keras.Unet("resnet34", (size, size, 3), encoder_weights=None)
+
+
+def _segmodels_mobilenetv2(size):
+    import segmodels_keras
+
+    return segmodels_keras.Unet("mobilenetv2", (size, size, 3), encoder_weights=None)
+
+
+def _hub_deeplab(size):
+    from keras_hub import models
+
+    encoder = models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[3, 4, 6, 3],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        image_shape=(size, size, 3),
+    )
+    backbone = models.DeepLabV3Backbone(
+        image_encoder=encoder,
+        projection_filters=48,
+        low_level_feature_key="P2",
+        spatial_pyramid_pooling_key="P4",
+        upsampling_size=4,
+        dilation_rates=[6, 12, 18],
+        image_shape=(size, size, 3),
+    )
+    return _with_sigmoid(models.DeepLabV3ImageSegmenter(backbone, num_classes=1))
+
+
+def _hub_segformer(size):
+    from keras_hub import models
+
+    encoder = models.MiTBackbone(
+        layerwise_depths=[2, 2, 2, 2],
+        num_layers=4,
+        layerwise_num_heads=[1, 2, 5, 8],
+        layerwise_sr_ratios=[8, 4, 2, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        hidden_dims=[32, 64, 160, 256],
+        image_shape=(size, size, 3),
+    )
+    backbone = models.SegFormerBackbone(image_encoder=encoder, projection_filters=256)
+    return _with_sigmoid(models.SegFormerImageSegmenter(backbone, num_classes=1))
+
+
+def _with_sigmoid(segmenter):
+    """A plain model of a task model of keras-hub, which compiles in a way of its own."""
+    outputs = keras.layers.Activation("sigmoid")(segmenter.output)
+    return keras.Model(segmenter.input, outputs)
+
+
+# ---- PyTorch -------------------------------------------------------------------------------------
+
+
+def _smp_unet_resnet34(size):
+    import segmentation_models_pytorch as smp
+
+    return smp.Unet("resnet34", encoder_weights=None, classes=1)
+
+
+def _smp_unet_mobilenet_v2(size):
+    import segmentation_models_pytorch as smp
+
+    return smp.Unet("mobilenet_v2", encoder_weights=None, classes=1)
+
+
+def _smp_pspnet_resnet34(size):
+    import segmentation_models_pytorch as smp
+
+    return smp.PSPNet("resnet34", encoder_weights=None, classes=1)
+
+
+# ---- All of them ---------------------------------------------------------------------------------
+
+COLLECTION = {"keras_unet_collection": "keras-unet-collection"}
+SEGMODELS = {"segmodels_keras": "segmodels-keras"}
+HUB = {"keras_hub": "keras-hub"}
+SMP = {"segmentation_models_pytorch": "segmentation-models-pytorch", "torch": "torch"}
+# `Model.export` writes ONNX files by tf2onnx.
+ONNX = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
+OPENVINO = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "openvino": "openvino"}
+EXPORTED = {"backend": "tensorflow", "trains": False}
+NATIVE = {"contestant": TorchModule, "needs": SMP, "backend": "torch"}
+
+# Networks of `build_model` that `experiments.COMPARISON` trains: what each is, and its options.
+# They are timed as `predict` runs them, folded.
+COMPARED = {
+    "deepskip_resnet34": ("light_resnet34, folded", {"backbone": "light_resnet34"}),
+    "unet_folded": (
+        "U-Net, 64 to 1024 channels, with batch norms, folded",
+        {"architecture": "unet", "batch_norm": True},
+    ),
+    "unet_8": (
+        "U-Net, 8 to 128 channels, folded",
+        {"architecture": "unet", "base_filters": 8, "batch_norm": True},
+    ),
+    "unet3plus_light": (
+        "UNet 3+, 8 to 128 channels, folded",
+        {"architecture": "unet3plus", "base_filters": 8},
+    ),
+    "fcn8s": ("FCN-8s, VGG16", {"architecture": "fcn8s"}),
+    "pspnet": ("PSPNet, ResNet50, folded", {"architecture": "pspnet"}),
+    "h_denseunet": ("DenseUNet-167, folded", {"architecture": "h_denseunet"}),
+    # A proposal costs as much as a small network, and few images hold more than 300 objects.
+    "mask_rcnn": (
+        "Mask R-CNN, ResNet50-FPN, 300 proposals, folded",
+        {"architecture": "mask_rcnn", "proposals": 300, "training_proposals": 500},
+    ),
+    "mask_rcnn_light": (
+        "Mask R-CNN, light_resnet34, maps of 64 channels, 300 proposals, folded",
+        {
+            "architecture": "mask_rcnn",
+            "backbone": "light_resnet34",
+            "fpn_filters": 64,
+            "fc_units": 256,
+            "mask_filters": 64,
+            "proposals": 300,
+            "training_proposals": 300,
+            "detections": 200,
+        },
+    ),
+}
+
+RIVALS = {
+    "deepskip": Rival("this package's network, light_vgg16", _deepskip),
+    "deepskip_folded": Rival("its batch norms folded into kernels", _deepskip_folded, trains=False),
+    "deepskip_plain": Rival("the same network in UpSampling2D and Conv2D", deepskip_plain),
+    "deepskip_onnxruntime": Rival(
+        "folded, in ONNX Runtime", _deepskip_folded, OnnxRuntime, ONNX, **EXPORTED
+    ),
+    "deepskip_openvino": Rival(
+        "folded, in OpenVINO", _deepskip_folded, OpenVino, OPENVINO, **EXPORTED
+    ),
+    "unet": Rival("U-Net, 64 to 1024 channels", lambda size: _deepskip(size, architecture="unet")),
+    "unet3plus_8": Rival(
+        "keras-unet-collection UNet 3+, 8 to 128", _unet_3plus_8, needs=COLLECTION
+    ),
+    "unet3plus_64": Rival(
+        "keras-unet-collection UNet 3+, 64 to 1024", _unet_3plus_64, needs=COLLECTION
+    ),
+    "segmodels_unet_resnet34": Rival(
+        "segmodels-keras U-Net, ResNet34", _segmodels_resnet34, needs=SEGMODELS
+    ),
+    "segmodels_unet_mobilenetv2": Rival(
+        "segmodels-keras U-Net, MobileNetV2", _segmodels_mobilenetv2, needs=SEGMODELS
+    ),
+    "hub_deeplabv3_resnet34": Rival("keras-hub DeepLabV3+, ResNet34", _hub_deeplab, needs=HUB),
+    "hub_segformer_b0": Rival("keras-hub SegFormer-B0", _hub_segformer, needs=HUB),
+    "smp_unet_resnet34": Rival("smp U-Net, ResNet34, PyTorch", _smp_unet_resnet34, **NATIVE),
+    "smp_unet_mobilenet_v2": Rival(
+        "smp U-Net, MobileNetV2, PyTorch", _smp_unet_mobilenet_v2, **NATIVE
+    ),
+    "smp_pspnet_resnet34": Rival("smp PSPNet, ResNet34, PyTorch", _smp_pspnet_resnet34, **NATIVE),
+    **{
+        name: Rival(about, _network(**options), trains=False)
+        for name, (about, options) in COMPARED.items()
+    },
+}

@@ -1,0 +1,77 @@
+"""`scaling`: how time and memory grow with image area, batch, width and depth."""
+
+from pathlib import Path
+
+from keras_deepskip import _checks, _files
+from keras_deepskip.studies.timing.figures import draw_scaling
+from keras_deepskip.studies.timing.measure import check_names, measure
+from keras_deepskip.studies.timing.tables import scaling_text
+
+DEFAULTS = {"levels": 5, "base_filters": 8}
+
+
+def scaling(
+    out,
+    rivals=("deepskip", "deepskip_plain"),
+    sizes=(256, 512, 1024, 2048, 4096),
+    batches=(1, 2, 4, 8, 16),
+    modes=("predict", "train"),
+    repeats=5,
+    limit_s=120.0,
+    backend=None,
+    base_filters=(4, 8, 16, 32),
+    levels=(3, 4, 5, 6),
+    say=lambda line: None,
+):
+    """Measures four curves: one quantity grows, the others stay at their first value or default.
+
+    As `benchmark`, with which it shares its processes, its rounds and its file's form.
+
+    Args:
+        out: folder to write to: `scaling.json`, `scaling.md` (tables) and `scaling.png`.
+        rivals: names in `RIVALS` of networks that take `levels` and `base_filters`.
+        sizes: heights and widths in pixels of the curve against image area; the other curves are at
+            the first of them.
+        batches: images taken at once, of the curve against batch; the others are at the first.
+        modes, repeats, limit_s, backend, say: as in `benchmark`.
+        base_filters: channels at full resolution, of the curve against width.
+        levels: encoder levels, of the curve against depth.
+
+    Returns:
+        A dict, as in `scaling.json`.
+
+    Raises:
+        ValueError: if a name is not known, or a number out of range.
+        ImportError: if matplotlib is not installed.
+
+    Example:
+
+    ```python
+    scaling("speed", sizes=[256, 512], batches=[1, 2], base_filters=[4, 8], levels=[3, 4])
+    ```
+    """
+    check_names(rivals, modes, rivals[0])
+    _checks.require("matplotlib", '"keras-deepskip[benchmark]"', "the plot of a benchmark")
+    out = Path(out)
+    curves = {"batch": batches, "size": sizes, "base_filters": base_filters, "levels": levels}
+    base = {"batch": batches[0], "size": sizes[0], **DEFAULTS}
+    cases = _cases(curves, base, modes)
+    result = measure(out / "scaling.json", cases, rivals, repeats, limit_s, backend, say)
+    _files.write_text(out / "scaling.md", scaling_text(result, base))
+    with _files.replacing(out / "scaling.png") as path:
+        path.write_bytes(draw_scaling(result, base))
+    return result
+
+
+def _cases(curves, base, modes):
+    """The points of all curves, each once; larger ones after smaller ones, as they are given."""
+    cases = []
+    for quantity, values in curves.items():
+        for mode in modes:
+            for value in values:
+                point = {**base, quantity: _checks.check_integer(quantity, value)}
+                case = {"mode": mode, "size": point["size"], "batch": point["batch"]}
+                case["options"] = {name: point[name] for name in DEFAULTS}
+                if case not in cases:
+                    cases.append(case)
+    return cases
