@@ -1,6 +1,8 @@
 """Files that are whole or not there: written under a temporary name, then renamed."""
 
 import contextlib
+import csv
+import io
 import json
 import os
 import shutil
@@ -109,6 +111,26 @@ def write_json(path, value):
         ValueError: if it holds a NaN or an infinity, which JSON does not know.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
+
+
+def csv_text(rows, columns=None):
+    """Returns rows as CSV with a line of column names.
+
+    Args:
+        rows: list of dicts; what a row lacks is left empty.
+        columns: names in order; None takes those of the rows as they come.
+
+    Example:
+
+    >>> csv_text([{"name": "a", "area": 9}])
+    'name,area\\na,9\\n'
+    """
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def read_json(path, what):

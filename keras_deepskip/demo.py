@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks
+from keras_deepskip._versions import versions
 from keras_deepskip.analysis import analyze, closed_form
 from keras_deepskip.data import audit, load_pair, read_image, sample, write_png
 from keras_deepskip.drawing import draw_comparison, draw_mask
@@ -14,7 +15,7 @@ from keras_deepskip.export import export
 from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.reporting import Page, draw_curves
-from keras_deepskip.training import Recipe, train, versions
+from keras_deepskip.training import Recipe, train
 
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
 # pixels wide up to the size they have there.

@@ -1,7 +1,10 @@
 """Pictures of masks and objects, as arrays: for TensorBoard, for `predict`, for reports."""
 
+import io
+
 import numpy as np
 
+from keras_deepskip import _checks
 from keras_deepskip.objects import label_objects, match_objects
 
 HIT, MISSED, FALSE = (60, 200, 90), (235, 50, 50), (255, 200, 0)  # green, red, amber
@@ -181,3 +184,26 @@ def _judged(picture, labels, good, bad_color):
     drawn[border & good[labels]] = HIT
     drawn[border & ~good[labels]] = bad_color
     return drawn
+
+
+def new_figure(width, height, why):
+    """Returns an empty matplotlib figure, apart from pyplot: no window, no global state.
+
+    Args:
+        width, height: in inches.
+        why: what the figure is for, in a few words, for the error.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    _checks.require("matplotlib", '"keras-deepskip[plots]"', why)
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def figure_png(figure, dpi=100):
+    """Returns a matplotlib figure as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()

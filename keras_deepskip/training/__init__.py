@@ -7,7 +7,7 @@ from keras_deepskip.training.callbacks import (
     TensorBoardLogger,
     TrainingDiverged,
 )
-from keras_deepskip.training.fitting import TrainingRun, train, versions
+from keras_deepskip.training.fitting import TrainingRun, train
 from keras_deepskip.training.recipe import Recipe
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "TrainingDiverged",
     "TrainingRun",
     "train",
-    "versions",
 ]

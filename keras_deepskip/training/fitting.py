@@ -2,18 +2,14 @@
 
 import contextlib
 import dataclasses
-import importlib
 import json
-import platform
-import sys
-from importlib import metadata
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
-from keras_deepskip._versions import __version__
+from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of, find_architecture
 from keras_deepskip.data import (
     Augmentation,
@@ -241,30 +237,6 @@ def train(
         folder=out,
         split=split,
     )
-
-
-def versions():
-    """Returns what a run was made with: package, Python, platform, backend, libraries.
-
-    Example:
-
-    >>> versions()["keras_deepskip"] == keras_deepskip.__version__
-    True
-    """
-    found = {}
-    for package in ("keras", "numpy", "tensorflow", "jax", "torch"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    backend = keras.backend.backend()
-    # It may be installed under another name, such as tensorflow-cpu.
-    found.setdefault(backend, importlib.import_module(backend).__version__)
-    return {
-        "keras_deepskip": __version__,
-        "python": platform.python_version(),
-        "platform": f"{sys.platform} {platform.machine()}",
-        "backend": backend,
-        **found,
-    }
 
 
 # ---- What may be asked for ----------------------------------------------------------------------

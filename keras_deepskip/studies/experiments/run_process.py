@@ -33,10 +33,11 @@ def main(folder):
 
 
 def _run(folder, request):
+    from keras_deepskip._versions import versions
     from keras_deepskip.data import load_split, write_png
     from keras_deepskip.folding import fold_batch_norm
     from keras_deepskip.inference import evaluate
-    from keras_deepskip.training import Recipe, train, versions
+    from keras_deepskip.training import Recipe, train
 
     run = train(
         request["data"],

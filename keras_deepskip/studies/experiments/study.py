@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 
 from keras_deepskip import _checks
+from keras_deepskip._versions import versions
 from keras_deepskip.studies.experiments.ablation_study import ABLATION
 from keras_deepskip.studies.experiments.comparison_study import COMPARISON
 from keras_deepskip.studies.experiments.report import write_report
 from keras_deepskip.studies.experiments.runner import run_all, runs_of
 from keras_deepskip.studies.timing.measure import measure
-from keras_deepskip.training import versions
 
 COST_SIZE, COST_REPEATS, COST_LIMIT_S = 256, 7, 300.0
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from keras_deepskip import _checks, _files, analysis
 from keras_deepskip._tables import markdown_table
+from keras_deepskip._versions import versions
 from keras_deepskip.encoders import BACKBONES
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model
-from keras_deepskip.training import versions
 
 REFERENCE = "light_vgg16"
 WARM_UP = 2  # calls that are not timed

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
+from keras_deepskip._versions import versions
 from keras_deepskip.studies.timing.machine import machine
 from keras_deepskip.studies.timing.process_pool import Crew, Failure
 from keras_deepskip.studies.timing.rivals import RIVALS
-from keras_deepskip.training import versions
 
 BACKENDS = ("tensorflow", "jax", "torch")
 MODES = ("predict", "train")

@@ -1,0 +1,51 @@
+"""Processes that this package starts, and the memory that a process has needed."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+# Each process takes of a GPU's memory what it needs; else the first one takes nearly all.
+GPU_SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+CPU_ONLY = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
+
+
+def child_environment(backend, threads=None, **variables):
+    """Returns the environment of a process that imports this package.
+
+    Args:
+        backend: the Keras backend that it starts with.
+        threads: most threads of its numerical libraries; None leaves it to them.
+        **variables: further ones, such as those of `GPU_SHARING` or `CPU_ONLY`.
+
+    Example:
+
+    >>> child_environment("jax")["KERAS_BACKEND"]
+    'jax'
+    """
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        **(dict.fromkeys(THREADS, str(threads)) if threads else {}),
+        **variables,
+    }
+
+
+def peak_memory():
+    """Most bytes of memory that this process has had; None where the system does not tell.
+
+    Example:
+
+    >>> peak_memory() is None or peak_memory() > 0
+    True
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024
