@@ -13,13 +13,12 @@ from keras_deepskip.data.folder import (
 )
 from keras_deepskip.data.images import (
     image_size,
-    mask_values,
     read_image,
-    read_mask,
     to_channels,
     write_png,
 )
 from keras_deepskip.data.importers import LAYOUTS, ImportedSet, Layout, import_set
+from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -42,6 +41,7 @@ __all__ = [
     "KerasAugmentation",
     "LAYOUTS",
     "Layout",
+    "MaskReading",
     "Sample",
     "Split",
     "WindowDataset",

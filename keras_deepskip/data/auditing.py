@@ -12,6 +12,13 @@ from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import folder as folders
 from keras_deepskip.data import images
 from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.masks import (
+    MaskReading,
+    check_classes,
+    is_zero_or_full,
+    read_ids,
+    read_mask,
+)
 from keras_deepskip.data.split import PARTS, load_split
 
 SEVERITIES = ("error", "warning", "note")
@@ -88,12 +95,10 @@ class AuditReport:
 
 def audit(
     folder,
-    num_classes=None,
+    masks=None,
     stride=16,
     split_file=None,
     seed=0,
-    colors=None,
-    ignore_class=None,
     group_by=None,
 ):
     """Looks over a folder of images and masks.
@@ -105,16 +110,16 @@ def audit(
 
     Args:
         folder: as in `load_split`: `images/` and `masks/`, COCO, or `train/`, `val/`, `test/`.
-        num_classes: None to suggest it from the masks, or what the masks must fit (`read_mask`).
+        masks: a `MaskReading` (see `read_mask`), or None. Without its `num_classes` the number of
+            classes is suggested from the masks; with it, the masks must fit it.
         stride: the network's coarsest stride in pixels.
         split_file, seed, group_by: as in `load_split`.
-        colors, ignore_class: as in `read_mask`.
 
     Returns:
         An `AuditReport`.
 
     Raises:
-        ValueError: if `num_classes` or `stride` is no positive integer.
+        ValueError: if `stride` is no positive integer.
 
     Example:
 
@@ -124,18 +129,19 @@ def audit(
         raise SystemExit(report.text())
     ```
     """
-    if num_classes is not None:
-        check_integer("num_classes", num_classes)
+    reading = MaskReading() if masks is None else masks
     stride = check_integer("stride", stride)
     findings = []
     samples = _gathered(Path(folder), findings)
     paired = not any(finding.severity == "error" for finding in findings)
-    looks = [_look(sample, colors, ignore_class, findings) for sample in samples]
-    wanted = num_classes or _suggested(looks)
-    findings += _class_findings(looks, wanted, ignore_class, num_classes is None)
+    looks = [_look(sample, reading, findings) for sample in samples]
+    guessed = reading.num_classes is None
+    if guessed:
+        reading = dataclasses.replace(reading, num_classes=_suggested(looks))
+    findings += _class_findings(looks, reading, guessed)
     findings += _image_findings(looks, stride, Path(folder))
     findings += _object_findings(looks, stride, Path(folder))
-    figures = _figures(looks, wanted, stride)
+    figures = _figures(looks, reading.num_classes, stride)
     how = {"split_file": split_file, "seed": seed, "group_by": group_by}
     if paired:  # missing pairs would stop the split, too
         figures |= _split(Path(folder), looks, how, findings)
@@ -204,7 +210,7 @@ class _Look:
     sides: np.ndarray | None = None  # the longer side of each object's box, in pixels
 
 
-def _look(sample, colors, ignore_class, findings):
+def _look(sample, reading, findings):
     look = _Look(sample)
     try:
         image = images.read_image(sample.image)
@@ -214,7 +220,7 @@ def _look(sample, colors, ignore_class, findings):
     except _UNREADABLE as error:
         findings.append(_failure(sample.image, error, "Copy or convert the image, or take it out"))
     try:
-        mask = None if sample.mask is None else _ids(sample.mask, colors, ignore_class)
+        mask = None if sample.mask is None else _ids(sample.mask, reading)
     except _UNREADABLE as error:
         findings.append(_failure(sample.mask, error, "Write the mask again, or take the pair out"))
         return look
@@ -225,25 +231,24 @@ def _look(sample, colors, ignore_class, findings):
         message = f"its size is {sizes[1]}, the image's {sizes[0]}"
         fix = "Draw the mask on this image, or take the pair out"
         findings.append(Finding("error", str(sample.mask), message, fix))
-    _count(look, mask, ignore_class)
+    _count(look, mask, reading.ignore_class)
     return look
 
 
-def _ids(mask, colors, ignore_class):
+def _ids(mask, reading):
     """A mask's values as they are, or looked up by colour."""
     if hasattr(mask, "read"):
-        return mask.read(ignore_class=ignore_class)
-    if colors is not None:
-        return images.read_mask(mask, 2**31 - 1, colors, ignore_class)
-    return images.read_ids(mask)
+        return mask.read(ignore_class=reading.ignore_class)
+    if reading.colors is not None:
+        return read_mask(mask, dataclasses.replace(reading, num_classes=None))
+    return read_ids(mask)
 
 
 def _count(look, mask, ignore_class):
     from scipy import ndimage
 
     values, numbers = np.unique(mask, return_counts=True)
-    top = 65535 if mask.dtype == np.uint16 else 255
-    look.whole = values[-1] == top != ignore_class and set(values.tolist()) <= {0, top}
+    look.whole = is_zero_or_full(values, ignore_class)
     if look.whole:
         mask, values = mask > 0, (values > 0).astype(int)
     look.counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
@@ -290,13 +295,13 @@ def _suggested(looks):
     return 1 if highest <= 1 else highest + 1
 
 
-def _class_findings(looks, wanted, ignore_class, guessed):
+def _class_findings(looks, reading, guessed):
     findings = []
     for look in looks:
         if not look.counts:
             continue
         file, values = str(look.sample.mask), np.array(sorted(look.counts))
-        if look.whole and wanted > 1:
+        if look.whole and reading.num_classes > 1:
             values[values == 1] = 255
         elif look.whole:
             message = "its values are 0 and 255 (or 65535); they are read as 0 and 1"
@@ -307,7 +312,7 @@ def _class_findings(looks, wanted, ignore_class, guessed):
             findings.append(Finding("error", file, message, fix))
             continue
         try:
-            images.check_classes(values, wanted, ignore_class, look.sample.mask)
+            check_classes(values, reading, look.sample.mask)
         except ValueError as error:
             fix = "See that num_classes, ignore_class and the masks' values fit together"
             findings.append(_failure(file, error, fix))
@@ -376,7 +381,7 @@ def _objects(looks):
     return areas, np.concatenate(empty + [look.sides for look in seen])
 
 
-def _figures(looks, wanted, stride):
+def _figures(looks, num_classes, stride):
     shapes = np.array([look.shape for look in looks if look.shape]).reshape(-1, 3)
     seen = [look for look in looks if look.counts and len(look.counts) <= MOST_CLASSES]
     classes, pixels = Counter(), Counter()
@@ -392,7 +397,7 @@ def _figures(looks, wanted, stride):
         "dtypes": _tally(Counter(look.dtype for look in looks if look.dtype)),
         "classes": _tally(classes),
         "suggested_num_classes": _suggested(looks),
-        "num_classes": wanted,
+        "num_classes": num_classes,
         "empty_share": float(np.mean([not len(look.areas) for look in seen])) if seen else None,
     }
     total = sum(pixels.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_deepskip.data import images
+from keras_deepskip.data import images, masks
 
 LAYOUT = """wanted is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
@@ -145,12 +145,12 @@ def load_image(sample, channels):
     return images.to_channels(images.read_image(sample.image), channels, sample.image)
 
 
-def load_mask(sample, num_classes=1, colors=None, ignore_class=None):
+def load_mask(sample, reading=None):
     """Reads a sample's mask as class ids.
 
     Args:
         sample: a `Sample` with a mask.
-        num_classes, colors, ignore_class: as in `read_mask`.
+        reading: a `MaskReading`, as in `read_mask`; None reads masks of one class.
 
     Returns:
         `(H, W)` int32 array.
@@ -161,24 +161,25 @@ def load_mask(sample, num_classes=1, colors=None, ignore_class=None):
     Example:
 
     ```python
-    mask = load_mask(sample, num_classes=4)
+    mask = load_mask(sample, MaskReading(num_classes=4))
     ```
     """
     if sample.mask is None:
         raise ValueError(f"{sample.image}: a sample with a mask was wanted. Received: mask=None")
     if hasattr(sample.mask, "read"):
-        mask = sample.mask.read(ignore_class=ignore_class)
-        return images.check_classes(mask, num_classes, ignore_class, sample.mask)
-    return images.read_mask(sample.mask, num_classes, colors, ignore_class)
+        reading = masks.ONE_CLASS if reading is None else reading
+        mask = sample.mask.read(ignore_class=reading.ignore_class)
+        return masks.check_classes(mask, reading, sample.mask)
+    return masks.read_mask(sample.mask, reading)
 
 
-def load_pair(sample, channels, num_classes=1, colors=None, ignore_class=None):
+def load_pair(sample, channels, reading=None):
     """Reads a sample's image and mask, and checks that their sizes agree.
 
     Args:
         sample: a `Sample` with a mask.
         channels: the wanted number of channels.
-        num_classes, colors, ignore_class: as in `read_mask`.
+        reading: a `MaskReading`, as in `read_mask`; None reads masks of one class.
 
     Returns:
         `(image, mask)`: `(H, W, channels)` in the file's dtype and `(H, W)` int32.
@@ -190,11 +191,11 @@ def load_pair(sample, channels, num_classes=1, colors=None, ignore_class=None):
     Example:
 
     ```python
-    image, mask = load_pair(sample, channels=3, num_classes=4)
+    image, mask = load_pair(sample, channels=3, reading=MaskReading(num_classes=4))
     ```
     """
     image = load_image(sample, channels)
-    mask = load_mask(sample, num_classes, colors, ignore_class)
+    mask = load_mask(sample, reading)
     if image.shape[:2] != mask.shape:
         raise ValueError(
             f"{sample.image}: image and mask of one size were wanted. Received: image "
@@ -229,13 +230,13 @@ def scan(folder):
         listed = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(f"{folder}: no images/ in it (it holds: {listed}); {LAYOUT}")
     files, skipped = _image_files(folder / "images")
-    masks, skipped_masks = _image_files(folder / "masks")
-    by_stem = {path.stem: path for path in masks}
+    found, skipped_masks = _image_files(folder / "masks")
+    by_stem = {path.stem: path for path in found}
     pairs = [(path, by_stem.get(path.stem, by_stem.get(f"{path.stem}_mask"))) for path in files]
     used = {mask for _, mask in pairs}
-    doubled = _doubled(files) + _doubled(masks)
+    doubled = _doubled(files) + _doubled(found)
     spare = {path for group in doubled for path in group}
-    orphans = [path for path in masks if path not in used and path not in spare]
+    orphans = [path for path in found if path not in used and path not in spare]
     return FolderScan(pairs, orphans, doubled, skipped + skipped_masks)
 
 
@@ -255,8 +256,8 @@ def grouped(samples, group_by=None):
         return name
 
     same_images = identical_files({sample.name: sample.image for sample in samples})
-    masks = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
-    same_masks = [names for names in identical_files(masks) if not is_empty(masks[names[0]])]
+    paths = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
+    same_masks = [names for names in identical_files(paths) if not is_empty(paths[names[0]])]
     for names in same_images + same_masks:
         leaders = {leader(name) for name in names}
         for name in leaders:
@@ -352,6 +353,6 @@ def _matched_group(name, group_by):
 def is_empty(mask):
     """Whether a mask holds background alone; one that cannot be read shows when it is used."""
     try:
-        return not np.any([value != 0 for value in images.mask_values(mask)])
+        return not np.any([value != 0 for value in masks.mask_values(mask)])
     except (ValueError, OSError, ImportError):
         return True

@@ -11,6 +11,7 @@ from keras_deepskip._checks import check_integer, check_number
 from keras_deepskip.data._prefetch import Prefetcher
 from keras_deepskip.data.folder import load_image, load_pair
 from keras_deepskip.data.images import image_size
+from keras_deepskip.data.masks import ONE_CLASS
 from keras_deepskip.tiling import Window, cut, windows
 
 
@@ -43,11 +44,11 @@ class CropDataset(keras.utils.PyDataset):
         batch_size: crops in a batch.
         batches_per_epoch: length of the dataset.
         channels: channels of the images that come out (see `to_channels`).
-        num_classes: 1, or the number of classes with the background (see `read_mask`).
+        masks: a `MaskReading` (see `read_mask`); None reads masks of one class. Pixels of its
+            `ignore_class` are no object.
         positive_share: share of the crops that are drawn on an object. Where a batch cannot hold
             it exactly, the number is rounded up or down by chance, so that the mean is exact.
         augmentation: None, or a callable `(image, mask, rng) -> (image, mask)`.
-        colors, ignore_class: see `read_mask`. Pixels of `ignore_class` are no object.
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes (for each process).
         workers: number of threads or processes; with 1 thread nothing is made ahead.
@@ -77,11 +78,9 @@ class CropDataset(keras.utils.PyDataset):
         batch_size=8,
         batches_per_epoch=100,
         channels=3,
-        num_classes=1,
+        masks=None,
         positive_share=0.5,
         augmentation=None,
-        colors=None,
-        ignore_class=None,
         seed=0,
         cache_bytes=2**30,
         workers=1,
@@ -90,7 +89,7 @@ class CropDataset(keras.utils.PyDataset):
     ):
         super().__init__()
         self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
-        pairs = _Pairs(samples, channels, num_classes, colors, ignore_class, cache_bytes)
+        pairs = _Pairs(samples, channels, masks, cache_bytes)
         crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed)
         self._batches = Prefetcher(
             crops.batch,
@@ -164,7 +163,7 @@ class WindowDataset(keras.utils.PyDataset):
         samples: list of `Sample` with masks.
         crop_size: side of the windows in pixels.
         batch_size: windows in a batch.
-        channels, num_classes, colors, ignore_class: as in `CropDataset`.
+        channels, masks: as in `CropDataset`.
         max_windows: None, or the most windows to use: one is then drawn by `seed` from each of so
             many equal stretches of the list, so that all images have their share.
         seed: integer of at least 0.
@@ -188,17 +187,15 @@ class WindowDataset(keras.utils.PyDataset):
         crop_size=160,
         batch_size=8,
         channels=3,
-        num_classes=1,
+        masks=None,
         max_windows=None,
-        colors=None,
-        ignore_class=None,
         seed=0,
         cache_bytes=2**30,
     ):
         super().__init__()
         self.crop_size = check_integer("crop_size", crop_size)
         self.batch_size = check_integer("batch_size", batch_size)
-        self._pairs = _Pairs(samples, channels, num_classes, colors, ignore_class, cache_bytes)
+        self._pairs = _Pairs(samples, channels, masks, cache_bytes)
         places = [
             (index, window)
             for index, size in enumerate(self._pairs.sizes)
@@ -391,12 +388,11 @@ class _Crops:
 class _Pairs:
     """Decoded images and masks of samples, the last used kept; safe to use from threads."""
 
-    def __init__(self, samples, channels, num_classes, colors, ignore_class, cache_bytes):
+    def __init__(self, samples, channels, reading, cache_bytes):
         self.samples = list(samples)
         _refuse_none(self.samples)
         self.channels = check_integer("channels", channels)
-        self.num_classes = check_integer("num_classes", num_classes)
-        self.colors, self.ignore_class = colors, ignore_class
+        self.reading = ONE_CLASS if reading is None else reading
         self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
         self.sizes = [image_size(sample.image) for sample in self.samples]
         self._clear()
@@ -423,9 +419,7 @@ class _Pairs:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
-        image, mask = load_pair(
-            self.samples[index], self.channels, self.num_classes, self.colors, self.ignore_class
-        )
+        image, mask = load_pair(self.samples[index], self.channels, self.reading)
         if 0 <= mask.min() and mask.max() < 256:
             mask = mask.astype(np.uint8)
         self._keep(index, image, mask)
@@ -444,7 +438,7 @@ class _Pairs:
 
     def anchors(self, index):
         if index not in self._anchors:
-            self._anchors[index] = object_anchors(self.pair(index)[1], self.ignore_class)
+            self._anchors[index] = object_anchors(self.pair(index)[1], self.reading.ignore_class)
         return self._anchors[index]
 
 

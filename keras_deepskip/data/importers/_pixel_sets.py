@@ -7,6 +7,7 @@ import numpy as np
 from keras_deepskip.data import images
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
+from keras_deepskip.data.masks import MaskReading, read_ids, read_mask
 
 # ---------------------------------------------------------------------------------------- BBBC038
 
@@ -220,7 +221,7 @@ def read_penn_fudan(source, classes):
 
 
 def _draw_numbered(path, label, instances):
-    numbers = images.read_ids(path).astype(np.int32)
+    numbers = read_ids(path).astype(np.int32)
     return np.where(numbers > 0, np.int32(label), np.int32(0)), numbers if instances else None
 
 
@@ -285,7 +286,7 @@ def _isaid_masks(folder, ending):
 
 
 def _draw_isaid(mask, numbered, colors, instances):
-    classes = images.read_mask(mask, max(*colors.values(), 1) + 1, colors)
+    classes = read_mask(mask, MaskReading(colors=colors))
     if not instances:
         return classes, None
     _entry.require_file(numbered, "the mask of its objects (separate_touching)")

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_deepskip import _checks
 from keras_deepskip.data import find_samples, load_image
-from keras_deepskip.data.images import read_ids
+from keras_deepskip.data.masks import read_ids
 from keras_deepskip.drawing import draw_judged, to_rgb
 from keras_deepskip.studies.experiments.spread import spread
 from keras_deepskip.studies.experiments.tables import category_title, chosen, labels_of, names_of
