@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from keras_deepskip.data.coco import coco_classes, coco_samples, write_masks
-from keras_deepskip.data.folder import find_samples, load_pair
+from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
 from keras_deepskip.data.masks import MaskReading, read_mask
+from keras_deepskip.data.samples import load_pair
 from keras_deepskip.data.split import load_split
 
 pytest.importorskip("pycocotools")
@@ -146,7 +147,7 @@ def test_a_wrong_segmentation_is_named(folder, segmentation):
         content["annotations"][0]["segmentation"] = segmentation
 
     change(folder, edit)
-    with pytest.raises(ValueError, match=r"annotations\.json.*wanted.*annotation 1"):
+    with pytest.raises(ValueError, match=r"annotations\.json.*annotation 1 was expected"):
         masks(folder)
 
 

@@ -17,9 +17,9 @@ from keras_deepskip.data.sampling import (
     FollowEpoch,
     WindowDataset,
     channel_statistics,
-    object_anchors,
     value_range,
 )
+from keras_deepskip.objects import object_anchors
 from tests.test_data_folder import put
 
 

@@ -374,7 +374,7 @@ def test_formats_that_were_not_asked_for_are_not_opened(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / "a.bin", format=kind)
         (tmp_path / "a.png").write_bytes((tmp_path / "a.bin").read_bytes())
         for read in (read_image, image_size):
-            with pytest.raises(ValueError, match=r"a\.png: a PNG, JPEG or TIFF image was wanted"):
+            with pytest.raises(ValueError, match=r"a\.png: a PNG, JPEG or TIFF image was expected"):
                 read(tmp_path / "a.png")
 
 

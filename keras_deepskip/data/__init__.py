@@ -3,14 +3,7 @@
 from keras_deepskip.data.auditing import AuditReport, Finding, audit
 from keras_deepskip.data.augmentation import Augmentation, KerasAugmentation
 from keras_deepskip.data.coco import CocoMask, coco_classes, coco_samples, write_masks
-from keras_deepskip.data.folder import (
-    Sample,
-    find_images,
-    find_samples,
-    load_image,
-    load_mask,
-    load_pair,
-)
+from keras_deepskip.data.folder import find_images, find_samples
 from keras_deepskip.data.images import (
     image_size,
     read_image,
@@ -19,6 +12,7 @@ from keras_deepskip.data.images import (
 )
 from keras_deepskip.data.importers import LAYOUTS, ImportedSet, Layout, import_set
 from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
+from keras_deepskip.data.samples import Sample, load_image, load_mask, load_pair
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,

@@ -19,6 +19,7 @@ from keras_deepskip.data.masks import (
     read_ids,
     read_mask,
 )
+from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.split import PARTS, load_split
 
 SEVERITIES = ("error", "warning", "note")
@@ -167,7 +168,7 @@ def _gathered(folder, findings):
             continue
         findings += _pair_findings(root, found)
         for image, mask in found.pairs:
-            samples.append(folders.Sample(image.stem, image, mask, image.stem))
+            samples.append(Sample(image.stem, image, mask, image.stem))
     return samples
 
 
@@ -200,7 +201,7 @@ def _pair_findings(root, found):
 class _Look:
     """What was seen of one sample; what could not be read stays None."""
 
-    sample: folders.Sample
+    sample: Sample
     shape: tuple | None = None  # (H, W, C)
     dtype: str | None = None
     highest: float | None = None

@@ -8,28 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip.data import images, masks
+from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.samples import Sample
 
 LAYOUT = """wanted is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
     FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
 or, instead of masks/, a COCO file FOLDER/annotations.json"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """One image with its mask.
-
-    Attributes:
-        name: the image's file name without suffix; unique in its folder.
-        image: path of the image.
-        mask: path of the mask, or an object with `read(ignore_class)` (COCO), or None.
-        group: name of the group that must stay in one part of a split.
-    """
-
-    name: str
-    image: Path
-    mask: object = None
-    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +67,6 @@ def find_samples(folder, group_by=None):
     """
     folder = Path(folder)
     if (folder / "annotations.json").is_file() and not (folder / "masks").is_dir():
-        from keras_deepskip.data.coco import coco_samples
-
         samples = coco_samples(folder / "annotations.json", folder / "images")
     else:
         samples = _paired_samples(folder)
@@ -114,95 +97,13 @@ def find_images(folder):
     if folder.is_file():
         return [Sample(folder.stem, folder, None, folder.stem)]
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: a folder of images (or an image) was wanted here")
+        raise FileNotFoundError(f"{folder}: a folder of images (or an image) was expected here")
     inner = folder / "images"
     files, _ = _image_files(inner if inner.is_dir() else folder)
     if not files:
         raise ValueError(f"{folder}: no image found (suffixes {', '.join(images.SUFFIXES)})")
     _refuse_doubled(_doubled(files))
     return [Sample(path.stem, path, None, path.stem) for path in files]
-
-
-def load_image(sample, channels):
-    """Reads a sample's image with the wanted number of channels.
-
-    Args:
-        sample: a `Sample`.
-        channels: the wanted number of channels.
-
-    Returns:
-        `(H, W, channels)` array in the file's dtype.
-
-    Raises:
-        As `read_image` and `to_channels`.
-
-    Example:
-
-    ```python
-    image = load_image(sample, channels=3)
-    ```
-    """
-    return images.to_channels(images.read_image(sample.image), channels, sample.image)
-
-
-def load_mask(sample, reading=None):
-    """Reads a sample's mask as class ids.
-
-    Args:
-        sample: a `Sample` with a mask.
-        reading: a `MaskReading`, as in `read_mask`; None reads masks of one class.
-
-    Returns:
-        `(H, W)` int32 array.
-
-    Raises:
-        ValueError: if the sample has no mask. Else as `read_mask`.
-
-    Example:
-
-    ```python
-    mask = load_mask(sample, MaskReading(num_classes=4))
-    ```
-    """
-    if sample.mask is None:
-        raise ValueError(f"{sample.image}: a sample with a mask was wanted. Received: mask=None")
-    if hasattr(sample.mask, "read"):
-        reading = masks.ONE_CLASS if reading is None else reading
-        mask = sample.mask.read(ignore_class=reading.ignore_class)
-        return masks.check_classes(mask, reading, sample.mask)
-    return masks.read_mask(sample.mask, reading)
-
-
-def load_pair(sample, channels, reading=None):
-    """Reads a sample's image and mask, and checks that their sizes agree.
-
-    Args:
-        sample: a `Sample` with a mask.
-        channels: the wanted number of channels.
-        reading: a `MaskReading`, as in `read_mask`; None reads masks of one class.
-
-    Returns:
-        `(image, mask)`: `(H, W, channels)` in the file's dtype and `(H, W)` int32.
-
-    Raises:
-        ValueError: if the sizes differ; it names both files and sizes. Else as `load_image` and
-            `load_mask`.
-
-    Example:
-
-    ```python
-    image, mask = load_pair(sample, channels=3, reading=MaskReading(num_classes=4))
-    ```
-    """
-    image = load_image(sample, channels)
-    mask = load_mask(sample, reading)
-    if image.shape[:2] != mask.shape:
-        raise ValueError(
-            f"{sample.image}: image and mask of one size were wanted. Received: image "
-            f"{image.shape[0]} x {image.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]} "
-            f"({sample.mask}). Draw the mask on this image, or take the pair out"
-        )
-    return image, mask
 
 
 def scan(folder):
@@ -300,7 +201,7 @@ def _paired_samples(folder):
         listed = ", ".join(path.name for path in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
-            f"{folder}: a mask for every image was wanted. Received: no mask for {len(missing)} of "
+            f"{folder}: a mask for every image was expected. Received: no mask for {len(missing)} of "
             f"{len(found.pairs)} images: {listed}{more}. Put {missing[0].stem}.png into "
             f"{folder / 'masks'} (all zeros where there is no object), or take the image out"
         )
@@ -330,7 +231,7 @@ def _refuse_doubled(doubled):
     if doubled:
         listed = " and ".join(path.name for path in doubled[0])
         raise ValueError(
-            f"{doubled[0][0].parent}: one file a name was wanted. Received: {listed} "
+            f"{doubled[0][0].parent}: one file a name was expected. Received: {listed} "
             f"({len(doubled)} such). Rename or remove one of them"
         )
 

@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip._checks import check_integer
-from keras_deepskip.data.images import (
-    _PNG,
-    _decode,
-    _head,
-    _png_depth,
-    read_image,
-    to_channels,
-)
+from keras_deepskip.data import _decoders
+from keras_deepskip.data.images import image_of, to_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +58,7 @@ def read_mask(path, reading=None):
       65535) is read as 0 and 1, unless that value is the `ignore_class`.
     - `num_classes=K`: ids 0 to K - 1; K counts the background (3 kinds of object: 4).
     - `num_classes=None`: the file's values as they are.
-    - A palette PNG gives its indices (as in Pascal VOC). A grey mask saved as RGB is read as grey.
+    - A palette PNG gives its indices (as in Pascal VOC). A gray mask saved as RGB is read as gray.
     - `colors`: each pixel's colour is looked up (a palette's colours then, not its indices).
 
     Args:
@@ -91,7 +85,7 @@ def read_mask(path, reading=None):
         if reading.num_classes == 1 and is_zero_or_full(mask, reading.ignore_class):
             mask = mask > 0
     else:
-        mask = _look_up(_rgb(path), reading.colors, path)
+        mask = ids_of_colors(*_decoders.decode(path), reading.colors, path)
     return check_classes(mask.astype(np.int32), reading, path)
 
 
@@ -107,13 +101,21 @@ def read_ids(path):
     Raises:
         ValueError: if the mask is in colours; it names some. Also as `read_image`.
     """
-    mask = _labels(path)
-    if mask.ndim == 3:
+    return refuse_colors(_labels(path), path)
+
+
+def refuse_colors(labels, path):
+    """Returns `labels` if they are `(H, W)`; else names the mask's colours.
+
+    Raises:
+        ValueError: if they are colours, `(H, W, 3)`.
+    """
+    if labels.ndim == 3:
         raise ValueError(
-            f"{path}: a mask of class ids (one channel) was wanted. Received: colours "
-            f"{_listed(_counts(mask))}. Say what they mean: colors={{(red, green, blue): id}}"
+            f"{path}: a mask of class ids (one channel) was expected. Received: colours "
+            f"{_listed(_counts(labels))}. Give their class ids: colors={{(red, green, blue): id}}"
         )
-    return mask
+    return labels
 
 
 def check_classes(mask, reading, path):
@@ -155,19 +157,18 @@ def mask_values(path):
     return _counts(_labels(path))
 
 
-# ---------------------------------------------------------------------------------------- masks
+# ---- Values of a decoded file -------------------------------------------------------------------
 
 
-def _labels(path):
-    """The values of a mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
-    array, _ = _decode(path)
+def labels_of(array, path, head):
+    """The values of a decoded mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
     if array.dtype == bool:
         array = array.astype(np.uint8)
-    array = _unscaled(array, Path(path))
+    array = _unscaled(array, head)
     if array.dtype.kind == "f":
         if not np.array_equal(array, np.rint(array)):
             raise ValueError(
-                f"{path}: a mask of whole numbers was wanted. Received: {array.dtype} with "
+                f"{path}: a mask of integers was expected. Received: {array.dtype} with "
                 "fractions. Write class ids as 8-bit PNG"
             )
         array = array.astype(np.int64)
@@ -177,27 +178,27 @@ def _labels(path):
         return array[..., 0]
     if array.shape[-1] != 3:
         raise ValueError(
-            f"{path}: a mask of one channel (class ids) or three (colours) was wanted. Received: "
+            f"{path}: a mask of one channel (class ids) or three (colours) was expected. Received: "
             f"shape {array.shape}"
         )
     return array
 
 
-def _unscaled(array, path):
-    """Undoes Pillow's stretching of 2- and 4-bit grey PNG to 0..255: class ids are wanted."""
-    head = _head(path)
-    if head.startswith(_PNG) and head[25] == 0 and _png_depth(head) in (2, 4):
-        return array // (255 // (2 ** _png_depth(head) - 1))
+def _unscaled(array, head):
+    """Undoes Pillow's stretching of 2- and 4-bit gray PNG to 0..255, as values are class ids."""
+    depth = _decoders.png_depth(head)
+    if head.startswith(_decoders.PNG) and head[25] == 0 and depth in (2, 4):
+        return array // (255 // (2**depth - 1))
     return array
 
 
-def _rgb(path):
-    image = read_image(path)
-    return to_channels(image, 3, path).astype(np.int64)
+def _labels(path):
+    return labels_of(_decoders.decode(path)[0], path, _decoders.head_of(Path(path)))
 
 
-def _look_up(rgb, colors, path):
-    """Class ids of colours, `(H, W, 3)` to `(H, W)`."""
+def ids_of_colors(array, palette, colors, path):
+    """Class ids `(H, W)` of a decoded mask file by the colours of its pixels."""
+    rgb = to_channels(image_of(array, palette), 3, path).astype(np.int64)
     codes = rgb @ np.array([1 << 16, 1 << 8, 1])
     mask = np.full(codes.shape, -1, np.int32)
     for color, label in colors.items():
@@ -206,7 +207,7 @@ def _look_up(rgb, colors, path):
     if (mask < 0).any():
         unknown = list(_counts(rgb[mask < 0][None]))
         raise ValueError(
-            f"{path}: colours {_listed(colors)} were wanted. Received also: {_listed(unknown)}. "
+            f"{path}: colours {_listed(colors)} were expected. Received also: {_listed(unknown)}. "
             "Add them to `colors` with a class id (0 is the background)"
         )
     return mask

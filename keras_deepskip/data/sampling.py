@@ -9,9 +9,10 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer, check_number
 from keras_deepskip.data._prefetch import Prefetcher
-from keras_deepskip.data.folder import load_image, load_pair
-from keras_deepskip.data.images import image_size
+from keras_deepskip.data.images import image_size, read_image
 from keras_deepskip.data.masks import ONE_CLASS
+from keras_deepskip.data.samples import load_image, load_pair
+from keras_deepskip.objects import object_anchors
 from keras_deepskip.tiling import Window, cut, windows
 
 
@@ -245,7 +246,7 @@ def channel_statistics(samples, channels):
         values = load_image(sample, channels).reshape(-1, channels).astype(np.float64)
         if not np.isfinite(values).all():
             raise ValueError(
-                f"{sample.image}: finite values were wanted. Received: NaN or infinity. Replace "
+                f"{sample.image}: finite values were expected. Received: NaN or infinity. Replace "
                 "them in the file"
             )
         # Two sets' scatter about their common mean (Chan, Golub, LeVeque 1983)
@@ -278,8 +279,6 @@ def value_range(samples):
     augmentation = Augmentation(value_range=value_range(split.train))
     ```
     """
-    from keras_deepskip.data.images import read_image
-
     _refuse_none(samples)
     first, low, high = None, 0.0, 1.0
     for sample in samples:
@@ -287,7 +286,7 @@ def value_range(samples):
         first = (image.dtype, sample.image) if first is None else first
         if image.dtype != first[0]:
             raise ValueError(
-                f"{sample.image}: images of one dtype were wanted, as their ranges differ. "
+                f"{sample.image}: images of one dtype were expected, as their ranges differ. "
                 f"Received: {image.dtype} here, {first[0]} in {first[1]}. Convert one kind"
             )
         if image.dtype == np.float32:
@@ -295,37 +294,6 @@ def value_range(samples):
     if first[0] == np.float32:
         return low, high
     return 0.0, float(np.iinfo(first[0]).max)
-
-
-def object_anchors(mask, ignore_class=None):
-    """Finds for each connected component (8 neighbours) the pixel nearest to its centroid.
-
-    Args:
-        mask: `(H, W)` array of class ids, 0 = background.
-        ignore_class: None, or an id that is no object.
-
-    Returns:
-        A dict from class id to an `(n, 2)` array of rows and columns.
-
-    Example:
-
-    >>> object_anchors(np.array([[1, 1, 1, 0, 2]]))[1].tolist()
-    [[0, 1]]
-    """
-    from scipy import ndimage
-
-    anchors = {}
-    for label in np.unique(mask).tolist():
-        if label in (0, ignore_class):
-            continue
-        labels, _ = ndimage.label(mask == label, structure=np.ones((3, 3)))
-        found = []
-        for number, place in enumerate(ndimage.find_objects(labels), start=1):
-            pixels = np.argwhere(labels[place] == number)
-            nearest = np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))
-            found.append(pixels[nearest] + (place[0].start, place[1].start))
-        anchors[label] = np.array(found)
-    return anchors
 
 
 class _Crops:
@@ -451,4 +419,4 @@ def _stacked(crops):
 
 def _refuse_none(samples):
     if len(samples) == 0:
-        raise ValueError("At least one sample was wanted. Received: samples=[]")
+        raise ValueError("At least one sample was expected. Received: samples=[]")

@@ -178,7 +178,7 @@ def _read_split_file(path):
         chosen = read_json(path, 'a split {"train": [...], "val": [...], "test": [...]}')
     if not isinstance(chosen, dict) or not all(isinstance(v, list) for v in chosen.values()):
         raise ValueError(
-            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was wanted. Received: '
+            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was expected. Received: '
             f"{str(chosen)[:80]}"
         )
     for part in chosen:
@@ -191,12 +191,12 @@ def _read_split_file(path):
 
 def _read_split_table(path):
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: a split file was wanted here, and there is no such file")
+        raise FileNotFoundError(f"{path}: a split file was expected here, and there is no such file")
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or "name" not in rows[0] or "split" not in rows[0]:
         columns = ", ".join(str(column) for column in rows[0]) if rows else "no rows"
-        raise ValueError(f"{path}: the columns name and split were wanted. Received: {columns}")
+        raise ValueError(f"{path}: the columns name and split were expected. Received: {columns}")
     chosen = {}
     for row in rows:
         chosen.setdefault((row["split"] or "").strip(), []).append((row["name"] or "").strip())
@@ -214,7 +214,7 @@ def _chosen(names, pools, split_file):
             unknown.append(name)
         elif found[0].image in seen:
             raise ValueError(
-                f"{split_file}: each image once was wanted. Received: {name!r} in "
+                f"{split_file}: each image once was expected. Received: {name!r} in "
                 f"{seen[found[0].image]} and in {part}"
             )
         else:
@@ -223,7 +223,7 @@ def _chosen(names, pools, split_file):
     if unknown:
         there = [sample.name for pool in pools.values() for sample in pool]
         raise ValueError(
-            f"{split_file}: names of images in the folder were wanted. Received: "
+            f"{split_file}: names of images in the folder were expected. Received: "
             f"{len(unknown)} unknown, such as {', '.join(map(repr, unknown[:5]))}; the folder has "
             f"{len(there)}, such as {', '.join(map(repr, there[:3]))}"
         )
@@ -238,10 +238,10 @@ def _by_name(samples):
 def _completed(pools, source, fractions, seed):
     """Makes a Split of the parts given, drawing a missing validation part from the training one."""
     if not pools.get("train"):
-        raise ValueError(f"{source}: images to train on were wanted. Received: none in train")
+        raise ValueError(f"{source}: images to train on were expected. Received: none in train")
     if "test" not in pools and "val" not in pools:
         raise ValueError(
-            f"{source}: a test or val part was wanted beside train. Received: train alone. Give "
+            f"{source}: a test or val part was expected beside train. Received: train alone. Give "
             "the folder that holds images/ and masks/, and it is split by the seed"
         )
     train, val = pools["train"], pools.get("val")
