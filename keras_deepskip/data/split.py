@@ -191,7 +191,9 @@ def _read_split_file(path):
 
 def _read_split_table(path):
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: a split file was expected here, and there is no such file")
+        raise FileNotFoundError(
+            f"{path}: a split file was expected here, and there is no such file"
+        )
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or "name" not in rows[0] or "split" not in rows[0]:
