@@ -217,8 +217,9 @@ def _paired_samples(folder):
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
             f"{folder}: a mask for every image was expected. Received: no mask for "
-            f"{len(missing)} of {len(found.pairs)} images: {listed}{more}. Put {missing[0].stem}.png into "
-            f"{folder / 'masks'} (all zeros where there is no object), or take the image out"
+            f"{len(missing)} of {len(found.pairs)} images: {listed}{more}. Put "
+            f"{missing[0].stem}.png into {folder / 'masks'} (all zeros where there is no "
+            "object), or take the image out"
         )
     return [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
 

@@ -253,7 +253,7 @@ class Survey:
             if item is file and data is not None:
                 self._records[name]["digest"] = hashlib.sha256(data).hexdigest()
             facts = read(item, data)
-            self._records[name]["facts"] = dataclasses.asdict(facts)
+            self._records[name]["facts"] = dict(vars(facts))
             self._facts[name] = facts
         except UNREADABLE as error:
             self._facts[name] = error
