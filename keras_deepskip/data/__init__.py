@@ -21,6 +21,7 @@ from keras_deepskip.data.sampling import (
     value_range,
 )
 from keras_deepskip.data.split import Split, load_split, split_samples, split_to_json, write_split
+from keras_deepskip.data.survey import Survey
 from keras_deepskip.data.synthetic import KINDS, class_names, draw_scene, sample, scenes
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "MaskReading",
     "Sample",
     "Split",
+    "Survey",
     "WindowDataset",
     "audit",
     "channel_statistics",

@@ -70,8 +70,9 @@ class CocoMask:
         runs = isinstance(segmentation, dict)
         if runs and segmentation.get("size") != size:
             raise ValueError(
-                f"{self.source}: an RLE of the image's size {size} was expected for annotation "
-                f"{annotation.get('id')}. Received: size {str(segmentation.get('size'))[:40]}"
+                f"{self.source}: an RLE of the image's size {size} as `segmentation` of "
+                f"annotation {annotation.get('id')} was expected. "
+                f"Received: size {str(segmentation.get('size'))[:40]}"
             )
         expected = f"a polygon or RLE as `segmentation` of annotation {annotation.get('id')}"
         with naming_file(self.source, expected, str(segmentation)[:60], fix=""):
@@ -235,8 +236,8 @@ def _read(source):
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in lists):
         keys = ", ".join(list(content)[:6]) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
-            f"{source}: a COCO file with the lists images, annotations and categories was expected. "
-            f"Received: {keys}"
+            f"{source}: a COCO file with the lists images, annotations and categories was "
+            f"expected. Received: {keys}"
         )
     for entry in content["images"]:
         if not {"id", "file_name", "height", "width"} <= set(entry):

@@ -11,7 +11,8 @@ from keras_deepskip.data import images, masks
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.samples import Sample
 
-LAYOUT = """wanted is
+PARTS = ("train", "val", "test")
+LAYOUT = """expected is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
     FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
 or, instead of masks/, a COCO file FOLDER/annotations.json"""
@@ -141,8 +142,13 @@ def scan(folder):
     return FolderScan(pairs, orphans, doubled, skipped + skipped_masks)
 
 
-def grouped(samples, group_by=None):
-    """Returns the samples with their groups filled in; the rule is told in `find_samples`.
+def grouped(samples, group_by=None, survey=None):
+    """Returns the samples with their groups filled in, by the rule of `find_samples`.
+
+    Args:
+        samples: list of `Sample`.
+        group_by: as in `find_samples`.
+        survey: None, or a `Survey` of the files, which then are not read again.
 
     Raises:
         ValueError: if `group_by` is no regular expression or does not match a name.
@@ -156,9 +162,10 @@ def grouped(samples, group_by=None):
             name = first[name]
         return name
 
-    same_images = identical_files({sample.name: sample.image for sample in samples})
+    same_images = identical_files({sample.name: sample.image for sample in samples}, survey)
     paths = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
-    same_masks = [names for names in identical_files(paths) if not is_empty(paths[names[0]])]
+    empty = is_empty if survey is None else survey.is_empty
+    same_masks = [names for names in identical_files(paths, survey) if not empty(paths[names[0]])]
     for names in same_images + same_masks:
         leaders = {leader(name) for name in names}
         for name in leaders:
@@ -166,11 +173,12 @@ def grouped(samples, group_by=None):
     return [dataclasses.replace(sample, group=leader(sample.name)) for sample in samples]
 
 
-def identical_files(paths):
+def identical_files(paths, survey=None):
     """Finds files of the same bytes. Only files of equal size are read.
 
     Args:
         paths: dict from a name to a path.
+        survey: None, or a `Survey` of the files, which then are not read again.
 
     Returns:
         A list of lists of names, two or more in each.
@@ -183,12 +191,19 @@ def identical_files(paths):
     """
     by_size, by_content = {}, {}
     for name, path in paths.items():
-        by_size.setdefault(path.stat().st_size, []).append(name)
+        by_size.setdefault(path.stat().st_size if survey is None else survey.size(path), []).append(
+            name
+        )
     for names in by_size.values():
         for name in names if len(names) > 1 else ():
-            digest = hashlib.sha256(paths[name].read_bytes()).digest()
+            path = paths[name]
+            digest = _digest(path) if survey is None else survey.digest(path)
             by_content.setdefault(digest, []).append(name)
     return [names for names in by_content.values() if len(names) > 1]
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _paired_samples(folder):
@@ -201,9 +216,10 @@ def _paired_samples(folder):
         listed = ", ".join(path.name for path in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
-            f"{folder}: a mask for every image was expected. Received: no mask for {len(missing)} of "
-            f"{len(found.pairs)} images: {listed}{more}. Put {missing[0].stem}.png into "
-            f"{folder / 'masks'} (all zeros where there is no object), or take the image out"
+            f"{folder}: a mask for every image was expected. Received: no mask for "
+            f"{len(missing)} of {len(found.pairs)} images: {listed}{more}. Put "
+            f"{missing[0].stem}.png into {folder / 'masks'} (all zeros where there is no "
+            "object), or take the image out"
         )
     return [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice, check_number
 from keras_deepskip._files import read_json, write_json
-from keras_deepskip.data.folder import find_samples
+from keras_deepskip.data.folder import PARTS, find_samples
+from keras_deepskip.data.survey import Survey
 
-PARTS = ("train", "val", "test")
 FRACTIONS = (0.6, 0.15, 0.25)
 
 
@@ -76,7 +76,7 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
     if there is a `val`, and an error if not. (A JSON list may be empty; then it is not missing.)
 
     Args:
-        folder: the folder.
+        folder: the folder, or a `Survey` of it, whose files then are not read again.
         split_file: None, or the path of a JSON or CSV file.
         seed: integer, for what is drawn.
         fractions: shares of training, validation and test images, for what is drawn.
@@ -96,18 +96,23 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
     split = load_split("cells", split_file="run/split.json")
     ```
     """
-    folder = Path(folder)
+    survey = folder if isinstance(folder, Survey) else None
+    folder = Path(folder) if survey is None else survey.folder
+
+    def samples(part=""):
+        return (
+            find_samples(folder / part, group_by)
+            if survey is None
+            else survey.samples(part, group_by)
+        )
+
     has_parts = (folder / "train").is_dir()
     if not has_parts and split_file is None:
-        return split_samples(find_samples(folder, group_by), fractions, seed)
+        return split_samples(samples(), fractions, seed)
     if has_parts:
-        pools = {
-            part: find_samples(folder / part, group_by)
-            for part in PARTS
-            if (folder / part).is_dir()
-        }
+        pools = {part: samples(part) for part in PARTS if (folder / part).is_dir()}
     else:
-        pools = {"train": find_samples(folder, group_by)}
+        pools = {"train": samples()}
     if split_file is not None:
         pools = _chosen(_read_split_file(Path(split_file)), pools, split_file)
     return _completed(pools, split_file or folder, fractions, seed)
@@ -178,8 +183,8 @@ def _read_split_file(path):
         chosen = read_json(path, 'a split {"train": [...], "val": [...], "test": [...]}')
     if not isinstance(chosen, dict) or not all(isinstance(v, list) for v in chosen.values()):
         raise ValueError(
-            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was expected. Received: '
-            f"{str(chosen)[:80]}"
+            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was expected. '
+            f"Received: {str(chosen)[:80]}"
         )
     for part in chosen:
         try:

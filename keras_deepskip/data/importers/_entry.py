@@ -93,8 +93,8 @@ def require_file(path, what):
     """Returns `path` if there is such a file; else says what it is for."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: {what} was expected here, and there is no such file. Unpack the set again, or "
-            "take the image out"
+            f"{path}: {what} was expected here, and there is no such file. Unpack the set again, "
+            "or take the image out"
         )
     return path
 
