@@ -403,7 +403,7 @@ def _samples(options, subject):
         if not samples:
             raise ValueError(f"the split has no {options.split or 'test'} images")
         return samples
-    folder = Path(options.data or subject.data)
+    folder = Path(options.data or (subject.data if options.run_folder else _data_folder(options)))
     parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
     if "train" not in parts:
         return find_samples(folder)

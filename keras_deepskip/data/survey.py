@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
+from keras_deepskip._progress import progress_bar
 from keras_deepskip.data import _decoders, _survey_cache, images, masks
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.folder import PARTS, FolderScan, find_samples, grouped, is_empty, scan
@@ -222,7 +222,7 @@ class Survey:
     def _read_all(self, verbose):
         kept = _survey_cache.load(self.folder, self.reading)
         samples = self.all_samples
-        progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+        progress = progress_bar(len(samples), verbose)
         try:
             for number, sample in enumerate(samples, start=1):
                 self._read(sample.image, sample.image, kept, _read_image, ImageFacts)

@@ -6,7 +6,7 @@ from keras_deepskip import _files
 from keras_deepskip._progress import resolve_verbose
 from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
-from keras_deepskip.data import FollowEpoch, MaskReading
+from keras_deepskip.data import FollowEpoch, MaskReading, Survey
 from keras_deepskip.metrics import ObjectMetricsCallback
 from keras_deepskip.models import load_model
 from keras_deepskip.training.callbacks import (
@@ -54,8 +54,8 @@ def train(
     `callbacks` that keep a state of their own.
 
     Args:
-        data: folder with `images/` and `masks/` (or `annotations.json`), or with `train/`, `val/`
-            and `test/` of that form.
+        data: a folder with `images/` and `masks/` (or `annotations.json`), or with `train/`,
+            `val/` and `test/` of that form; or a `Survey` of it.
         out: the run's folder. Receives `model.keras` (the best model), `history.csv`,
             `config.json` (arguments and versions), `split.json`, `audit.json`, `checkpoint/` and
             `logs/` for TensorBoard.
@@ -92,7 +92,8 @@ def train(
     run.model.predict(images)
     ```
     """
-    out = Path(out)
+    out, verbose = Path(out), resolve_verbose(verbose)
+    folder = data.folder if isinstance(data, Survey) else Path(data)
     split = {"split_file": split_file, "fractions": fractions, "group_by": group_by}
     request = Request(
         recipe or Recipe(), masks or MaskReading(), channels, input_range, split, model,
@@ -102,17 +103,19 @@ def train(
     checkpoint = Checkpoint(out, network_of=lambda form: adapter_of(form).network(form))
     last = checkpoint.restore() if config else None
     if config:
-        material = Material.recorded(data, out, config)
+        material = Material.recorded(folder, out, config)
     else:
-        material = Material.surveyed(data, request)
+        material = Material.surveyed(data, request, verbose)
     model = _model_to_fit(request, material, last)
     datasets = material.datasets(request.recipe)
     if request.model is not None:
         check_own_outputs(model, datasets[1][0][0])
     if not config:
-        _begin(data, out, request, material)
-    _fit(model, datasets, request, material, checkpoint, callbacks, resolve_verbose(verbose))
-    return Run.load(out, data)
+        _begin(folder, out, request, material)
+    _fit(model, datasets, request, material, checkpoint, callbacks, verbose)
+    run = Run.load(out, folder)
+    vars(run)["split"] = material.split  # it is known, and not read again
+    return run
 
 
 def _model_to_fit(request, material, last):
@@ -124,10 +127,10 @@ def _model_to_fit(request, material, last):
     return adapter_of(network).training_form(network)
 
 
-def _begin(data, out, request, material):
+def _begin(folder, out, request, material):
     """Has the run's folder say how to repeat it, before the first step."""
     material.write(out)
-    source = {"folder": str(Path(data).resolve())}
+    source = {"folder": str(folder.resolve())}
     made = {"facts": material.facts, "versions": versions()}
     _files.write_json(out / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
 

@@ -1,7 +1,6 @@
 """What a run trains on: the data audited, split and measured, then fed to `fit`."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from keras_deepskip.data import (
     Augmentation,
     CropDataset,
     Split,
+    Survey,
     WindowDataset,
     audit,
     channel_statistics,
@@ -35,35 +35,45 @@ class Material:
         facts: what the data say about a model that fits them: a dict of channels, num_classes,
             class_names, input_range, mean and variance.
         report: the `AuditReport`; None for a run that is resumed.
+        survey: the `Survey` of the folder; None for a run that is resumed.
     """
 
     split: Split
     masks: object
     facts: dict
-    report: AuditReport | None
+    report: AuditReport | None = None
+    survey: Survey | None = None
 
     @classmethod
-    def surveyed(cls, data, request):
+    def surveyed(cls, data, request, verbose=0):
         """The data of a new run, audited, split and measured.
+
+        Args:
+            data: the folder, or a `Survey` of it.
+            request: the `Request`.
+            verbose: as of `Survey.of`.
 
         Raises:
             ValueError: if the audit finds errors, or if there are no validation images.
         """
         split_file, group_by = (request.split[name] for name in ("split_file", "group_by"))
         how = {"split_file": split_file, "seed": request.recipe.seed, "group_by": group_by}
-        report = audit(data, request.masks, request.stride, **how)
-        _refuse_errors(data, report)
-        split = load_split(data, fractions=request.split["fractions"], **how)
-        _refuse_no_validation(data, split)
-        facts = _facts(data, report, split, request)
+        survey = data
+        if not isinstance(data, Survey):
+            survey = Survey.of(data, request.masks, group_by, verbose)
+        report = audit(survey, request.masks, request.stride, **how)
+        _refuse_errors(survey.folder, report)
+        split = load_split(survey, fractions=request.split["fractions"], **how)
+        _refuse_no_validation(survey.folder, split)
+        facts = _facts(survey, report, split, request)
         masks = dataclasses.replace(request.masks, num_classes=facts["num_classes"])
-        return cls(split, masks, facts, report)
+        return cls(split, masks, facts, report, survey)
 
     @classmethod
     def recorded(cls, data, out, config):
         """The data of a run to resume, as they were when it was begun."""
         split = load_split(data, out / SPLIT, group_by=config["data"]["group_by"])
-        return cls(split, masks_of(config), config["facts"], None)
+        return cls(split, masks_of(config), config["facts"])
 
     def write(self, out):
         """Writes the split and the audit into the folder of a new run."""
@@ -78,6 +88,7 @@ class Material:
             "channels": self.facts["channels"],
             "masks": self.masks,
             "seed": recipe.seed,
+            "survey": self.survey,
         }
         value_range = self.facts["input_range"]
         crops = CropDataset(
@@ -129,14 +140,14 @@ def _refuse_no_validation(data, split):
         )
 
 
-def _facts(data, report, split, request):
+def _facts(survey, report, split, request):
     channels = request.channels or _usual_channels(report, split.train)
-    mean, variance = channel_statistics(split.train, channels)
-    limits = request.input_range or value_range(split.train)
+    mean, variance = channel_statistics(split.train, channels, survey)
+    limits = request.input_range or value_range(split.train, survey)
     return {
         "channels": int(channels),
         "num_classes": int(report.figures["num_classes"]),
-        "class_names": _class_names(Path(data)),
+        "class_names": _class_names(survey.folder),
         "input_range": [float(value) for value in limits],
         "mean": [float(value) for value in mean],
         "variance": [float(value) for value in variance],
