@@ -66,7 +66,7 @@ def test_the_report_is_json_and_text(folder):
     assert again["ok"] is False and again["figures"] == report.figures
     assert again["findings"][0]["file"].endswith("images/b.png")
     text = report.text()
-    assert "1 error" in text and "b.png: it has no mask" in text and "fix: Draw the mask" in text
+    assert "1 error" in text and "b.png: it has no mask" in text and "fix: Make the mask" in text
 
 
 def test_many_findings_of_a_kind_are_shown_shortly():

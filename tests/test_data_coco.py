@@ -83,14 +83,14 @@ def masks(folder, ignore_class=None, **options):
 
 def test_masks_hold_class_ids_in_the_order_of_the_categories(folder):
     a, b, c = masks(folder)
-    wanted = np.zeros((HEIGHT, WIDTH), "int32")
-    wanted[3:13, 2:12] = 2  # dog, id 7
-    wanted[5:7, 4:6] = 1  # cat, id 3: smaller, on top though it was named first
-    wanted[15:18, 3:9] = 2
-    assert b.dtype == np.int32 and np.array_equal(b, wanted)
-    wanted = np.zeros((HEIGHT, WIDTH), "int32")
-    wanted[1:4, 22:25] = 1
-    assert np.array_equal(a, wanted) and not c.any()
+    expected = np.zeros((HEIGHT, WIDTH), "int32")
+    expected[3:13, 2:12] = 2  # dog, id 7
+    expected[5:7, 4:6] = 1  # cat, id 3: smaller, on top though it was named first
+    expected[15:18, 3:9] = 2
+    assert b.dtype == np.int32 and np.array_equal(b, expected)
+    expected = np.zeros((HEIGHT, WIDTH), "int32")
+    expected[1:4, 22:25] = 1
+    assert np.array_equal(a, expected) and not c.any()
     assert coco_classes(folder / "annotations.json") == {1: "cat", 2: "dog"}
 
 
@@ -128,8 +128,8 @@ def test_written_masks_are_those_read(folder, tmp_path):
         folder / "annotations.json", folder / "images", tmp_path / "out", ignore_class=255
     )
     assert classes == {1: "cat", 2: "dog"}
-    for sample, wanted in zip(find_samples(tmp_path / "out"), masks(folder, 255), strict=True):
-        assert np.array_equal(read_mask(sample.mask, MaskReading(3, ignore_class=255)), wanted)
+    for sample, expected in zip(find_samples(tmp_path / "out"), masks(folder, 255), strict=True):
+        assert np.array_equal(read_mask(sample.mask, MaskReading(3, ignore_class=255)), expected)
         assert sample.image.read_bytes() == (folder / "images" / sample.image.name).read_bytes()
 
 

@@ -143,9 +143,9 @@ def test_images_alone(tmp_path):
 @pytest.mark.real_data
 def test_real_folders(real_data):
     number = {"ecoli": 14, "nuclei_fluorescence": 78, "mri_tumour": 19}
-    for name, wanted in number.items():
+    for name, expected in number.items():
         samples = find_samples(real_data / name)
-        assert len(samples) == wanted
+        assert len(samples) == expected
         image, mask = load_pair(samples[0], channels=3)
         assert image.shape == (*mask.shape, 3) and set(np.unique(mask)) <= {0, 1}
     groups = {s.name[:-3]: s.group for s in find_samples(real_data / "ecoli")}

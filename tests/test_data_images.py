@@ -187,11 +187,11 @@ def test_tiff(tmp_path, name):
 
 
 def test_tiff_number_types(tmp_path):
-    for dtype, wanted in [("float64", "float32"), ("int16", "float32"), ("uint32", "float32")]:
+    for dtype, expected in [("float64", "float32"), ("int16", "float32"), ("uint32", "float32")]:
         array = np.arange(-3 if dtype != "uint32" else 0, 9).reshape(3, -1).astype(dtype)
         tifffile.imwrite(tmp_path / "a.tif", array)
         back = read_image(tmp_path / "a.tif")
-        assert back.dtype == wanted and np.array_equal(back[..., 0], array)
+        assert back.dtype == expected and np.array_equal(back[..., 0], array)
 
 
 def test_tiff_white_is_zero_and_palette(tmp_path):
@@ -279,10 +279,10 @@ def test_to_channels():
     assert to_channels(full, 1, "a.tif").max() == 65535
 
 
-@pytest.mark.parametrize("received, wanted", [(5, 3), (3, 5), (1, 2), (3, 4), (3, 2)])
-def test_to_channels_refuses_what_would_lose_something(received, wanted):
-    with pytest.raises(ValueError, match=rf"cell\.tif.*{wanted} channels.*{received} channels"):
-        to_channels(drawn(received), wanted, "cell.tif")
+@pytest.mark.parametrize("received, expected", [(5, 3), (3, 5), (1, 2), (3, 4), (3, 2)])
+def test_to_channels_refuses_what_would_lose_something(received, expected):
+    with pytest.raises(ValueError, match=rf"cell\.tif.*{expected} channels.*{received} channels"):
+        to_channels(drawn(received), expected, "cell.tif")
 
 
 def test_fourth_channel_of_a_tiff_is_alpha_only_if_it_says_so(tmp_path):
@@ -304,7 +304,7 @@ def mask_file(tmp_path, values, dtype="uint8"):
 
 
 @pytest.mark.parametrize(
-    "values, dtype, options, wanted",
+    "values, dtype, options, expected",
     [
         ([0, 1, 1], "uint8", {}, [0, 1, 1]),
         ([0, 255, 0], "uint8", {}, [0, 1, 0]),
@@ -318,11 +318,11 @@ def mask_file(tmp_path, values, dtype="uint8"):
         ([0, 0, 0], "uint8", {}, [0, 0, 0]),
     ],
 )
-def test_read_mask(tmp_path, values, dtype, options, wanted):
+def test_read_mask(tmp_path, values, dtype, options, expected):
     mask = read_mask(
         mask_file(tmp_path, values, dtype), MaskReading(**{"num_classes": 1} | options)
     )
-    assert mask.dtype == np.int32 and mask.tolist() == [wanted]
+    assert mask.dtype == np.int32 and mask.tolist() == [expected]
 
 
 @pytest.mark.parametrize(

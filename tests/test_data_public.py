@@ -23,7 +23,7 @@ from keras_deepskip.data import (
     write_png,
 )
 from keras_deepskip.data.importers import _entry, importing
-from keras_deepskip.data.importers._shapes import Ellipse, Polygon, draw_shapes, rectangle
+from keras_deepskip.data.importers._shapes import Ellipse, Polygon, rasterize, rectangle
 
 HEIGHT, WIDTH = 24, 32
 needs_coco = pytest.mark.skipif(
@@ -51,34 +51,34 @@ def grey(mask, value=255):
     return ((mask > 0) * value).astype("uint8")
 
 
-# ---- Made-up copies: each gives the masks that are wanted by name, and the parts -----------------
+# ---- Synthetic copies: each gives the expected masks by name, and the parts ----------------------
 
 
 def bbbc038(root):
-    wanted = {}
+    expected = {}
     for seed, name in enumerate(("0a1b", "9c8d", "ffee")):
         one, two = box(2, 3, 6, 8), box(6, 8, 9, 14)  # they touch by a corner
         save(root / name / "images" / f"{name}.png", np.dstack([picture(seed), one * 0 + 255])
              .astype("uint8"))  # fmt: skip
         for number, mask in enumerate((one, two)):
             save(root / name / "masks" / f"{number}f.png", grey(mask))
-        wanted[name] = one + two
-    return wanted, None
+        expected[name] = one + two
+    return expected, None
 
 
 def emds6(root):
-    wanted = {}
+    expected = {}
     for number, seed in (("01", 1), ("01", 2), ("21", 3)):
         stem, mask = f"EMDS5-g{number}-{seed:02d}", box(4, seed, 12, 20)
         save(root / "EMDS5-Original" / number / f"{stem}.png", picture(seed))
         truth = np.repeat(grey(mask)[..., None], 3, axis=-1)
         save(root / "EMDS5-Ground Truth" / number / f"{stem}-GTM.png", truth)
-        wanted[f"{number}_{stem}"] = mask
-    return wanted, None
+        expected[f"{number}_{stem}"] = mask
+    return expected, None
 
 
 def idrid(root):
-    wanted, parts = {}, {"train": [], "test": []}
+    expected, parts = {}, {"train": [], "test": []}
     for seed, part in enumerate(("train", "train", "test"), start=1):
         folder = {"train": "a. Training Set", "test": "b. Testing Set"}[part]
         name = f"IDRiD_{seed:02d}"
@@ -102,16 +102,16 @@ def idrid(root):
         mask = box(14, 2, 20, 14, 4) * (seed != 2)
         for label, edges in ((2, (2, 2, 10, 10)), (3, (12, 12, 15, 20)), (1, (3, 3, 5, 5))):
             mask[box(*edges) > 0] = label
-        wanted[name] = mask
+        expected[name] = mask
         parts[part].append(name)
-    return wanted, parts
+    return expected, parts
 
 
 SUIM_COLORS = {"diver": (0, 0, 255), "robot": (255, 0, 0), "fish": (255, 255, 0)}
 
 
 def suim(root):
-    wanted, parts = {}, {"train": [], "test": []}
+    expected, parts = {}, {"train": [], "test": []}
     for seed, part in enumerate(("train", "train", "test")):
         name = f"d_r_{seed}_"
         folder = root / {"train": "train_val", "test": "TEST"}[part]
@@ -125,26 +125,26 @@ def suim(root):
         if seed == 1:  # some masks lack a row
             rgb = rgb[:-1]
         save(folder / "masks" / f"{name}.bmp", rgb)
-        wanted[name] = mask
+        expected[name] = mask
         parts[part].append(name)
     save(root / "TEST" / "masks" / "HD" / "d_r_2_.bmp", picture(0))  # masks of one class
-    return wanted, parts
+    return expected, parts
 
 
 def penn_fudan(root):
-    wanted = {}
+    expected = {}
     for seed, name in enumerate(("FudanPed00001", "FudanPed00002", "PennPed00001")):
         mask = box(2, 4, 20, 10, 1) + box(4, 10, 20, 15, 2)
         save(root / "PNGImages" / f"{name}.png", picture(seed))
         save(root / "PedMasks" / f"{name}_mask.png", mask.astype("uint8"))
         (root / "Annotation").mkdir(exist_ok=True)
         (root / "Annotation" / f"{name}.txt").write_text("# PASCAL Annotation Version 1.00")
-        wanted[name] = (mask > 0) * 1
-    return wanted, None
+        expected[name] = (mask > 0) * 1
+    return expected, None
 
 
 def isaid(root):
-    wanted, parts = {}, {"train": [], "test": []}
+    expected, parts = {}, {"train": [], "test": []}
     for seed, (part, name) in enumerate(
         (("train", "P0001"), ("train", "P0002"), ("test", "P0003"))
     ):
@@ -158,10 +158,10 @@ def isaid(root):
         masks = folder / "images" if seed else folder / "Semantic_masks" / "images" / "images"
         save(masks / f"{name}_instance_color_RGB.png", color)
         save(folder / "images" / f"{name}_instance_id_RGB.png", number)
-        wanted[name] = box(2, 2, 5, 9) + box(10, 4, 16, 20, 2)
+        expected[name] = box(2, 2, 5, 9) + box(10, 4, 16, 20, 2)
         parts[part].append(name)
     (root / "test" / "images").mkdir(parents=True)  # its masks are withheld
-    return wanted, parts
+    return expected, parts
 
 
 def polygon(top, left, bottom, right):
@@ -180,7 +180,7 @@ def coco(root):
     crowd = np.zeros((HEIGHT, WIDTH), "uint8")
     crowd[:, 28:] = 1
     runs = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * 28, HEIGHT * 4]}
-    wanted, parts = {}, {"train": [], "test": []}
+    expected, parts = {}, {"train": [], "test": []}
     for part, year in (("train", "train2017"), ("test", "val2017")):
         entries = [
             annotation(1, 1, 3, (2, 2, 5, 6)),
@@ -207,9 +207,9 @@ def coco(root):
             save(root / year / f"{part}{i:04d}.jpg", picture(i))
         mask = box(2, 2, 5, 12, 2) + box(10, 4, 12, 6)
         mask[crowd > 0] = 255
-        wanted |= {f"{part}0001": mask, f"{part}0002": box(1, 1, 21, 25, 2)}
+        expected |= {f"{part}0001": mask, f"{part}0002": box(1, 1, 21, 25, 2)}
         parts[part] += [f"{part}0001", f"{part}0002"]
-    return wanted, parts
+    return expected, parts
 
 
 def disc(y, x, radius):
@@ -229,14 +229,14 @@ def via(root):
     labels = {"circle": "euro", "rect": "euro", "polygon": "euro", "ellipse": "cent"}
     mask = box(4, 18, 7, 24) + box(12, 18, 20, 24)
     mask = np.maximum(mask, np.maximum(disc(9, 8, 5.3), disc(18, 8, 2.2)))
-    wanted, parts = {}, {"train": ["a", "b"], "test": ["c"]}
+    expected, parts = {}, {"train": ["a", "b"], "test": ["c"]}
     regions = [
         {"shape_attributes": shape, "region_attributes": {"kind": labels[key]}}
         for key, shape in shapes.items()
     ]
     for name, part in (("a", "train"), ("b", "train"), ("c", "test")):
         save(root / part / f"{name}.jpg", picture(ord(name)))
-        wanted[name] = mask if name != "b" else mask * 0
+        expected[name] = mask if name != "b" else mask * 0
     records = {
         f"{name}.jpg123": {
             "filename": f"{name}.jpg",
@@ -250,11 +250,11 @@ def via(root):
     numbered = {str(number): region for number, region in enumerate(regions)}
     export = {"c.jpg123": {"filename": "c.jpg", "size": 123, "regions": numbered}}
     (root / "test" / "via_region_data.json").write_text(json.dumps(export))
-    return wanted, parts
+    return expected, parts
 
 
 def labelme(root):
-    wanted = {}
+    expected = {}
     shapes = [
         {"label": "euro", "shape_type": "circle", "points": [[8, 9], [8, 14.3]]},
         {"label": "cent", "shape_type": "rectangle", "points": [[24, 7], [18, 4]]},
@@ -271,8 +271,8 @@ def labelme(root):
         }
         save(root / f"{name}.jpg", picture(ord(name)))
         (root / f"{name}.json").write_text(json.dumps(content))
-        wanted[name] = mask if name != "b" else mask * 0
-    return wanted, None
+        expected[name] = mask if name != "b" else mask * 0
+    return expected, None
 
 
 COPIES = {
@@ -292,7 +292,7 @@ NAMES = [pytest.param(name, marks=needs_coco if name == "coco" else ()) for name
 
 @pytest.fixture
 def copy(tmp_path):
-    """Function that makes the copy of a layout: its folder, the masks wanted, the parts."""
+    """Function that makes the copy of a layout: its folder, the masks expected, the parts."""
 
     def made(layout):
         root = tmp_path / "source" / layout
@@ -312,10 +312,10 @@ def masks(out, ignore_class=None):
     return {s.name: load_mask(s, MaskReading(99, ignore_class=ignore_class)) for s in samples}
 
 
-def assert_masks(out, wanted, ignore_class=None):
+def assert_masks(out, expected, ignore_class=None):
     found = masks(out, ignore_class)
-    assert sorted(found) == sorted(wanted)
-    for name, mask in wanted.items():
+    assert sorted(found) == sorted(expected)
+    for name, mask in expected.items():
         np.testing.assert_array_equal(found[name], mask, err_msg=name)
 
 
@@ -328,11 +328,11 @@ def test_every_layout_has_a_copy():
 
 @pytest.mark.parametrize("layout", NAMES)
 def test_masks_images_split_and_audit(copy, tmp_path, layout):
-    root, wanted, parts = copy(layout)
+    root, expected, parts = copy(layout)
     out = tmp_path / "out"
     done = imported(layout, root, out)
-    assert done.images == len(wanted) and done.folder == out
-    assert_masks(out, wanted, done.ignore_class)
+    assert done.images == len(expected) and done.folder == out
+    assert_masks(out, expected, done.ignore_class)
     originals = {path.read_bytes() for path in root.rglob("*") if path.is_file()}
     for sample in find_samples(out):
         assert sample.image.read_bytes() in originals, "images are copied as they are"
@@ -349,28 +349,28 @@ def test_masks_images_split_and_audit(copy, tmp_path, layout):
         assert sorted(s.name for s in split.train + split.val) == parts["train"]
     note = json.loads((out / "SOURCE.json").read_text())
     described = LAYOUTS[layout]
-    assert note["images"] == len(wanted) and note["complete"] is True
+    assert note["images"] == len(expected) and note["complete"] is True
     assert (note["citation"], note["licence"]) == (described.citation, described.licence)
     assert str(tmp_path) not in json.dumps(note)
 
 
 @pytest.mark.parametrize("layout", NAMES)
 def test_a_folder_around_the_set_is_seen_through(copy, tmp_path, layout):
-    root, wanted, _ = copy(layout)
+    root, expected, _ = copy(layout)
     around = tmp_path / "downloads" / "archive"
     (around / "__MACOSX").mkdir(parents=True)
     shutil.move(root, around / "inner")
     done = imported(layout, tmp_path / "downloads", tmp_path / "out")
-    assert done.images == len(wanted)
+    assert done.images == len(expected)
 
 
 @pytest.mark.parametrize("layout", list(COPIES))
-def test_another_folder_is_told_what_was_wanted(tmp_path, layout):
+def test_another_folder_is_refused_with_the_expected_layout(tmp_path, layout):
     (tmp_path / "cats").mkdir()
     (tmp_path / "cats" / "readme.txt").write_text("cats")
     with pytest.raises(FileNotFoundError, match="it holds: readme.txt") as error:
         imported(layout, tmp_path / "cats", tmp_path / "out")
-    assert LAYOUTS[layout].wanted in str(error.value)
+    assert LAYOUTS[layout].expected in str(error.value)
     assert not (tmp_path / "out").exists()
     with pytest.raises(FileNotFoundError, match="no such folder"):
         imported(layout, tmp_path / "nowhere", tmp_path / "out")
@@ -378,7 +378,7 @@ def test_another_folder_is_told_what_was_wanted(tmp_path, layout):
 
 @pytest.mark.parametrize("layout", NAMES)
 def test_an_interrupted_import_goes_on(copy, tmp_path, layout, monkeypatch):
-    root, wanted, parts = copy(layout)
+    root, expected, parts = copy(layout)
     out, whole = tmp_path / "out", importing._write_image
     written = []
 
@@ -397,7 +397,7 @@ def test_an_interrupted_import_goes_on(copy, tmp_path, layout, monkeypatch):
     first = written[0].stat().st_mtime_ns
     monkeypatch.setattr(importing, "_write_image", whole)
     done = imported(layout, root, out)
-    assert_masks(out, wanted, done.ignore_class)
+    assert_masks(out, expected, done.ignore_class)
     assert written[0].stat().st_mtime_ns == first, "what is whole is kept"
     assert (done.split_file is None) == (parts is None)
     assert not list(out.rglob("*.partial-*"))
@@ -420,7 +420,7 @@ def test_classes_by_list_and_by_id(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "layout, classes, wanted",
+    "layout, classes, expected",
     [
         ("emds6", ["actinophrys", "synchaeta"], {"01_EMDS5-g01-01": 1, "21_EMDS5-g21-03": 2}),
         ("emds6", ["synchaeta"], {"01_EMDS5-g01-01": 0, "21_EMDS5-g21-03": 1}),
@@ -431,11 +431,11 @@ def test_classes_by_list_and_by_id(copy, tmp_path):
         ("via", ["cent", "euro"], {"a": 2, "b": 0}),
     ],
 )
-def test_chosen_classes(copy, tmp_path, layout, classes, wanted):
+def test_chosen_classes(copy, tmp_path, layout, classes, expected):
     root, _, _ = copy(layout)
     imported(layout, root, tmp_path / "out", classes=classes)
     found = masks(tmp_path / "out")
-    assert {name: found[name].max() for name in wanted} == wanted
+    assert {name: found[name].max() for name in expected} == expected
 
 
 def test_shapes_that_were_not_chosen_hide_nothing(copy, tmp_path):
@@ -461,13 +461,13 @@ def test_coco_classes_and_areas(copy, tmp_path):
 
 
 def test_limit_is_spread_over_the_parts_and_can_grow(copy, tmp_path):
-    root, wanted, parts = copy("suim")
+    root, expected, parts = copy("suim")
     out = tmp_path / "out"
     assert imported("suim", root, out, limit=2).images == 2
     assert json.loads((out / "split.json").read_text()) == {"train": ["d_r_0_"], "test": ["d_r_2_"]}
     done = imported("suim", root, out)
     assert done.images == 3
-    assert_masks(out, wanted)
+    assert_masks(out, expected)
     assert json.loads((out / "split.json").read_text()) == parts
 
 
@@ -475,29 +475,29 @@ def test_touching_objects_are_kept_apart(copy, tmp_path):
     root, _, _ = copy("penn_fudan")
     imported("penn_fudan", root, tmp_path / "out", separate_touching=True)
     # The left one has 108 pixels, the right one 80: the line is the left one's.
-    wanted = box(2, 4, 20, 10) + box(4, 10, 20, 15)
-    wanted[3:20, 9] = 0
-    np.testing.assert_array_equal(masks(tmp_path / "out")["FudanPed00001"], wanted)
+    expected = box(2, 4, 20, 10) + box(4, 10, 20, 15)
+    expected[3:20, 9] = 0
+    np.testing.assert_array_equal(masks(tmp_path / "out")["FudanPed00001"], expected)
     root, _, _ = copy("bbbc038")
     imported("bbbc038", root, tmp_path / "nuclei", separate_touching=True)
-    wanted = box(2, 3, 6, 8) + box(6, 8, 9, 14)
-    wanted[5, 7] = 0  # they touched by a corner; the first has 20 pixels, the other 18
-    np.testing.assert_array_equal(masks(tmp_path / "nuclei")["0a1b"], wanted)
+    expected = box(2, 3, 6, 8) + box(6, 8, 9, 14)
+    expected[5, 7] = 0  # they touched by a corner; the first has 20 pixels, the other 18
+    np.testing.assert_array_equal(masks(tmp_path / "nuclei")["0a1b"], expected)
     root, _, _ = copy("isaid")
     imported("isaid", root, tmp_path / "cars", separate_touching=True)
-    wanted = box(2, 2, 5, 9) + box(10, 4, 16, 20, 2)
-    wanted[2:5, 5] = 0
-    np.testing.assert_array_equal(masks(tmp_path / "cars")["P0001"], wanted)
+    expected = box(2, 2, 5, 9) + box(10, 4, 16, 20, 2)
+    expected[2:5, 5] = 0
+    np.testing.assert_array_equal(masks(tmp_path / "cars")["P0001"], expected)
 
 
 @needs_coco
 def test_touching_objects_of_coco(copy, tmp_path):
     root, _, _ = copy("coco")
     imported("coco", root, tmp_path / "out", separate_touching=True)
-    wanted = box(2, 2, 5, 12, 2) + box(10, 4, 12, 6)
-    wanted[2:5, 6] = 0
-    wanted[:, 28:] = 255
-    np.testing.assert_array_equal(masks(tmp_path / "out", 255)["train0001"], wanted)
+    expected = box(2, 2, 5, 12, 2) + box(10, 4, 12, 6)
+    expected[2:5, 6] = 0
+    expected[:, 28:] = 255
+    np.testing.assert_array_equal(masks(tmp_path / "out", 255)["train0001"], expected)
 
 
 def test_separated_against_a_slow_reading_of_the_rule():
@@ -505,15 +505,15 @@ def test_separated_against_a_slow_reading_of_the_rule():
     instances = rng.integers(0, 4, (9, 11))
     classes = np.array([0, 1, 1, 2])[instances]
     areas = np.bincount(instances.ravel(), minlength=4)
-    wanted = classes.copy()
+    expected = classes.copy()
     for row, column in np.ndindex(classes.shape):
         own = instances[row, column]
         around = np.s_[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
         for other, label in zip(instances[around].ravel(), classes[around].ravel(), strict=True):
             smaller = other and (areas[other], other) < (areas[own], own)
             if own and smaller and label == classes[row, column]:
-                wanted[row, column] = 0
-    np.testing.assert_array_equal(_entry.separated(classes, instances), wanted)
+                expected[row, column] = 0
+    np.testing.assert_array_equal(_entry.separated(classes, instances), expected)
 
 
 # ---- Shapes --------------------------------------------------------------------------------------
@@ -526,22 +526,22 @@ def test_shapes_cover_the_pixels_whose_centres_they_hold():
         x, y, a, b, angle = rng.uniform((0, 0, 1, 1, -3), (50, 40, 20, 20, 3))
         u = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
         v = -(columns - x) * np.sin(angle) + (rows - y) * np.cos(angle)
-        drawn = draw_shapes([Ellipse(x, y, a, b, angle)], 40, 50, "test")
+        drawn = rasterize([Ellipse(x, y, a, b, angle)], 40, 50, "test")
         np.testing.assert_array_equal(drawn, (u / a) ** 2 + (v / b) ** 2 <= 1)
         points = rng.uniform(-10, 60, (6, 2))
         inside = np.zeros((40, 50), bool)
         for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
             crosses = (y0 <= rows) != (y1 <= rows)
             inside ^= crosses & (columns >= x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
-        drawn = draw_shapes([Polygon(tuple(map(tuple, points)))], 40, 50, "test")
+        drawn = rasterize([Polygon(tuple(map(tuple, points)))], 40, 50, "test")
         np.testing.assert_array_equal(drawn > 0, inside)
 
 
 def test_the_smaller_shape_lies_on_top():
     shapes = [rectangle(3, 3, 5, 5), rectangle(0, 0, 10, 8), rectangle(-5, -5, -1, 90)]
-    wanted = box(0, 0, 8, 10, 2, (8, 10))
-    wanted[3:5, 3:5] = 1
-    np.testing.assert_array_equal(draw_shapes(shapes, 8, 10, "test"), wanted)
+    expected = box(0, 0, 8, 10, 2, (8, 10))
+    expected[3:5, 3:5] = 1
+    np.testing.assert_array_equal(rasterize(shapes, 8, 10, "test"), expected)
 
 
 @pytest.mark.parametrize(
@@ -622,14 +622,14 @@ def test_masks_of_another_size_and_broken_ones(copy, tmp_path, layout, mask):
         imported(layout, root, tmp_path / "out")
 
 
-def test_a_bmp_that_claims_too_much(copy, tmp_path, monkeypatch):
+def test_a_bmp_that_declares_too_much(copy, tmp_path, monkeypatch):
     root, _, _ = copy("suim")
     monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", str(HEIGHT * WIDTH))
     path = root / "train_val" / "masks" / "d_r_0_.bmp"
     head = bytearray(path.read_bytes())
     head[18:22] = (30_000).to_bytes(4, "little")  # its width
     path.write_bytes(head)
-    with pytest.raises(ValueError, match="that claims 24 x 30000 pixels"):
+    with pytest.raises(ValueError, match="that declares 24 x 30000 pixels"):
         imported("suim", root, tmp_path / "out")
 
 
@@ -704,7 +704,7 @@ def test_names_that_collide_or_leave_the_folder(tmp_path):
 
 
 def test_images_of_one_name_in_two_parts(copy, tmp_path):
-    root, wanted, _ = copy("suim")
+    root, expected, _ = copy("suim")
     for folder, suffix in (("images", "jpg"), ("masks", "bmp")):
         (root / "TEST" / folder / f"d_r_2_.{suffix}").rename(
             root / "TEST" / folder / f"d_r_0_.{suffix}"
@@ -712,17 +712,17 @@ def test_images_of_one_name_in_two_parts(copy, tmp_path):
     done = imported("suim", root, tmp_path / "out")
     split = load_split(tmp_path / "out", done.split_file, group_by=".+")
     assert [sample.name for sample in split.test] == ["d_r_0__2"]
-    np.testing.assert_array_equal(load_mask(split.test[0], MaskReading(4)), wanted["d_r_2_"])
+    np.testing.assert_array_equal(load_mask(split.test[0], MaskReading(4)), expected["d_r_2_"])
 
 
 def test_bmp_images_become_png(copy, tmp_path):
-    root, wanted, _ = copy("labelme")
+    root, expected, _ = copy("labelme")
     (root / "a.jpg").unlink()
     save(root / "a.bmp", picture(5))
     imported("labelme", root, tmp_path / "out")
     image = tmp_path / "out" / "images" / "a.png"
     np.testing.assert_array_equal(read_image(image), picture(5))
-    assert_masks(tmp_path / "out", wanted)
+    assert_masks(tmp_path / "out", expected)
 
 
 def test_drawn_masks_of_any_value(tmp_path):
@@ -736,7 +736,7 @@ def test_drawn_masks_of_any_value(tmp_path):
         "smooth": np.where(mask, 255, 90).astype("uint8"),
     }.items():
         write_png(tmp_path / f"{name}.png", array)
-        found = _entry.read_drawn(tmp_path / f"{name}.png")
+        found = _entry.read_binary(tmp_path / f"{name}.png")
         np.testing.assert_array_equal(found, mask & (name != "none"), err_msg=name)
 
 
@@ -744,13 +744,13 @@ def test_drawn_masks_of_any_value(tmp_path):
 
 
 def test_another_import_is_not_mixed_in(copy, tmp_path):
-    root, wanted, _ = copy("suim")
+    root, expected, _ = copy("suim")
     out = tmp_path / "out"
     imported("suim", root, out, classes=["fish"])
     with pytest.raises(FileExistsError, match="Received: another classes"):
         imported("suim", root, out)
     imported("suim", root, out, overwrite=True)
-    assert_masks(out, wanted)
+    assert_masks(out, expected)
     other, _, _ = copy("penn_fudan")
     with pytest.raises(FileExistsError, match="another layout, classes"):
         imported("penn_fudan", other, out)
@@ -781,7 +781,7 @@ def test_files_of_the_user_are_left_alone(copy, tmp_path):
     ("suim", {"classes": {"fish": 2}}, "without a gap"),
     ("suim", {"classes": {"fish": 0}}, "at least 1"),
     ("suim", {"limit": 0}, "`limit` must be an integer"),
-    ("suim", {"separate_touching": True}, "tells its objects apart: bbbc038"),
+    ("suim", {"separate_touching": True}, "separates its objects: bbbc038"),
     ("suim", {"max_area": 100}, "option of the layout coco"),
     ("coco", {"max_area": 0}, "`max_area` must be a number"),
 ])  # fmt: skip

@@ -171,8 +171,8 @@ def test_batches_depend_on_seed_epoch_and_index_alone(rare):
 
 def test_a_pickled_dataset_gives_the_same(rare):
     dataset = CropDataset(rare, **OPTIONS, workers=2)
-    wanted = fingerprints(dataset)
-    assert fingerprints(pickle.loads(pickle.dumps(dataset))) == wanted
+    expected = fingerprints(dataset)
+    assert fingerprints(pickle.loads(pickle.dumps(dataset))) == expected
 
 
 class Recorder(keras.Model):
@@ -203,13 +203,13 @@ def recorded(dataset, epochs, initial_epoch=0, follow=False):
     return model.seen
 
 
-def wanted_batches(samples, epochs, **options):
+def expected_batches(samples, epochs, **options):
     dataset = CropDataset(samples, **options)
-    wanted = []
+    expected = []
     for epoch in epochs:
         dataset.epoch = epoch
-        wanted += [hash(images.tobytes()) for images, _ in dataset]
-    return wanted
+        expected += [hash(images.tobytes()) for images, _ in dataset]
+    return expected
 
 
 @pytest.mark.parametrize(
@@ -219,19 +219,19 @@ def wanted_batches(samples, epochs, **options):
     ids=["one", "threads", "short_queue", "processes"],
 )  # fmt: skip
 def test_fit_sees_each_epoch_s_own_batches(rare, workers):
-    wanted = wanted_batches(rare, range(3), **OPTIONS)
+    expected = expected_batches(rare, range(3), **OPTIONS)
     dataset = CropDataset(rare, **OPTIONS, **workers)
-    assert recorded(dataset, epochs=3) == wanted
+    assert recorded(dataset, epochs=3) == expected
     assert dataset.epoch == 3
     # a run that goes on from its second epoch
     dataset.epoch = 1
-    assert recorded(dataset, epochs=3, initial_epoch=1) == wanted[4:]
+    assert recorded(dataset, epochs=3, initial_epoch=1) == expected[4:]
 
 
 def test_two_fits_in_a_row_go_on(rare):
     dataset = CropDataset(rare, **OPTIONS)
     seen = recorded(dataset, epochs=1) + recorded(dataset, epochs=2, initial_epoch=1)
-    assert seen == wanted_batches(rare, range(2), **OPTIONS)
+    assert seen == expected_batches(rare, range(2), **OPTIONS)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -239,7 +239,7 @@ def test_follow_epoch_is_right_with_one_batch_an_epoch(rare, workers):
     options = {**OPTIONS, "batches_per_epoch": 1}
     dataset = CropDataset(rare, **options, workers=workers)
     seen = recorded(dataset, epochs=5, initial_epoch=2, follow=True)
-    assert seen == wanted_batches(rare, range(2, 5), **options)
+    assert seen == expected_batches(rare, range(2, 5), **options)
 
 
 def test_batches_of_another_epoch_are_forgotten(rare):

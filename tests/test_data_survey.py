@@ -153,7 +153,7 @@ def test_statistics_of_any_subset_and_number_of_channels(tmp_path, cache, kind):
     """Against mean and variance of all pixels at once, after the conversion of each image."""
     from keras_deepskip.data import load_image
 
-    shape, dtype, wanted = KINDS[kind]
+    shape, dtype, expected = KINDS[kind]
     rng = np.random.default_rng(1)
     for name in "abc":
         size = (int(rng.integers(8, 40)), 13)
@@ -171,7 +171,7 @@ def test_statistics_of_any_subset_and_number_of_channels(tmp_path, cache, kind):
     survey = Survey.of(tmp_path)
     samples = find_samples(tmp_path)
     for subset in (samples, samples[1:], samples[:1]):
-        for channels in wanted:
+        for channels in expected:
             pixels = np.concatenate(
                 [load_image(s, channels).reshape(-1, channels).astype("float64") for s in subset]
             )

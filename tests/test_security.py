@@ -199,7 +199,7 @@ def test_a_backbone_s_weights_are_read_as_safely(model_file, tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
-# ---- Images that claim too much ------------------------------------------------------------------
+# ---- Images that declare too much ----------------------------------------------------------------
 
 
 def png_chunk(name, body):
@@ -207,14 +207,14 @@ def png_chunk(name, body):
 
 
 def png(width, height, depth=8, kind=0, body=b"", more=b"", packed=None):
-    """A PNG whose head claims what is asked, whatever its body holds."""
+    """A PNG whose head declares what is asked, whatever its body holds."""
     head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
     rest = png_chunk(b"IDAT", packed or zlib.compress(body)) + png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + head + more + rest
 
 
 def jpeg(width, height):
-    """A JPEG of 8 x 8 whose head claims another size."""
+    """A JPEG of 8 x 8 whose head declares another size."""
     import io
 
     buffer = io.BytesIO()
@@ -283,7 +283,7 @@ def reading(*paths):
     return lines[:-1], int(peak), float(seconds)
 
 
-def test_images_that_claim_too_much_are_refused_before_they_take_memory(tmp_path):
+def test_images_that_declare_too_much_are_refused_before_they_take_memory(tmp_path):
     pytest.importorskip("imagecodecs")
     side = 100_000
     ome = b'<?xml version="1.0"?><OME xmlns="o"><Image><Pixels DimensionOrder="XYZCT" SizeX="8" '
@@ -314,19 +314,19 @@ def test_images_that_claim_too_much_are_refused_before_they_take_memory(tmp_path
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     lines, peak, seconds = reading(*(tmp_path / name for name in files))
-    # The height and width of these are true, only their pixels claim more.
+    # The height and width of these are true, only their pixels declare more.
     small = {"tile.tif", "strip.tif", "inner.tif", "shaped.tif", "imagej.tif", "samples.tif"}
     for line in lines:
         verdict, name, text = line.split(maxsplit=2)
         assert verdict == "REFUSED" or (name in small and text == "None"), line
-        assert verdict == "READ" or "claims" in text or "could not be read" in text, line
+        assert verdict == "READ" or "declares" in text or "could not be read" in text, line
     sized = [line for line in lines if "KERAS_DEEPSKIP_MAX_PIXELS" in line]
     assert len(sized) >= 3 * 10 and "100000 x 100000 pixels" in sized[0]
     assert peak < 300, f"{peak} MiB"
     assert seconds < 20
 
 
-def test_files_that_unpack_to_more_than_they_claim_take_no_more(tmp_path):
+def test_files_that_unpack_to_more_than_they_declare_take_no_more(tmp_path):
     pytest.importorskip("imagecodecs")
     bomb = zlib.compress(bytes(400_000_000), 1)
     text = PngImagePlugin.PngInfo()
@@ -394,7 +394,9 @@ def test_the_bound_can_be_raised_and_lowered(tmp_path, monkeypatch):
     for read in (read_image, image_size, read_mask):
         monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", "99")
         for name in ("a.png", "a.tif"):
-            with pytest.raises(ValueError, match=r"at most 99 pixels.*claims 10 x 10.*VARIABLE|99"):
+            with pytest.raises(
+                ValueError, match=r"at most 99 pixels.*declares 10 x 10.*VARIABLE|99"
+            ):
                 read(tmp_path / name)
         monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", "100")
         for name in ("a.png", "a.tif"):
@@ -511,7 +513,7 @@ for path in sys.argv[2:]:
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 CLAIMS = [
-    ({"height": 100_000, "width": 100_000}, "claims 100000 x 100000 pixels"),
+    ({"height": 100_000, "width": 100_000}, "declares 100000 x 100000 pixels"),
     ({"height": 2.5, "width": 8}, "a height and width in pixels"),
     ({"height": -8, "width": 8}, "a height and width in pixels"),
     ({"shapes": [{"size": [90_000, 90_000], "counts": [8_100_000_000]}]}, "the image's size"),
@@ -526,11 +528,11 @@ CLAIMS = [
 ]
 
 
-def test_annotations_that_claim_too_much_are_refused(folder):
+def test_annotations_that_declare_too_much_are_refused(folder):
     pytest.importorskip("pycocotools")
     paths = []
     for number, (image, _) in enumerate(CLAIMS):
-        paths.append(coco(folder, **image).rename(folder / f"claim{number}.json"))
+        paths.append(coco(folder, **image).rename(folder / f"declared{number}.json"))
     square = [[1, 1, 3, 1, 3, 3, 1, 3]]
     paths.append(coco(folder, height=3000, width=3000, shapes=[square] * 100))
     *lines, peak = tiny.python(COCO_CODE, folder / "images", *paths).strip().splitlines()

@@ -89,7 +89,7 @@ def _decode_pillow(path, data):
         elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "PA"):
             image = image.convert("RGB")
         array = np.asarray(image)
-    if array.dtype == np.int32:  # Pillow's "I": 16-bit grey with some tags
+    if array.dtype == np.int32:  # Pillow's "I": 16-bit gray with some tags
         array = array.astype(np.uint16)
     array = array[..., None] if array.ndim == 2 else array
     return _turned(array, orientation), palette
@@ -118,7 +118,7 @@ def _decode_tiff(path):
 
 
 def _checked_series(file, path):
-    """The first series of a TIFF, once nothing in it claims more than may be decoded."""
+    """The first series of a TIFF, after checking that it declares no more than may be decoded."""
     _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
     series = file.series[0]
     page = series.keyframe
@@ -134,7 +134,7 @@ def opened_tiff(path):
     """Opens a TIFF to be read in parts, of any size: a `tifffile.TiffFile`; errors name the file.
 
     Raises:
-        ValueError: if it is none, or its pages or description are not to be believed.
+        ValueError: if it is none, or its pages or description declare too much.
     """
     import tifffile
 
@@ -144,7 +144,7 @@ def opened_tiff(path):
 
 
 def check_tiles(file, series, path):
-    """Refuses a TIFF of which one tile, or what it is compressed as, claims too much.
+    """Refuses a TIFF of which one tile, or its compressed data, declares too much.
 
     Args:
         file: a `tifffile.TiffFile`.
@@ -152,7 +152,7 @@ def check_tiles(file, series, path):
         path: its path, for the error.
 
     Raises:
-        ValueError: saying what it claims.
+        ValueError: with the declared size.
         ImportError: if it is compressed, and `imagecodecs` is missing.
     """
     page = series.keyframe
@@ -244,7 +244,7 @@ def png_depth(head):
 
 
 def _png_has_colour(head):
-    return head[25] in (2, 4, 6)  # RGB, grey with alpha, RGBA
+    return head[25] in (2, 4, 6)  # RGB, gray with alpha, RGBA
 
 
 def _png_has_text(path):

@@ -13,7 +13,7 @@ class Prefetcher:
     """Calls `make(epoch, index)` ahead of being asked.
 
     Keras has a queue of its own for this (`PyDataset(workers=...)`), which cannot be used where
-    content belongs to an epoch: batches that were queued before the first epoch (Keras draws one
+    content belongs to an epoch: batches that were queued before the first epoch (Keras takes one
     to build the model) stay in it and are handed out as batches of a later one. Here a batch is
     found by its epoch and index, so that the number of workers changes nothing but the time.
 
@@ -95,7 +95,7 @@ def _begin_process(make):
 
 
 def _end_with_parent():
-    """Ends this process when its parent is gone, be it by kill -9: none is left behind."""
+    """Ends this process when its parent is gone, even by kill -9, so that none is left over."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 

@@ -1,7 +1,7 @@
-"""What a TIFF says of itself beside its size, and what may be believed before it is decoded.
+"""Checks of what a TIFF declares in addition to its size, before it is decoded.
 
-A TIFF's size is checked by its reader. But the bytes that it decodes to are also claimed by its
-description (OME, ImageJ) and by each strip or tile that is a JPEG or PNG of its own.
+A TIFF's size is checked by its reader. But its description (OME, ImageJ), and each strip
+or tile that is a JPEG or PNG of its own, also declare how many bytes it decodes to.
 """
 
 import html
@@ -19,14 +19,14 @@ _SLACK = 16  # pixels by which a JPEG may exceed its strip: its blocks are of 8 
 
 
 def check_metadata(file, most_bytes):
-    """Refuses a TIFF whose pages or description claim too much, or name files elsewhere.
+    """Refuses a TIFF whose pages or description declare too much, or name files elsewhere.
 
     Args:
         file: a `tifffile.TiffFile`.
-        most_bytes: that the description may claim.
+        most_bytes: that the description may declare.
 
     Raises:
-        ValueError: saying what it claims.
+        ValueError: with the declared size.
     """
     if len(file.pages) > MAX_PAGES:
         raise ValueError(f"more than {MAX_PAGES} pages")
@@ -56,7 +56,7 @@ def check_segments(file, series):
         series: one of its series, compressed.
 
     Raises:
-        ValueError: saying what it claims.
+        ValueError: with the declared size.
     """
     page = series.keyframe
     kind = int(page.compression)
@@ -65,10 +65,10 @@ def check_segments(file, series):
             f"compression {page.compression.name}, whose memory cannot be known before it is "
             "decoded; save it with another, such as deflate"
         )
-    claimed = {_JPEG: jpeg_size, _JPEG_2000: _jpeg_2000_size, _PNG: _png_size}
-    read_size = next((read for kinds, read in claimed.items() if kind in kinds), None)
+    size_readers = {_JPEG: jpeg_size, _JPEG_2000: _jpeg_2000_size, _PNG: _png_size}
+    read_size = next((read for kinds, read in size_readers.items() if kind in kinds), None)
     if read_size is None:
-        return  # decoded into as many bytes as the page claims
+        return  # decoded into as many bytes as the page declares
     rows, columns = page.rowsperstrip, page.imagewidth
     if page.is_tiled:
         rows, columns = page.tilelength, page.tilewidth
@@ -80,7 +80,7 @@ def check_segments(file, series):
             for height, width in (tables, read_size(file.filehandle.read(count))):
                 if height > rows + _SLACK or width > columns + _SLACK:
                     raise ValueError(
-                        f"a strip or tile of {rows} x {columns} pixels that claims {height} x "
+                        f"a strip or tile of {rows} x {columns} pixels that declares {height} x "
                         f"{width} of its own"
                     )
 
@@ -121,7 +121,7 @@ def _png_size(data):
 def _check_product(sizes, most):
     if math.prod(sizes) > most:
         raise ValueError(
-            f"a description that claims {' x '.join(map(str, sizes))} values, where at most "
+            f"a description that declares {' x '.join(map(str, sizes))} values, where at most "
             f"{most:,} bytes are read"
         )
 

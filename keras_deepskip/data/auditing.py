@@ -1,4 +1,4 @@
-"""A look over a folder of images and masks before training: what is wrong, what is telling."""
+"""The audit of a folder of images and masks before training: what is broken, what is unusual."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ SHOWN = 4  # findings of one kind that the text shows
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing to know about a data set.
+    """One finding about a data set.
 
     Attributes:
         severity: `"error"` (training would fail or be wrong), `"warning"`, or `"note"`.
@@ -63,7 +63,7 @@ class AuditReport:
         return {"folder": self.folder, "ok": self.ok, "findings": findings, "figures": self.figures}
 
     def text(self):
-        """Returns the report as text: the findings, errors first, then the figures as a table."""
+        """Returns the report as text: findings, errors first, then a table of statistics."""
         counts = Counter(finding.severity for finding in self.findings)
         summary = ", ".join(
             f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in SEVERITIES
@@ -80,7 +80,7 @@ class AuditReport:
         if not self.findings:
             lines.append("nothing to report")
         rows = [[name.replace("_", " "), _shown(value)] for name, value in self.figures.items()]
-        return "\n".join([*lines, "", markdown_table(["figure", "value"], rows)])
+        return "\n".join([*lines, "", markdown_table(["statistic", "value"], rows)])
 
 
 def audit(
@@ -91,7 +91,7 @@ def audit(
     seed=0,
     group_by=None,
 ):
-    """Looks over a folder of images and masks.
+    """Checks a folder of images and masks.
 
     Bad files do not stop it: each becomes a finding. It looks for unreadable files, missing pairs,
     sizes that differ, mask values that are no class ids, mixed channels and number types, images
@@ -162,14 +162,14 @@ def _pool_findings(pool):
 
 
 def _pair_findings(root, found):
-    """What a folder's list of files tells."""
+    """Findings about a folder's list of files."""
     findings = []
     if not found.pairs:
         message = f"no image in {root / 'images'}"
         findings.append(Finding("error", str(root), message, LAYOUT))
     for image, mask in found.pairs:
         if mask is None:
-            fix = "Draw the mask (all zeros where there is no object), or take the image out"
+            fix = "Make the mask (all zeros where there is no object), or take the image out"
             findings.append(Finding("error", str(image), "it has no mask", fix))
     for mask in found.orphans:
         fix = "Give the mask its image's name, or leave it: it is not used"
@@ -214,7 +214,7 @@ def _look(sample, survey, findings):
     if mask and look.image and look.image.shape[:2] != mask.shape:
         sizes = [f"{height} x {width}" for height, width in (look.image.shape[:2], mask.shape)]
         message = f"its size is {sizes[1]}, the image's {sizes[0]}"
-        fix = "Draw the mask for this image, or take the pair out"
+        fix = "Make the mask for this image, or take the pair out"
         findings.append(Finding("error", str(sample.mask), message, fix))
     return look
 
@@ -255,7 +255,7 @@ def _class_findings(looks, reading, guessed):
         try:
             check_classes(values, reading, look.sample.mask)
         except ValueError as error:
-            fix = "See that num_classes, ignore_class and the masks' values fit together"
+            fix = "Check that num_classes, ignore_class and the masks' values fit together"
             findings.append(_failure(file, error, fix))
     return findings
 
@@ -269,13 +269,13 @@ def _image_findings(looks, stride, folder):
         if look.image and min(look.image.shape[:2]) < stride:
             height, width, _ = look.image.shape
             message = f"{height} x {width} pixels, less than the stride of {stride}"
-            fix = "See whether such an image is meant; it is filled up by reflection"
+            fix = "Check whether such an image is intended; it is padded by reflection"
             yield Finding("warning", str(look.sample.image), message, fix)
     channels = Counter(image.shape[2] for image in seen)
     if len(channels) > 1:
         message = f"channels differ: {_shown(_tally(channels))} (channels: images)"
         if set(channels) <= {1, 2, 3, 4}:
-            fix = "Nothing to do: grey becomes RGB, alpha is dropped (or give channels=1 for grey)"
+            fix = "Nothing to do: gray becomes RGB, alpha is dropped (or give channels=1 for gray)"
             yield Finding("note", str(folder), message, fix)
         else:
             yield Finding("error", str(folder), message, "Bring the images to one number")
@@ -296,12 +296,12 @@ def _object_findings(looks, stride, folder):
         return
     if not len(areas):
         message = f"no object in any of {len(seen)} masks"
-        yield Finding("error", str(folder), message, "See that the masks hold class ids above 0")
+        yield Finding("error", str(folder), message, "Check that the masks hold class ids above 0")
         return
     empty = np.mean([not look.mask.areas for look in seen])
     if empty > 0:
         message = f"{_percent(empty)} of the images have an empty mask"
-        fix = "Nothing to do if this is meant: crops are drawn on objects in their stated share"
+        fix = "Nothing to do if this is intended: a fixed share of the crops is on objects"
         yield Finding("warning" if empty > 0.5 else "note", str(folder), message, fix)
     small = np.mean(sides < stride)
     if small > 0:
@@ -311,7 +311,7 @@ def _object_findings(looks, stride, folder):
     specks = int(np.sum(areas < SPECK))
     if specks:
         message = f"{specks} of {len(areas)} objects have fewer than {SPECK} pixels"
-        fix = "See whether they are slips of the drawing; a count of objects counts each of them"
+        fix = "Check whether they are errors of the annotation; each counts as an object"
         yield Finding("warning", str(folder), message, fix)
 
 
@@ -385,8 +385,8 @@ def _split(survey, looks, how, findings):
     # Sub-folders may use a group's name twice.
     groups = Counter((sample.image.parent, sample.group) for sample in everything)
     together = sum(number > 1 for number in groups.values())
-    drawn = how["split_file"] is None and not (folder / "train").is_dir()
-    if together and drawn and how["group_by"] is None:
+    random = how["split_file"] is None and not (folder / "train").is_dir()
+    if together and random and how["group_by"] is None:
         message = f"{together} groups of images that show the same thing are kept together"
         findings.append(Finding("note", str(folder), message))
     if how["group_by"] is None:
@@ -410,7 +410,7 @@ def _leaks(parts, survey):
                 continue
             shown = ", ".join(f"{where[path][0]}: {path.name}" for path in names[:SHOWN])
             message = f"the same {kind} in two parts of the split ({shown})"
-            fix = "Take one out, or keep them together (`group_by`): figures would flatter"
+            fix = "Take one out, or keep them together (`group_by`): metrics would be too high"
             yield Finding("warning", str(names[0]), message, fix)
 
 
@@ -439,7 +439,7 @@ def _series(folder, samples):
         message = f"the names fall into {len(series)} series: {names}"
         fix = (
             r'If a series shows one patient, specimen or place, give group_by=r"^(.*?)\d+$": '
-            "figures would flatter if it were in two parts of the split"
+            "metrics would be too high if it were in two parts of the split"
         )
         yield Finding("note", str(folder), message, fix)
 

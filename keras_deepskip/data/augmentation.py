@@ -9,11 +9,11 @@ from keras_deepskip._checks import check_number
 
 
 class Augmentation:
-    """Flips, turns, scales and re-lights an image; its mask follows the geometry.
+    """Flips, rotates and scales an image and its mask, and changes the image's brightness.
 
     Geometry moves image (linear interpolation) and mask (nearest) by one matrix; what comes in at
     the edges is reflected. Photometry leaves the mask alone and clips to `value_range`. Everything
-    is drawn from the `rng` of the call, so a call can be repeated.
+    is taken from the `rng` of the call, so a call can be repeated.
 
     With `rotation` or `scale` an object at the edge of a crop may be turned out of it.
 
@@ -21,11 +21,11 @@ class Augmentation:
         flips: flip rows and columns, each with probability 1/2.
         rotate90: turn by 0, 90, 180 or 270 degrees (0 or 180 where the image is not square).
         rotation: largest turn in degrees, either way.
-        scale: largest change of size as a fraction: 0.2 draws factors from 1/1.2 to 1.2.
+        scale: largest change of size as a fraction: 0.2 gives factors from 1/1.2 to 1.2.
         brightness: largest change of exposure: 0.3 multiplies the values by 0.7 to 1.3. It is no
             shift: one that suits a bright image would wipe out what a dim one shows.
-        contrast: largest change of contrast about the image's mean: 0.1 draws 0.9 to 1.1.
-        gamma: largest change of the exponent as a fraction: 0.5 draws from 1/1.5 to 1.5.
+        contrast: largest change of contrast about the image's mean: 0.1 gives 0.9 to 1.1.
+        gamma: largest change of the exponent as a fraction: 0.5 gives from 1/1.5 to 1.5.
         noise: largest standard deviation of normal noise, as a fraction of the value range.
         value_range: `(low, high)` of the images' values.
 
@@ -133,9 +133,9 @@ class KerasAugmentation:
 
     The layer gets `{"images": (1, H, W, C), "segmentation_masks": (1, H, W, 1)}` with float32
     values and `training=True`. Before each call the states of its seed generators are set from
-    `rng`, so that a call can be repeated; a layer that draws from something else cannot follow.
+    `rng`, so that a call can be repeated; other sources of randomness are not repeatable.
     Calls from several threads wait for each other. Do not use it with worker processes under JAX
-    or TensorFlow on a GPU: each process would claim the device.
+    or TensorFlow on a GPU: each process would reserve the device.
 
     Layers of Keras that move image and mask together: RandomFlip, RandomRotation, RandomZoom,
     RandomTranslation, RandomShear, RandomPerspective, RandomElasticTransform; those that leave the

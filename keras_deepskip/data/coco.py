@@ -18,14 +18,14 @@ OUTLINE_SHARE = 16  # an outline is at most a pixel long for each so many pixels
 
 @dataclasses.dataclass(frozen=True)
 class CocoMask:
-    """The mask of one image of a COCO file, drawn when it is read. It can be pickled.
+    """The mask of one image of a COCO file, rasterized when it is read. It can be pickled.
 
     Attributes:
         source: the annotations' file, for errors.
         image_id: the image's id in it.
         height, width: the image's size in pixels.
-        regions: the image's annotations as `(class id, annotation)`; class id None marks what does
-            not count (crowds, objects below the least area).
+        regions: the image's annotations as `(class id, annotation)`; class id None marks ignored
+            regions (crowds, objects below the least area).
     """
 
     source: Path
@@ -38,10 +38,10 @@ class CocoMask:
         return f"{self.source} (image id {self.image_id})"
 
     def read(self, ignore_class=None):
-        """Draws the mask; where objects overlap, the smaller one lies on top.
+        """Rasterizes the mask; where objects overlap, the smaller one lies on top.
 
         Args:
-            ignore_class: None, or the id for what does not count; with None it is background.
+            ignore_class: None, or the id of ignored regions; with None they are background.
 
         Returns:
             `(height, width)` int32 array.
@@ -53,10 +53,10 @@ class CocoMask:
         """
         coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
         check_size(self, self.height, self.width, LABEL_BYTES)
-        # Runs are kept, not drawn masks: of many objects these would not fit into memory.
+        # Runs are kept, not rasterized masks, which would not fit into memory for many objects.
         coded = [(label, *self._code(coco, annotation)) for label, annotation in self.regions]
         mask = np.zeros((self.height, self.width), np.int32)
-        # What does not count lies lowest, then the objects from large to small.
+        # Ignored regions lie lowest, then the objects from large to small.
         coded.sort(key=lambda region: (region[0] is not None, -region[2]))
         for label, code, _ in coded:
             value = ignore_class if label is None else label
@@ -125,7 +125,7 @@ def _unpacked(text):
 
 
 def coco_samples(annotations, images_dir, categories=None, min_area=0):
-    """Reads a COCO file of instances as samples whose masks are drawn when they are read.
+    """Reads a COCO file of instances as samples whose masks are rasterized when they are read.
 
     Class ids are 1 to K in the order of the categories' ids, or of the names in `categories`. The
     instances of a class become one region, as a semantic mask has it; where two overlap, the
@@ -138,7 +138,7 @@ def coco_samples(annotations, images_dir, categories=None, min_area=0):
         images_dir: folder of the image files that it names. They lie in it or in folders of it; a
             name that leaves it (`../`, or from the root) is refused.
         categories: None for all, or a list of names; objects of the others are background.
-        min_area: least area in pixels, as the annotation's `area` says it.
+        min_area: least area in pixels, by the annotation's `area`.
 
     Returns:
         A list of `Sample` with `CocoMask`, sorted by name.
@@ -158,7 +158,7 @@ def coco_samples(annotations, images_dir, categories=None, min_area=0):
     content = _read(source)
     labels = {
         category: label
-        for label, (category, _) in enumerate(_wanted(content, categories, source), 1)
+        for label, (category, _) in enumerate(_chosen(content, categories, source), 1)
     }
     regions = {entry["id"]: [] for entry in content["images"]}
     for annotation in content["annotations"]:
@@ -195,8 +195,8 @@ def coco_classes(annotations, categories=None):
     ```
     """
     source = Path(annotations)
-    wanted = _wanted(_read(source), categories, source)
-    return {label: name for label, (_, name) in enumerate(wanted, 1)}
+    chosen = _chosen(_read(source), categories, source)
+    return {label: name for label, (_, name) in enumerate(chosen, 1)}
 
 
 def write_masks(annotations, images_dir, out, categories=None, min_area=0, ignore_class=None):
@@ -204,7 +204,7 @@ def write_masks(annotations, images_dir, out, categories=None, min_area=0, ignor
 
     Args:
         annotations, images_dir, categories, min_area: as in `coco_samples`.
-        out: the folder; each file in it is written whole or not at all.
+        out: the folder; each file in it is written atomically.
         ignore_class: None, or the id for crowds and for objects below `min_area`.
 
     Returns:
@@ -265,8 +265,8 @@ def _refuse_outside(name, source):
         )
 
 
-def _wanted(content, categories, source):
-    """The wanted categories as `(id, name)`, in the order of their class ids."""
+def _chosen(content, categories, source):
+    """The chosen categories as `(id, name)`, in the order of their class ids."""
     known = sorted((entry["id"], str(entry["name"])) for entry in content["categories"])
     if categories is None:
         return known

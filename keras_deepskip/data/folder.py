@@ -1,4 +1,4 @@
-"""Folders of images and masks: `images/` beside `masks/` (or beside a COCO `annotations.json`)."""
+"""Folders of images and masks: `images/` and `masks/` (or a COCO `annotations.json`)."""
 
 import dataclasses
 import hashlib
@@ -39,12 +39,12 @@ def find_samples(folder, group_by=None):
     """Finds the images of a folder and the mask of each.
 
     The folder holds `images/` and `masks/`, paired by name without suffix (a mask may also be
-    called `NAME_mask`), or `images/` and a COCO file `annotations.json` (see `coco_samples`).
+    named `NAME_mask`), or `images/` and a COCO file `annotations.json` (see `coco_samples`).
     Masks without an image are left alone; `audit` lists them.
 
     Images that show the same thing form a group, which a split keeps together: images whose files
     are identical, and images whose mask files are identical and not empty (one field of view in
-    two modalities). Or else `group_by` says it.
+    two modalities). Or `group_by` defines the groups.
 
     Args:
         folder: the folder that holds `images/`.
@@ -232,8 +232,8 @@ def _image_files(folder):
         (path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")),
         key=lambda path: (path.stem, path.name),
     )
-    wanted = [path for path in files if path.suffix.lower() in images.SUFFIXES]
-    return wanted, [path for path in files if path.suffix.lower() not in images.SUFFIXES]
+    found = [path for path in files if path.suffix.lower() in images.SUFFIXES]
+    return found, [path for path in files if path.suffix.lower() not in images.SUFFIXES]
 
 
 def _doubled(files):

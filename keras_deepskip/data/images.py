@@ -5,6 +5,7 @@ import numpy as np
 from keras_deepskip._checks import check_integer, require
 from keras_deepskip._files import replacing
 from keras_deepskip.data import _decoders
+from keras_deepskip.data._limits import max_pixels as max_pixels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 

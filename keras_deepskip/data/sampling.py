@@ -18,22 +18,22 @@ from keras_deepskip.tiling import Window, cut, windows
 
 
 class CropDataset(keras.utils.PyDataset):
-    """Random crops of images and masks, a stated share of them on an object.
+    """Random crops of images and masks, a fixed share of them on an object.
 
     Batch i of an epoch is a function of `(seed, epoch, i)` alone: neither the order in which
     batches are asked for nor the number of workers changes it.
 
-    A crop on an object is found by drawing an image that has objects, a class in it, one connected
-    component of this class (8 neighbours), all with equal chances, so that small objects count as
-    much as large ones; a pixel of the component's middle then lies anywhere in the crop. The other
-    crops are drawn uniformly over all images by area. Images smaller than the crop are filled up
-    by reflection.
+    A crop on an object is found by choosing at random an image that has objects, a class in it, and
+    one connected component of this class (8 neighbours), all with equal probability, so that small
+    objects count as much as large ones; a pixel of the component's middle then lies anywhere in
+    the crop. The other crops are uniformly random over all images by area. Images smaller than the
+    crop are padded by reflection.
 
     `epoch` is the number of the epoch whose batches come next. It goes up when `fit` has seen
     every batch of an epoch (`on_epoch_begin`, all batches, `on_epoch_end`), and may be set, which
     an exact resume does. Two things are the caller's: `fit(..., shuffle=False)`, as Keras would
-    else draw the order of the batches from Python's global generator; and, where `fit` is to decide
-    which epoch it is (always right, also with a single batch an epoch),
+    otherwise shuffle the batches by Python's global generator; and, where `fit` is to decide which
+    epoch it is (always right, also with a single batch an epoch),
     `fit(..., callbacks=[FollowEpoch(dataset)])`.
 
     Workers prepare batches ahead in threads or processes of this class, not of Keras (see
@@ -45,11 +45,11 @@ class CropDataset(keras.utils.PyDataset):
         crop_size: side of the crops in pixels.
         batch_size: crops in a batch.
         batches_per_epoch: length of the dataset.
-        channels: channels of the images that come out (see `to_channels`).
+        channels: channels of the images that are returned (see `to_channels`).
         masks: a `MaskReading` (see `read_mask`); None reads masks of one class. Pixels of its
             `ignore_class` are no object.
-        positive_share: share of the crops that are drawn on an object. Where a batch cannot hold
-            it exactly, the number is rounded up or down by chance, so that the mean is exact.
+        positive_share: share of the crops on an object. Where a batch cannot hold it
+            exactly, the number is rounded up or down at random, so that the mean is exact.
         augmentation: None, or a callable `(image, mask, rng) -> (image, mask)`.
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes (for each process).
@@ -160,7 +160,7 @@ class WindowDataset(keras.utils.PyDataset):
     """Fixed windows that cover the images, for validation during training.
 
     The windows of each image are those of `tiling.windows`; at its lower and right edge they
-    overlap, and an image smaller than the window is filled up by reflection (mask included). The
+    overlap, and an image smaller than the window is padded by reflection (mask included). The
     last batch may be smaller than the others.
 
     Args:
@@ -168,7 +168,7 @@ class WindowDataset(keras.utils.PyDataset):
         crop_size: side of the windows in pixels.
         batch_size: windows in a batch.
         channels, masks: as in `CropDataset`.
-        max_windows: None, or the most windows to use: one is then drawn by `seed` from each of so
+        max_windows: None, or the most windows to use: one is then chosen by `seed` from each of so
             many equal stretches of the list, so that all images have their share.
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes.
@@ -367,7 +367,7 @@ class _Crops:
         return index, self._window(index, top, left)
 
     def _window(self, index, top, left):
-        """The window nearest to the wanted one that lies inside the image."""
+        """The window nearest to the requested one that lies inside the image."""
         height, width = self.pairs.sizes[index]
         size = self.crop_size
         top = min(max(top, 0), max(height - size, 0))

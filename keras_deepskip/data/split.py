@@ -16,7 +16,7 @@ FRACTIONS = (0.6, 0.15, 0.25)
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Three lists of `Sample`: to train on, to watch training with, and to judge by."""
+    """Three lists of `Sample`: for training, for validation during training, and for evaluation."""
 
     train: list
     val: list
@@ -50,11 +50,11 @@ def split_samples(samples, fractions=FRACTIONS, seed=0):
     groups = {}
     for sample in samples:
         groups.setdefault(sample.group, []).append(sample)
-    wanted = [part for part in range(3) if fractions[part] > 0]
-    if len(groups) < len(wanted):
-        names = ", ".join(PARTS[part] for part in wanted)
+    needed = [part for part in range(3) if fractions[part] > 0]
+    if len(groups) < len(needed):
+        names = ", ".join(PARTS[part] for part in needed)
         raise ValueError(
-            f"At least {len(wanted)} images that do not belong together are needed to split into "
+            f"At least {len(needed)} images that do not belong together are needed to split into "
             f"{names}. Received: {len(samples)} images in {len(groups)} groups. Add images, or "
             "make the parts yourself: folders train/, val/, test/ (each with images/ and masks/), "
             "or a split file; `group_by` says which images belong together"
@@ -72,14 +72,15 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
        `images/` and `masks/`.
     3. Else by `split_samples`.
 
-    In 1 and 2 a missing `val` is drawn from `train` by the seed; a missing `test` is an empty list
-    if there is a `val`, and an error if not. (A JSON list may be empty; then it is not missing.)
+    In 1 and 2 a missing `val` is chosen at random from `train` by the seed; a missing `test` is
+    an empty list if there is a `val`, and an error if not. (A JSON list may be empty; then it is
+    not missing.)
 
     Args:
         folder: the folder, or a `Survey` of it, whose files then are not read again.
         split_file: None, or the path of a JSON or CSV file.
-        seed: integer, for what is drawn.
-        fractions: shares of training, validation and test images, for what is drawn.
+        seed: integer, for random parts.
+        fractions: shares of training, validation and test images, for random parts.
         group_by: as in `find_samples`.
 
     Returns:
@@ -133,7 +134,7 @@ def write_split(path, split):
     """Writes a split as a JSON file, which `load_split` reads as a split file.
 
     Args:
-        path: the file to write, whole or not at all.
+        path: the file to write, atomically.
         split: a `Split`.
 
     Raises:
@@ -159,7 +160,7 @@ def _checked_fractions(fractions):
 
 
 def _dealt(groups, targets, seed):
-    """Deals groups out, each to the part that lacks most of its target number of images."""
+    """Distributes groups, each to the part that lacks most of its target number of images."""
     names = sorted(groups)
     names = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     # A group larger than the smallest part must be dealt while the large parts are empty.
@@ -243,17 +244,17 @@ def _by_name(samples):
 
 
 def _completed(pools, source, fractions, seed):
-    """Makes a Split of the parts given, drawing a missing validation part from the training one."""
+    """Makes a Split of the parts given; a missing validation part is taken from training."""
     if not pools.get("train"):
         raise ValueError(f"{source}: images to train on were expected. Received: none in train")
     if "test" not in pools and "val" not in pools:
         raise ValueError(
-            f"{source}: a test or val part was expected beside train. Received: train alone. Give "
-            "the folder that holds images/ and masks/, and it is split by the seed"
+            f"{source}: a test or val part was expected in addition to train. Received: "
+            "train alone. Give the folder that holds images/ and masks/: it is split by the seed"
         )
     train, val = pools["train"], pools.get("val")
     if val is None:
         share = fractions[1] / (fractions[0] + fractions[1])
-        drawn = split_samples(train, (1 - share, share, 0), seed)
-        train, val = drawn.train, drawn.val
+        parts = split_samples(train, (1 - share, share, 0), seed)
+        train, val = parts.train, parts.val
     return Split(list(train), list(val), list(pools.get("test", [])))

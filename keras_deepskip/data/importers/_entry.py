@@ -22,14 +22,15 @@ class Entry:
     Attributes:
         name: the image's name; `import_set` makes it unique.
         image: path of the image.
-        draw: function that takes whether instances are wanted, and returns `(classes, instances)`:
-            `(H, W)` int32 class ids, and `(H, W)` numbers of the objects (0 is none) or None.
+        read_mask: function that takes whether instances are asked for, and returns
+            `(classes, instances)`: `(H, W)` int32 class ids, and `(H, W)` numbers of
+            the objects (0 is none) or None.
         part: `"train"`, `"val"`, `"test"`, or None where the set has no split of its own.
     """
 
     name: str
     image: Path
-    draw: object
+    read_mask: object
     part: object = None
 
 
@@ -48,20 +49,20 @@ class Reading:
     ignore_class: object = None
 
 
-def find_root(source, fits, wanted):
+def find_root(source, fits, expected):
     """Returns the folder of a set: `source`, or one in it, as archives wrap folders around.
 
     Args:
         source: a folder.
         fits: function that takes a folder and says whether it is the set's.
-        wanted: the layout, for the error.
+        expected: the layout, for the error.
 
     Raises:
         FileNotFoundError: if `source` is no folder, or neither it nor a folder in it fits.
     """
     source = Path(source)
     if not source.is_dir():
-        raise FileNotFoundError(f"{source}: no such folder; wanted is\n{wanted}")
+        raise FileNotFoundError(f"{source}: no such folder; expected is\n{expected}")
     level = [source]
     for _ in range(DEPTH + 1):
         for folder in level:
@@ -70,8 +71,8 @@ def find_root(source, fits, wanted):
         level = [inner for folder in level for inner in folders(folder)]
     listed = ", ".join(sorted(path.name for path in source.iterdir())[:8]) or "nothing"
     raise FileNotFoundError(
-        f"{source}: another layout than that of the set (it holds: {listed}); wanted is\n{wanted}\n"
-        "Unpack the set as it was published, and give the folder that holds this"
+        f"{source}: another layout than that of the set (it holds: {listed}); expected is\n"
+        f"{expected}\nUnpack the set as it was published, and give the folder that holds this"
     )
 
 
@@ -105,8 +106,8 @@ def by_name(folder, suffixes, ending=""):
     return {stem[: len(stem) - len(ending)]: path for stem, path in found.items()}
 
 
-def read_drawn(path):
-    """Reads a mask of one kind of object, in whatever value or colour it was drawn.
+def read_binary(path):
+    """Reads a mask of one kind of object, in any value or colour.
 
     What is brighter than half of the file's brightest value is object, in any of the colours: sets
     use 1, 255, a red palette, or lines that were smoothed.

@@ -32,22 +32,22 @@ def read_bbbc038(source, classes):
         if len(found) != 1 or not masks:
             raise ValueError(
                 f"{folder}: one image and the masks of its nuclei were expected. Received: "
-                f"{len(found)} images, {len(masks)} masks; wanted is\n{BBBC038_LAYOUT}\nUnpack it "
-                "again, or take the folder out"
+                f"{len(found)} images, {len(masks)} masks; expected is\n{BBBC038_LAYOUT}\nUnpack "
+                "it again, or take the folder out"
             )
-        draw = functools.partial(_draw_bbbc038, masks, classes["nucleus"])
-        entries.append(Entry(folder.name, found[0], draw))
+        read_mask = functools.partial(_read_bbbc038, masks, classes["nucleus"])
+        entries.append(Entry(folder.name, found[0], read_mask))
     return Reading(entries, classes)
 
 
-def _draw_bbbc038(masks, label, instances):
+def _read_bbbc038(masks, label, instances):
     numbers = None
     for number, path in enumerate(masks, start=1):
-        drawn = _entry.read_drawn(path)
+        binary = _entry.read_binary(path)
         if numbers is None:
-            numbers = np.zeros(drawn.shape, np.int32)
-        _check_same_size(drawn, numbers, path, masks[0])
-        numbers[drawn] = number
+            numbers = np.zeros(binary.shape, np.int32)
+        _check_same_size(binary, numbers, path, masks[0])
+        numbers[binary] = number
     return np.where(numbers > 0, np.int32(label), np.int32(0)), numbers if instances else None
 
 
@@ -81,8 +81,8 @@ def read_emds6(source, classes):
         label = classes.get(EMDS6_KINDS[int(folder.name) - 1], 0)
         for image in _entry.files(folder):
             mask = _emds6_mask(truths / folder.name, image)
-            draw = functools.partial(_draw_one, mask, label)
-            entries.append(Entry(f"{folder.name}_{image.stem}", image, draw))
+            read_mask = functools.partial(_read_one, mask, label)
+            entries.append(Entry(f"{folder.name}_{image.stem}", image, read_mask))
     return Reading(entries, classes)
 
 
@@ -98,8 +98,8 @@ def _emds6_mask(folder, image):
     return _entry.require_file(folder / f"{image.stem}-GTM.png", f"the mask of {image.name}")
 
 
-def _draw_one(path, label, instances):
-    return np.where(_entry.read_drawn(path), np.int32(label), np.int32(0)), None
+def _read_one(path, label, instances):
+    return np.where(_entry.read_binary(path), np.int32(label), np.int32(0)), None
 
 
 # ------------------------------------------------------------------------------------------ IDRiD
@@ -138,20 +138,20 @@ def read_idrid(source, classes):
             if not there:
                 raise FileNotFoundError(
                     f"{image}: a mask of one lesion at least was expected. Received: none, such as "
-                    f"{masks['microaneurysm']}; wanted is\n{IDRID_LAYOUT}\nUnpack the set again"
+                    f"{masks['microaneurysm']}; expected is\n{IDRID_LAYOUT}\nUnpack the set again"
                 )
             chosen = [(path, classes[kind]) for kind, path in there.items() if kind in classes]
-            draw = functools.partial(_draw_idrid, image, chosen)
-            entries.append(Entry(image.stem, image, draw, part))
+            read_mask = functools.partial(_read_idrid, image, chosen)
+            entries.append(Entry(image.stem, image, read_mask, part))
     return Reading(entries, classes)
 
 
-def _draw_idrid(image, masks, instances):
+def _read_idrid(image, masks, instances):
     classes = np.zeros(images.image_size(image), np.int32)
     for path, label in masks:
-        drawn = _entry.read_drawn(path)
-        _check_same_size(drawn, classes, path, image)
-        classes[drawn] = label
+        binary = _entry.read_binary(path)
+        _check_same_size(binary, classes, path, image)
+        classes[binary] = label
     return classes, None
 
 
@@ -179,20 +179,22 @@ def read_suim(source, classes):
     for name, part in SUIM_PARTS.items():
         masks = _entry.by_name(root / name / "masks", (".bmp", ".png"))
         for image in _entry.files(root / name / "images"):
-            wanted = root / name / "masks" / f"{image.stem}.bmp"
-            mask = masks.get(image.stem) or _entry.require_file(wanted, f"the mask of {image.name}")
-            draw = functools.partial(_draw_suim, image, mask, labels)
-            entries.append(Entry(image.stem, image, draw, part))
+            default = root / name / "masks" / f"{image.stem}.bmp"
+            mask = masks.get(image.stem) or _entry.require_file(
+                default, f"the mask of {image.name}"
+            )
+            read_mask = functools.partial(_read_suim, image, mask, labels)
+            entries.append(Entry(image.stem, image, read_mask, part))
     return Reading(entries, classes)
 
 
-def _draw_suim(image, mask, labels, instances):
+def _read_suim(image, mask, labels, instances):
     """Some of the published colours are not pure: each part of one counts from its half on."""
     bits = images.to_channels(_entry.read_picture(mask), 3, mask) >= 128
     classes = labels[bits @ np.array([4, 2, 1])]
     height, width = _entry.picture_size(image)
     lack = height - classes.shape[0], width - classes.shape[1]
-    if 0 < max(map(abs, lack)) <= SUIM_SLACK:  # more is told by the caller
+    if 0 < max(map(abs, lack)) <= SUIM_SLACK:  # the caller reports a larger difference
         classes = np.pad(classes, [(0, max(lack[0], 0)), (0, max(lack[1], 0))], mode="edge")
         classes = classes[:height, :width]
     return classes, None
@@ -215,12 +217,12 @@ def read_penn_fudan(source, classes):
     for image in _entry.files(root / "PNGImages"):
         mask = root / "PedMasks" / f"{image.stem}_mask.png"
         _entry.require_file(mask, f"the mask of {image.name}")
-        draw = functools.partial(_draw_numbered, mask, classes["pedestrian"])
-        entries.append(Entry(image.stem, image, draw))
+        read_mask = functools.partial(_read_numbered, mask, classes["pedestrian"])
+        entries.append(Entry(image.stem, image, read_mask))
     return Reading(entries, classes)
 
 
-def _draw_numbered(path, label, instances):
+def _read_numbered(path, label, instances):
     numbers = read_ids(path).astype(np.int32)
     return np.where(numbers > 0, np.int32(label), np.int32(0)), numbers if instances else None
 
@@ -272,8 +274,8 @@ def read_isaid(source, classes):
                 image.with_name(f"{image.stem}{ISAID_COLOR}.png"), f"the mask of {image.name}"
             )
             numbered = numbers.get(image.stem, image.with_name(f"{image.stem}{ISAID_ID}.png"))
-            draw = functools.partial(_draw_isaid, mask, numbered, colors)
-            entries.append(Entry(image.stem, image, draw, part))
+            read_mask = functools.partial(_read_isaid, mask, numbered, colors)
+            entries.append(Entry(image.stem, image, read_mask, part))
     return Reading(entries, classes)
 
 
@@ -285,7 +287,7 @@ def _isaid_masks(folder, ending):
     return found
 
 
-def _draw_isaid(mask, numbered, colors, instances):
+def _read_isaid(mask, numbered, colors, instances):
     classes = read_mask(mask, MaskReading(colors=colors))
     if not instances:
         return classes, None

@@ -10,7 +10,7 @@ from keras_deepskip._files import read_json
 from keras_deepskip.data.coco import coco_classes, coco_samples
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
-from keras_deepskip.data.importers._shapes import Ellipse, Polygon, draw_shapes, rectangle
+from keras_deepskip.data.importers._shapes import Ellipse, Polygon, rasterize, rectangle
 from keras_deepskip.data.split import PARTS
 
 IGNORED = 255  # the class id of COCO's crowds
@@ -39,8 +39,8 @@ def read_coco(source, classes, max_area=None):
         part = next((to for start, to in COCO_PARTS.items() if folder.name.startswith(start)), None)
         for sample in coco_samples(annotations, folder, names):
             if _has_small(sample.mask.regions, max_area):
-                draw = functools.partial(_draw_coco, sample.mask, labels)
-                entries.append(Entry(sample.name, sample.image, draw, part))
+                read_mask = functools.partial(_read_coco, sample.mask, labels)
+                entries.append(Entry(sample.name, sample.image, read_mask, part))
     return Reading(entries, classes, IGNORED)
 
 
@@ -62,8 +62,8 @@ def _has_small(regions, max_area):
     return bool(areas) and (max_area is None or min(areas) <= max_area)
 
 
-def _draw_coco(mask, labels, instances):
-    """The regions are drawn by their numbers, of which the classes are then looked up."""
+def _read_coco(mask, labels, instances):
+    """The regions are rasterized by their numbers, and the classes are looked up by number."""
     counted = [label for label, _ in mask.regions]
     numbered = tuple(
         (None if label is None else number, annotation)
@@ -78,7 +78,7 @@ def _draw_coco(mask, labels, instances):
 # -------------------------------------------------------------------------------------------- VIA
 
 VIA_LAYOUT = """    SOURCE/NAME.json     (saved or exported by VIA 1 or 2)
-    SOURCE/*.jpg         (the images that it names, beside it or in images/)
+    SOURCE/*.jpg         (the images that it names, next to it or in images/)
 or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
 
 
@@ -164,7 +164,7 @@ def _via_shape(shape):
 # ---------------------------------------------------------------------------------------- labelme
 
 LABELME_LAYOUT = """    SOURCE/NAME.json     (saved by labelme)
-    SOURCE/NAME.jpg      (its image, beside it or in images/)
+    SOURCE/NAME.jpg      (its image, next to it or in images/)
 or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
 
 
@@ -205,7 +205,7 @@ def _labelme_image(folder, content, path):
         raise ValueError(
             f"{path}: shapes of an image of {size[0]} x {size[1]} pixels were expected, as "
             f"{image.name} has. Received: {said[0]} x {said[1]}. Put the image there on which they "
-            "were drawn"
+            "were annotated"
         )
     return image
 
@@ -270,7 +270,7 @@ def _image_beside(folder, name, path):
         if (place / bare).is_file() and not bare.startswith("."):
             return place / bare
     raise FileNotFoundError(
-        f"{path}: the image that it names was expected beside it or in images/. Received: "
+        f"{path}: the image that it names was expected next to it or in images/. Received: "
         f"{str(name)[:80]!r}, and there is no such file. Put it there, or take the record out"
     )
 
@@ -293,9 +293,9 @@ def _shape_entry(image, shapes, labels, part):
 
 
 def _draw(image, shapes, labels, instances):
-    """Objects of other classes than the chosen ones do not hide these: they are not drawn."""
-    drawn = [(shape, label) for shape, label in zip(shapes, labels, strict=True) if label]
+    """Objects of other classes than the chosen ones do not hide these: they are not rasterized."""
+    chosen = [(shape, label) for shape, label in zip(shapes, labels, strict=True) if label]
     height, width = _entry.picture_size(image)
-    numbers = draw_shapes([shape for shape, _ in drawn], height, width, image)
-    classes = np.array([0, *(label for _, label in drawn)], np.int32)[numbers]
+    numbers = rasterize([shape for shape, _ in chosen], height, width, image)
+    classes = np.array([0, *(label for _, label in chosen)], np.int32)[numbers]
     return classes, numbers if instances else None

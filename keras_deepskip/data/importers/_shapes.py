@@ -95,7 +95,7 @@ def rectangle(x0, y0, x1, y1):
     return Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
 
 
-def draw_shapes(shapes, height, width, path):
+def rasterize(shapes, height, width, path):
     """Draws shapes as numbers; where two overlap, the smaller lies on top.
 
     Args:

@@ -66,14 +66,14 @@ def import_set(
     max_area=None,
     verbose=1,
 ):
-    """Brings a published set, or annotated images, into a folder that all else here reads.
+    """Converts a published set, or annotated images, to a folder that the package reads.
 
     It writes `images/` (the files as they are; BMP becomes PNG), `masks/` (PNG of class ids),
     `SOURCE.json` (whom to cite, the licence, the classes) and, where the set has parts of its own,
     `split.json`. The published validation images are the test part where a set's test masks are
     withheld (COCO, iSAID). The masks are checked against the images' sizes.
 
-    Each file is whole or not there. The same call goes on where one was interrupted, and with a
+    Each file is written atomically. The same call resumes an interrupted import, and with a
     larger `limit` adds to what is there.
 
     Masks are of classes: objects that touch become one in them. `separate_touching` keeps them
@@ -87,7 +87,7 @@ def import_set(
             from name to id, in which names may share one. Other objects are background.
         limit: None, or how many images are taken, evenly spread over the set.
         overwrite: whether what another import wrote to `out` is removed first.
-        separate_touching: see above; of sets that tell their objects apart.
+        separate_touching: see above; of sets that separate their objects.
         max_area: COCO alone: take images that hold an object of at most so many pixels.
         verbose: 0 for silence, 1 for a bar of progress.
 
@@ -165,7 +165,7 @@ def _check_options(layout, described, separate_touching, max_area):
     if separate_touching and not described.instances:
         able = ", ".join(name for name, other in LAYOUTS.items() if other.instances)
         raise ValueError(
-            f"`separate_touching` needs a set that tells its objects apart: {able}. Received: "
+            f"`separate_touching` needs a set that separates its objects: {able}. Received: "
             f"layout={layout!r}. Leave it out"
         )
     if max_area is None:
@@ -190,7 +190,7 @@ def _checked_entries(reading, described, source):
     if not reading.entries:
         raise ValueError(
             f"{source}: images of {described.title} were expected. Received: none (of the chosen "
-            f"classes); wanted is\n{described.wanted}"
+            f"classes); expected is\n{described.expected}"
         )
     highest = max(reading.classes.values())
     if highest > MOST_CLASSES:
@@ -222,7 +222,7 @@ def _make_room(out, note, overwrite):
             _files.remove(out / name)
     elif differ:
         raise FileExistsError(
-            f"{out}: an import of the same settings was expected, to go on with. Received: another "
+            f"{out}: an import of the same settings was expected, to resume it. Received: another "
             f"{', '.join(differ)}. Choose another folder, or replace it with overwrite=True"
         )
 
@@ -232,8 +232,8 @@ def _make_room(out, note, overwrite):
 
 def _completed(note, described, number):
     """The note with whom to cite; the number of images is there once the import is done."""
-    told = {key: getattr(described, key) for key in ("title", "citation", "licence", "home")}
-    return note | told | {"images": number, "complete": number is not None}
+    source = {key: getattr(described, key) for key in ("title", "citation", "licence", "home")}
+    return note | source | {"images": number, "complete": number is not None}
 
 
 def _write(entries, out, separate_touching, verbose):
@@ -248,7 +248,7 @@ def _write(entries, out, separate_touching, verbose):
 
 def _mask(entry, separate_touching):
     """The mask of an entry as it is written, checked against the image's size."""
-    classes, instances = entry.draw(separate_touching)
+    classes, instances = entry.read_mask(separate_touching)
     size = _entry.picture_size(entry.image)
     if classes.shape != size:
         raise ValueError(
@@ -286,7 +286,7 @@ def _is_whole(entry, out):
 
 
 def _write_parts(entries, out):
-    """Writes the set's own split, if it can be trained and judged on; returns its path or None."""
+    """Writes the set's own split, if it has a test part; returns its path or None."""
     parts = {part: [e.name for e in entries if e.part == part] for part in PARTS}
     parts = {part: names for part, names in parts.items() if names}
     if "train" not in parts or len(parts) < 2:

@@ -14,11 +14,11 @@ class Layout:
         title: its name.
         categories: what it shows.
         read: function `(source, classes, **options)` that returns its entries and classes.
-        wanted: its folders and files, for errors.
+        expected: its folders and files, for errors.
         known: the names of all its classes; () if its files say it.
         classes: dict from class name to class id that is taken by default; None for all that the
             files name (COCO), or all as one (VIA, labelme).
-        instances: whether it tells its objects apart.
+        instances: whether it separates its objects.
         options: names of further options of `read`.
         citation, licence, home: of the set; empty for formats of the user's own images.
     """
@@ -26,7 +26,7 @@ class Layout:
     title: str
     categories: tuple
     read: object
-    wanted: str
+    expected: str
     known: tuple = ()
     classes: object = None
     instances: bool = False
@@ -41,7 +41,7 @@ LAYOUTS = {
         title="BBBC038 (2018 Data Science Bowl, stage 1, training images)",
         categories=("microorganisms", "minute pathological areas"),
         read=pixels.read_bbbc038,
-        wanted=pixels.BBBC038_LAYOUT,
+        expected=pixels.BBBC038_LAYOUT,
         known=("nucleus",),
         classes={"nucleus": 1},
         instances=True,
@@ -54,7 +54,7 @@ LAYOUTS = {
         title="EMDS-6 (Environmental Microorganism Image Dataset, sixth version)",
         categories=("microorganisms",),
         read=pixels.read_emds6,
-        wanted=pixels.EMDS6_LAYOUT,
+        expected=pixels.EMDS6_LAYOUT,
         known=pixels.EMDS6_KINDS,
         classes=dict.fromkeys(pixels.EMDS6_KINDS, 1),
         citation="Zhao et al., EMDS-6: Environmental Microorganism Image Dataset Sixth Version, "
@@ -66,7 +66,7 @@ LAYOUTS = {
         title="IDRiD (Indian Diabetic Retinopathy Image Dataset), part A",
         categories=("minute pathological areas",),
         read=pixels.read_idrid,
-        wanted=pixels.IDRID_LAYOUT,
+        expected=pixels.IDRID_LAYOUT,
         known=tuple(pixels.IDRID_CLASSES),
         classes={"microaneurysm": 1, "haemorrhage": 2, "hard_exudate": 3, "soft_exudate": 4},
         citation="Porwal et al., Indian Diabetic Retinopathy Image Dataset (IDRiD), Data 3(3) "
@@ -78,7 +78,7 @@ LAYOUTS = {
         title="SUIM (Semantic Segmentation of Underwater Imagery)",
         categories=("underwater objects",),
         read=pixels.read_suim,
-        wanted=pixels.SUIM_LAYOUT,
+        expected=pixels.SUIM_LAYOUT,
         known=pixels.SUIM_CLASSES[1:],
         classes={"diver": 1, "robot": 2, "fish": 3},
         citation="Islam et al., Semantic Segmentation of Underwater Imagery: Dataset and "
@@ -90,7 +90,7 @@ LAYOUTS = {
         title="Penn-Fudan pedestrians",
         categories=("pedestrians",),
         read=pixels.read_penn_fudan,
-        wanted=pixels.PENN_FUDAN_LAYOUT,
+        expected=pixels.PENN_FUDAN_LAYOUT,
         known=("pedestrian",),
         classes={"pedestrian": 1},
         instances=True,
@@ -103,7 +103,7 @@ LAYOUTS = {
         title="iSAID, on the images of DOTA-v1.0",
         categories=("vehicles",),
         read=pixels.read_isaid,
-        wanted=pixels.ISAID_LAYOUT,
+        expected=pixels.ISAID_LAYOUT,
         known=tuple(pixels.ISAID_COLORS)[1:],
         classes={"Small_Vehicle": 1, "Large_Vehicle": 2},
         instances=True,
@@ -116,7 +116,7 @@ LAYOUTS = {
         title="COCO 2017",
         categories=("pedestrians", "vehicles"),
         read=shapes.read_coco,
-        wanted=shapes.COCO_LAYOUT,
+        expected=shapes.COCO_LAYOUT,
         instances=True,
         options=("max_area",),
         citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014, "
@@ -129,14 +129,14 @@ LAYOUTS = {
         title="images annotated with VIA (VGG Image Annotator)",
         categories=("coins", "any"),
         read=shapes.read_via,
-        wanted=shapes.VIA_LAYOUT,
+        expected=shapes.VIA_LAYOUT,
         instances=True,
     ),
     "labelme": Layout(
         title="images annotated with labelme",
         categories=("coins", "any"),
         read=shapes.read_labelme,
-        wanted=shapes.LABELME_LAYOUT,
+        expected=shapes.LABELME_LAYOUT,
         instances=True,
     ),
 }

@@ -107,7 +107,7 @@ def vehicle(x, y, px, variant, palette, rng):
     if variant == 1:  # roof bars
         tone = tone - 0.35 * (np.cos(2 * np.pi * x / 0.16) > 0.8) * (x < 0.2)
     chroma = tint(palette, rng)
-    if variant == 2:  # trailer of another colour behind a dark coupling
+    if variant == 2:  # trailer of another colour after a dark coupling
         trailer = step(0.24 - x, px)[..., None]
         chroma = chroma * (1 - trailer) + tint(palette, rng) * trailer
         glass = np.minimum(glass, box(x - 0.24, y, 0.02, half, 0.0))

@@ -44,9 +44,9 @@ def _frame(rng, length, tilt, centre, shape, fuzz):
 
 
 def _place_object(rng, kind, palette, size, taken):
-    """Draws one object on free ground and marks it in `taken`, or returns None if none was found.
+    """Places one object on free background and marks it in `taken`; None if there is no room.
 
-    An object whose pixels fall apart (a thin waist between two pixel centres) is drawn again.
+    An object whose pixels fall apart (a thin waist between two pixel centres) is placed again.
     """
     from scipy.ndimage import binary_dilation
 
@@ -68,7 +68,7 @@ def _place_object(rng, kind, palette, size, taken):
 
 
 def _place_objects(rng, kind, palette, count, size, taken):
-    """As many objects as drawn from `count`; fewer where the picture is full, never too few."""
+    """A random number of objects within `count`; fewer where the image is full, never too few."""
     stamps = []
     for _ in range(rng.integers(count[0], count[1] + 1)):
         stamp = _place_object(rng, kind, palette, size, taken)
@@ -79,7 +79,7 @@ def _place_objects(rng, kind, palette, count, size, taken):
         raise ValueError(
             f"At least {count[0]} objects of {size[0]:g} to {size[1]:g} px were expected, and only "
             f"{len(stamps)} found room on {taken.shape[0]} x {taken.shape[1]} pixels. "
-            f"Received: count={count}, size={size}. Lower either, or enlarge the picture"
+            f"Received: count={count}, size={size}. Lower either, or make the image larger"
         )
     return stamps
 
@@ -142,15 +142,15 @@ def draw_scene(
     clutter=0.6,
     classes=1,
 ):
-    """Draws one picture of small objects of a kind, and its exact mask.
+    """Makes one synthetic image of small objects of a kind, and its exact mask.
 
-    Objects lie wholly in the picture and `GAP` pixels apart, so each is one connected component of
+    Objects lie entirely in the image and `GAP` pixels apart, so each is one connected component of
     the mask (8 neighbours). The mask depends on neither `contrast` nor `clutter`.
 
     Args:
         kind: a name in `KINDS`.
-        rng: a `numpy.random.Generator`; equal states draw equal scenes.
-        height, width: of the picture, in pixels.
+        rng: a `numpy.random.Generator`; equal states give equal scenes.
+        height, width: of the image, in pixels.
         count: fewest and most objects, both included.
         size: least and greatest length (diameter, height of a pedestrian) in pixels.
         contrast: difference in lightness between an object (or a distractor) and what is under it,
@@ -161,7 +161,7 @@ def draw_scene(
 
     Returns:
         The image, uint8 `(height, width, 3)`, and the mask, uint8 `(height, width)` of ids, with 0
-        for the ground.
+        for the background.
 
     Raises:
         ValueError: for arguments out of range, or if `count[0]` objects find no room.
@@ -174,8 +174,8 @@ def draw_scene(
     """
     kind = KINDS[check_choice("kind", kind, KINDS)]
     check_scene(height, width, count, size, contrast, clutter, classes)
-    canvas, palette = kind.ground(rng, height, width)
-    # Objects are drawn before distractors, and painted after them.
+    canvas, palette = kind.background(rng, height, width)
+    # Objects are placed before distractors, and painted after them.
     taken = np.ones((height, width), bool)
     taken[1:-1, 1:-1] = False  # the frame counts as taken, so that no object is cut off
     objects = _place_objects(rng, kind, palette, count, size, taken)

@@ -14,24 +14,24 @@ MAX_CLASSES = 3
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of object, and the ground it lies on, is drawn.
+    """How one kind of object, and its background, is painted.
 
     Args:
         variants: names of its `MAX_CLASSES` forms: the classes, if classes are asked for.
         body: `(x, y, px, variant, palette, rng) -> (d, tone, chroma)`: the signed distance, the
             lightness (+-1) and the colour offset of the object at unit coordinates `x, y`; `px` is
             the size of one pixel in that frame, so that thin parts can be kept visible.
-        ground: `(rng, height, width) -> (canvas, palette)`: the ground in 0..1, and the `(n, 3)`
-            colour offsets that its objects and its distractors are painted with.
+        background: `(rng, height, width) -> (canvas, palette)`: the background in 0..1, and the
+            `(n, 3)` colour offsets that its objects and its distractors are painted with.
         distractors: how many of each form of `DISTRACTORS` on 256 x 256 pixels at clutter 1.
         tilt: largest turn from the horizontal (or from upright) in radians.
         fuzz: width of the border, as a share of the length.
-        opacity: how much of the ground's texture the object hides.
+        opacity: how much of the background's texture the object hides.
     """
 
     variants: tuple
     body: Callable
-    ground: Callable
+    background: Callable
     distractors: dict
     tilt: float = np.pi
     fuzz: float = 0.0

@@ -35,7 +35,7 @@ def convex(x, y, corners):
 
 
 def blob(x, y, rng, lobes, ruffle):
-    """A closed curve of radius r(angle), a few drawn harmonics, at most 1/2 from the centre."""
+    """A closed curve of radius r(angle), a few random harmonics, at most 1/2 from the centre."""
     angle, turns = np.arctan2(y, x), np.arange(2, 2 + lobes)
     heights = ruffle * rng.uniform(0.3, 1.0, lobes) / turns
     phases = rng.uniform(0, 2 * np.pi, lobes)

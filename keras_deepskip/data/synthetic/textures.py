@@ -6,7 +6,7 @@ import numpy as np
 def noise(rng, height, width, cells=(96, 48, 24, 12, 6, 3), stretch=1.0):
     """Smooth noise of several octaves: standard deviation about 1; `cells` are their sizes in px.
 
-    `stretch` draws it out along the width, as in wood grain.
+    `stretch` lengthens it along the width, as in wood grain.
     """
 
     def along(length, cell):

@@ -12,12 +12,12 @@ from keras_deepskip.data.synthetic.kinds import KINDS, MIXED, class_names
 
 
 def scenes(kind="microorganisms", images=8, seed=0, **arguments):
-    """Draws scenes into memory: the pictures that `sample` writes.
+    """Returns synthetic scenes as arrays: the images that `sample` writes.
 
     Args:
         kind: a name in `KINDS`, or `"mixed"` for each of them in turn.
-        images: how many pictures.
-        seed: whole number; picture `i` depends on the seed and `i`, not on how many there are.
+        images: how many images.
+        seed: whole number; image `i` depends on the seed and `i`, not on how many there are.
         **arguments: `height`, `width`, `count`, `size`, `contrast`, `clutter`, `classes`, as in
             `draw_scene`.
 
@@ -33,24 +33,24 @@ def scenes(kind="microorganisms", images=8, seed=0, **arguments):
     >>> pictures.shape, masks.shape
     ((2, 64, 96, 3), (2, 64, 96, 1))
     """
-    drawn = list(_draw(*_check_sample(kind, images, seed, arguments)))
-    pictures, masks = zip(*drawn, strict=True)
+    made = list(_scenes(*_check_sample(kind, images, seed, arguments)))
+    pictures, masks = zip(*made, strict=True)
     return np.stack(pictures), np.stack(masks)[..., None].astype("int32")
 
 
 def sample(out, kind="microorganisms", images=40, seed=0, overwrite=False, **arguments):
-    """Writes a data folder of drawn scenes: `images/`, `masks/` and `sample.json`.
+    """Writes a data folder of synthetic scenes: `images/`, `masks/` and `sample.json`.
 
-    The masks are PNGs of plain ids (0 is the ground); `sample.json` holds all arguments and the
-    names of the classes. The folder appears whole or not at all.
+    The masks are PNGs of plain ids (0 is the background); `sample.json` holds all arguments and the
+    names of the classes. The folder is written atomically.
 
     Args:
         out: the folder to make.
         kind: a name in `KINDS`, or `"mixed"` for each of them in turn.
-        images: how many pictures.
+        images: how many images.
         seed: whole number; the same seed gives the same bytes, and a larger sample begins with the
-            pictures of a smaller one.
-        overwrite: whether a folder that has something in it is replaced; all in it is then lost.
+            images of a smaller one.
+        overwrite: whether a folder that has something in it is replaced; its content is then lost.
         **arguments: `height`, `width`, `count`, `size`, `contrast`, `clutter`, `classes`, as in
             `draw_scene`.
 
@@ -76,7 +76,7 @@ def sample(out, kind="microorganisms", images=40, seed=0, overwrite=False, **arg
     with replacing_folder(out) as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
-        for i, (image, mask) in enumerate(_draw(kind, images, seed, settings)):
+        for i, (image, mask) in enumerate(_scenes(kind, images, seed, settings)):
             Image.fromarray(image).save(folder / "images" / f"{i:04d}.png")
             Image.fromarray(mask).save(folder / "masks" / f"{i:04d}.png")
         note = {"kind": kind, "images": images, "seed": seed, **settings}
@@ -85,7 +85,7 @@ def sample(out, kind="microorganisms", images=40, seed=0, overwrite=False, **arg
     return out
 
 
-def _draw(kind, images, seed, settings):
+def _scenes(kind, images, seed, settings):
     """Yields scene after scene, each from a generator of its own."""
     cycle = list(KINDS) if kind == MIXED else [kind]
     for i in range(images):
@@ -93,7 +93,7 @@ def _draw(kind, images, seed, settings):
 
 
 def _check_sample(kind, images, seed, arguments):
-    """Checks all before anything is drawn; returns them with the scene arguments' defaults."""
+    """Checks all before any scene is made; returns them with the scene arguments' defaults."""
     check_choice("kind", kind, (*KINDS, MIXED))
     parameters = inspect.signature(draw_scene).parameters.values()
     settings = {p.name: p.default for p in parameters if p.default is not p.empty}
