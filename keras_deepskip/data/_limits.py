@@ -9,7 +9,7 @@ BYTES_PER_PIXEL = 16  # at most, with all channels: four of float32
 FIX = "Open it in a viewer; copy or convert it again, or take it out"
 
 
-def max_pixels():
+def max_pixels() -> int:
     """Returns the number of pixels above which an image is not read whole.
 
     It is `MAX_PIXELS` (2^28, such as 16384 x 16384), or the value of the environment variable

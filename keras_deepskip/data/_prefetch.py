@@ -86,7 +86,7 @@ class Prefetcher:
         )
 
 
-_process = {}
+_process: dict = {}
 
 
 def _begin_process(make):

@@ -1,16 +1,18 @@
 """The audit of a folder of images and masks before training: what is broken, what is unusual."""
 
 import dataclasses
+import os
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files
-from keras_deepskip.data.masks import check_classes
+from keras_deepskip.data.masks import MaskReading, check_classes
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.split import load_split
 from keras_deepskip.data.survey import MOST_CLASSES, UNREADABLE, ImageFacts, MaskFacts, Survey
@@ -49,27 +51,27 @@ class AuditReport:
     """
 
     folder: str
-    findings: list
-    figures: dict
+    findings: list[Finding]
+    figures: dict[str, Any]
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether there is no error."""
         return not any(finding.severity == "error" for finding in self.findings)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns the report as a dict that JSON can hold."""
         findings = [dataclasses.asdict(finding) for finding in self.findings]
         return {"folder": self.folder, "ok": self.ok, "findings": findings, "figures": self.figures}
 
-    def text(self):
+    def text(self) -> str:
         """Returns the report as text: findings, errors first, then a table of statistics."""
         counts = Counter(finding.severity for finding in self.findings)
         summary = ", ".join(
             f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in SEVERITIES
         )
         lines = [f"{self.folder}: {summary}", ""]
-        kinds = {}
+        kinds: dict[tuple[str, str], list[Finding]] = {}
         for finding in self.findings:
             kinds.setdefault((finding.severity, finding.fix), []).append(finding)
         for (severity, fix), findings in kinds.items():
@@ -84,13 +86,13 @@ class AuditReport:
 
 
 def audit(
-    folder,
-    masks=None,
-    stride=16,
-    split_file=None,
-    seed=0,
-    group_by=None,
-):
+    folder: str | os.PathLike | Survey,
+    masks: MaskReading | None = None,
+    stride: int = 16,
+    split_file: str | os.PathLike | None = None,
+    seed: int = 0,
+    group_by: str | None = None,
+) -> AuditReport:
     """Checks a folder of images and masks.
 
     Bad files do not stop it: each becomes a finding. It looks for unreadable files, missing pairs,

@@ -1,7 +1,9 @@
 """COCO annotations as masks of class ids."""
 
 import dataclasses
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -37,7 +39,7 @@ class CocoMask:
     def __str__(self):
         return f"{self.source} (image id {self.image_id})"
 
-    def read(self, ignore_class=None):
+    def read(self, ignore_class: int | None = None) -> np.ndarray:
         """Rasterizes the mask; where objects overlap, the smaller one lies on top.
 
         Args:
@@ -124,7 +126,12 @@ def _unpacked(text):
     return counts
 
 
-def coco_samples(annotations, images_dir, categories=None, min_area=0):
+def coco_samples(
+    annotations: str | os.PathLike,
+    images_dir: str | os.PathLike,
+    categories: Sequence[str] | None = None,
+    min_area: float = 0,
+) -> list[Sample]:
     """Reads a COCO file of instances as samples whose masks are rasterized when they are read.
 
     Class ids are 1 to K in the order of the categories' ids, or of the names in `categories`. The
@@ -160,7 +167,7 @@ def coco_samples(annotations, images_dir, categories=None, min_area=0):
         category: label
         for label, (category, _) in enumerate(_chosen(content, categories, source), 1)
     }
-    regions = {entry["id"]: [] for entry in content["images"]}
+    regions: dict[int, list] = {entry["id"]: [] for entry in content["images"]}
     for annotation in content["annotations"]:
         if annotation.get("category_id") not in labels or annotation.get("image_id") not in regions:
             continue
@@ -178,7 +185,9 @@ def coco_samples(annotations, images_dir, categories=None, min_area=0):
     return samples
 
 
-def coco_classes(annotations, categories=None):
+def coco_classes(
+    annotations: str | os.PathLike, categories: Sequence[str] | None = None
+) -> dict[int, str]:
     """Returns the class names of a COCO file as `{class id: name}`, the background left out.
 
     Args:
@@ -199,7 +208,14 @@ def coco_classes(annotations, categories=None):
     return {label: name for label, (_, name) in enumerate(chosen, 1)}
 
 
-def write_masks(annotations, images_dir, out, categories=None, min_area=0, ignore_class=None):
+def write_masks(
+    annotations: str | os.PathLike,
+    images_dir: str | os.PathLike,
+    out: str | os.PathLike,
+    categories: Sequence[str] | None = None,
+    min_area: float = 0,
+    ignore_class: int | None = None,
+) -> dict[int, str]:
     """Writes a COCO set as a folder of images and masks, `out/images` and `out/masks`.
 
     Args:

@@ -1,9 +1,14 @@
 """Folders of images and masks: `images/` and `masks/` (or a COCO `annotations.json`)."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -29,13 +34,26 @@ class FolderScan:
         skipped: files in `images/` and `masks/` that are neither PNG, JPEG nor TIFF.
     """
 
-    pairs: list
-    orphans: list
-    doubled: list
-    skipped: list
+    pairs: list[tuple[Path, Path | None]]
+    orphans: list[Path]
+    doubled: list[list[Path]]
+    skipped: list[Path]
 
 
-def find_samples(folder, group_by=None):
+class KnownFiles(Protocol):
+    """What `grouped` and `identical_files` take from a `Survey`."""
+
+    def size(self, path: Path) -> int:
+        """The size of a file in bytes."""
+
+    def digest(self, path: Path) -> str:
+        """A digest of a file's bytes."""
+
+    def is_empty(self, path: Path) -> bool:
+        """Whether a mask holds background alone."""
+
+
+def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list[Sample]:
     """Finds the images of a folder and the mask of each.
 
     The folder holds `images/` and `masks/`, paired by name without suffix (a mask may also be
@@ -74,7 +92,7 @@ def find_samples(folder, group_by=None):
     return grouped(samples, group_by)
 
 
-def find_images(folder):
+def find_images(folder: str | os.PathLike) -> list[Sample]:
     """Finds images alone, as for prediction.
 
     Args:
@@ -107,7 +125,7 @@ def find_images(folder):
     return [Sample(path.stem, path, None, path.stem) for path in files]
 
 
-def scan(folder):
+def scan(folder: str | os.PathLike) -> FolderScan:
     """Lists the pairs of a folder, and what does not fit, without reading a file.
 
     Args:
@@ -142,7 +160,9 @@ def scan(folder):
     return FolderScan(pairs, orphans, doubled, skipped + skipped_masks)
 
 
-def grouped(samples, group_by=None, survey=None):
+def grouped(
+    samples: list[Sample], group_by: str | None = None, survey: KnownFiles | None = None
+) -> list[Sample]:
     """Returns the samples with their groups filled in, by the rule of `find_samples`.
 
     Args:
@@ -173,7 +193,7 @@ def grouped(samples, group_by=None, survey=None):
     return [dataclasses.replace(sample, group=leader(sample.name)) for sample in samples]
 
 
-def identical_files(paths, survey=None):
+def identical_files(paths: Mapping[str, Path], survey: KnownFiles | None = None) -> list[list[str]]:
     """Finds files of the same bytes. Only files of equal size are read.
 
     Args:
@@ -189,7 +209,8 @@ def identical_files(paths, survey=None):
     identical_files({sample.name: sample.image for sample in samples})
     ```
     """
-    by_size, by_content = {}, {}
+    by_size: dict[int, list[str]] = {}
+    by_content: dict[str, list[str]] = {}
     for name, path in paths.items():
         by_size.setdefault(path.stat().st_size if survey is None else survey.size(path), []).append(
             name
@@ -267,7 +288,7 @@ def _matched_group(name, group_by):
     return match.group(1) if match.re.groups and match.group(1) is not None else match.group(0)
 
 
-def is_empty(mask):
+def is_empty(mask: Path) -> bool:
     """Whether a mask holds background alone; one that cannot be read shows when it is used."""
     try:
         return not np.any([value != 0 for value in masks.mask_values(mask)])

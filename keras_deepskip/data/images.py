@@ -1,5 +1,7 @@
 """Image files as NumPy arrays: PNG, JPEG and TIFF, 8 and 16 bit, any channels."""
 
+import os
+
 import numpy as np
 
 from keras_deepskip._checks import check_integer, require
@@ -13,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image file as it is, with the channels last.
 
     - PNG and JPEG: gray gives 1 channel, gray with alpha 2, RGB 3, RGBA 4; a palette is looked up
@@ -46,7 +48,7 @@ def read_image(path):
     return image_of(*_decoders.decode(path))
 
 
-def image_of(array, palette):
+def image_of(array: np.ndarray, palette: np.ndarray | None) -> np.ndarray:
     """The image of what `_decoders.decode` returned, as `read_image` gives it."""
     if palette is not None:
         array = palette[array[..., 0]]
@@ -55,7 +57,7 @@ def image_of(array, palette):
     return array if array.dtype in (np.uint8, np.uint16) else array.astype(np.float32)
 
 
-def image_size(path):
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Returns `(height, width)` of an image file as `read_image` would, mostly without decoding.
 
     Raises:
@@ -64,7 +66,7 @@ def image_size(path):
     return _decoders.size_of(path)
 
 
-def to_channels(image, channels, path):
+def to_channels(image: np.ndarray, channels: int, path: str | os.PathLike) -> np.ndarray:
     """Brings an image to a number of channels, if no information is lost unexpectedly.
 
     Gray is repeated to RGB; RGB becomes gray by luminance; alpha is dropped (RGBA, gray with
@@ -104,7 +106,7 @@ def to_channels(image, channels, path):
     )
 
 
-def write_png(path, array):
+def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
     """Writes an array as a PNG file, atomically.
 
     Args:

@@ -1,7 +1,10 @@
 """How masks are read: one value, the same in training, evaluation and every command."""
 
+from __future__ import annotations
+
 import collections.abc
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +38,13 @@ class MaskReading:
         if self.num_classes is not None:
             check_integer("num_classes", self.num_classes)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """The fields as a plain dict, for JSON: colours are rows `[r, g, b, class id]`."""
         colors = self.colors and [[*color, label] for color, label in self.colors.items()]
         return {**dataclasses.asdict(self), "colors": colors or None}
 
     @classmethod
-    def from_dict(cls, fields):
+    def from_dict(cls, fields: collections.abc.Mapping) -> MaskReading:
         """The value of which `to_dict` gave `fields`."""
         rows = fields.get("colors")
         colors = {tuple(row[:3]): row[3] for row in rows} if rows else None
@@ -51,7 +54,7 @@ class MaskReading:
 ONE_CLASS = MaskReading(num_classes=1)
 
 
-def read_mask(path, reading=None):
+def read_mask(path: str | os.PathLike, reading: MaskReading | None = None) -> np.ndarray:
     """Reads a mask file as class ids; 0 is the background.
 
     - `num_classes=1`: values 0 and 1. A mask whose only values are 0 and 255 (in 16 bit also
@@ -85,17 +88,18 @@ def read_mask(path, reading=None):
         if reading.num_classes == 1 and is_zero_or_full(mask, reading.ignore_class):
             mask = mask > 0
     else:
-        mask = ids_of_colors(*_decoders.decode(path), reading.colors, path)
+        array, palette = _decoders.decode(path)
+        mask = ids_of_colors(array, palette, reading.colors, path)
     return check_classes(mask.astype(np.int32), reading, path)
 
 
-def is_zero_or_full(mask, ignore_class=None):
+def is_zero_or_full(mask: np.ndarray, ignore_class: int | None = None) -> bool:
     """Whether a mask's values are 0 and its type's greatest (255, 65535) alone, both or one."""
     top = 65535 if mask.dtype == np.uint16 else 255
     return bool(ignore_class != top and mask.max() == top and np.isin(mask, (0, top)).all())
 
 
-def read_ids(path):
+def read_ids(path: str | os.PathLike) -> np.ndarray:
     """Reads a mask file's values as they are, `(H, W)`; one in colours is refused.
 
     Raises:
@@ -104,7 +108,7 @@ def read_ids(path):
     return refuse_colors(_labels(path), path)
 
 
-def refuse_colors(labels, path):
+def refuse_colors(labels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     """Returns `labels` if they are `(H, W)`; else names the mask's colours.
 
     Raises:
@@ -118,7 +122,7 @@ def refuse_colors(labels, path):
     return labels
 
 
-def check_classes(mask, reading, path):
+def check_classes(mask: np.ndarray, reading: MaskReading, path: object) -> np.ndarray:
     """Returns `mask` if its ids are those that a `MaskReading` allows.
 
     They are 0 to `num_classes` - 1 (0 and 1 for 1) and `ignore_class`; with `num_classes=None`
@@ -144,7 +148,7 @@ def check_classes(mask, reading, path):
     )
 
 
-def mask_values(path):
+def mask_values(path: str | os.PathLike) -> dict:
     """Counts what a mask file holds, for the audit.
 
     Returns:
@@ -160,7 +164,7 @@ def mask_values(path):
 # ---- Values of a decoded file -------------------------------------------------------------------
 
 
-def labels_of(array, path, head):
+def labels_of(array: np.ndarray, path: str | os.PathLike, head: bytes) -> np.ndarray:
     """The values of a decoded mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
     if array.dtype == bool:
         array = array.astype(np.uint8)
@@ -196,7 +200,12 @@ def _labels(path):
     return labels_of(_decoders.decode(path)[0], path, _decoders.head_of(Path(path)))
 
 
-def ids_of_colors(array, palette, colors, path):
+def ids_of_colors(
+    array: np.ndarray,
+    palette: np.ndarray | None,
+    colors: collections.abc.Mapping,
+    path: str | os.PathLike,
+) -> np.ndarray:
     """Class ids `(H, W)` of a decoded mask file by the colours of its pixels."""
     rgb = to_channels(image_of(array, palette), 3, path).astype(np.int64)
     codes = rgb @ np.array([1 << 16, 1 << 8, 1])

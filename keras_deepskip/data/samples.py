@@ -2,8 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from keras_deepskip.data import images, masks
+from keras_deepskip.data.masks import MaskReading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,11 +23,11 @@ class Sample:
 
     name: str
     image: Path
-    mask: object = None
+    mask: Any = None
     group: str = ""
 
 
-def load_image(sample, channels):
+def load_image(sample: Sample, channels: int) -> np.ndarray:
     """Reads a sample's image with a number of channels.
 
     Args:
@@ -45,7 +49,7 @@ def load_image(sample, channels):
     return images.to_channels(images.read_image(sample.image), channels, sample.image)
 
 
-def load_mask(sample, reading=None):
+def load_mask(sample: Sample, reading: MaskReading | None = None) -> np.ndarray:
     """Reads a sample's mask as class ids.
 
     Args:
@@ -73,7 +77,9 @@ def load_mask(sample, reading=None):
     return masks.read_mask(sample.mask, reading)
 
 
-def load_pair(sample, channels, reading=None):
+def load_pair(
+    sample: Sample, channels: int, reading: MaskReading | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads a sample's image and mask, and checks that their sizes agree.
 
     Args:

@@ -3,6 +3,7 @@
 import collections
 import math
 import threading
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -11,8 +12,8 @@ from keras_deepskip._checks import check_integer, check_number
 from keras_deepskip.data._prefetch import Prefetcher
 from keras_deepskip.data.images import image_size, read_image
 from keras_deepskip.data.masks import ONE_CLASS
-from keras_deepskip.data.samples import load_image, load_pair
-from keras_deepskip.data.survey import ImageFacts, moments_of
+from keras_deepskip.data.samples import Sample, load_image, load_pair
+from keras_deepskip.data.survey import ImageFacts, Survey, moments_of
 from keras_deepskip.objects import object_anchors
 from keras_deepskip.tiling import Window, cut, windows
 
@@ -226,7 +227,9 @@ class WindowDataset(keras.utils.PyDataset):
         )
 
 
-def channel_statistics(samples, channels, survey=None):
+def channel_statistics(
+    samples: Sequence[Sample], channels: int, survey: Survey | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each channel over all pixels of the samples' images.
 
     Args:
@@ -274,7 +277,7 @@ def _moments(sample, channels, survey):
     return facts.shape[0] * facts.shape[1], np.array(moments)
 
 
-def value_range(samples, survey=None):
+def value_range(samples: Sequence[Sample], survey: Survey | None = None) -> tuple[float, float]:
     """The range that the images' values may take, by their dtype.
 
     uint8 gives (0, 255); uint16 (0, 65535), also where a camera of 12 bit used a part of it alone;
@@ -297,25 +300,25 @@ def value_range(samples, survey=None):
     ```
     """
     _refuse_none(samples)
-    first, low, high = None, 0.0, 1.0
+    kind, low, high = None, 0.0, 1.0
     for sample in samples:
         facts = None if survey is None else survey.image(sample)
-        if not isinstance(facts, ImageFacts):
+        if isinstance(facts, ImageFacts):
+            dtype, least, most = np.dtype(facts.dtype), facts.low, facts.high
+        else:
             image = read_image(sample.image)
             dtype, least, most = image.dtype, float(image.min()), float(image.max())
-        else:
-            dtype, least, most = np.dtype(facts.dtype), facts.low, facts.high
-        first = (dtype, sample.image) if first is None else first
-        if dtype != first[0]:
+        kind = dtype if kind is None else kind
+        if dtype != kind:
             raise ValueError(
                 f"{sample.image}: images of one dtype were expected, as their ranges differ. "
-                f"Received: {dtype} here, {first[0]} in {first[1]}. Convert one kind"
+                f"Received: {dtype} here, {kind} in {samples[0].image}. Convert one kind"
             )
         if dtype == np.float32:
             low, high = min(low, least), max(high, most)
-    if first[0] == np.float32:
+    if kind is None or kind == np.float32:
         return low, high
-    return 0.0, float(np.iinfo(first[0]).max)
+    return 0.0, float(np.iinfo(kind).max)
 
 
 class _Crops:

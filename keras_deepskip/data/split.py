@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from keras_deepskip._checks import check_choice, check_number
 from keras_deepskip._files import read_json, write_json
 from keras_deepskip.data.folder import PARTS, find_samples
+from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.survey import Survey
 
 FRACTIONS = (0.6, 0.15, 0.25)
@@ -18,12 +21,14 @@ FRACTIONS = (0.6, 0.15, 0.25)
 class Split:
     """Three lists of `Sample`: for training, for validation during training, and for evaluation."""
 
-    train: list
-    val: list
-    test: list
+    train: list[Sample]
+    val: list[Sample]
+    test: list[Sample]
 
 
-def split_samples(samples, fractions=FRACTIONS, seed=0):
+def split_samples(
+    samples: list[Sample], fractions: Sequence[float] = FRACTIONS, seed: int = 0
+) -> Split:
     """Splits samples by a seed, groups whole.
 
     The result depends on the samples' names, groups and the seed, not on their order. A part whose
@@ -47,7 +52,7 @@ def split_samples(samples, fractions=FRACTIONS, seed=0):
     ```
     """
     fractions = _checked_fractions(fractions)
-    groups = {}
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.group, []).append(sample)
     needed = [part for part in range(3) if fractions[part] > 0]
@@ -62,7 +67,13 @@ def split_samples(samples, fractions=FRACTIONS, seed=0):
     return Split(*_dealt(groups, [len(samples) * fraction for fraction in fractions], seed))
 
 
-def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=None):
+def load_split(
+    folder: str | os.PathLike | Survey,
+    split_file: str | os.PathLike | None = None,
+    seed: int = 0,
+    fractions: Sequence[float] = FRACTIONS,
+    group_by: str | None = None,
+) -> Split:
     """Finds the samples of a folder and splits them.
 
     1. With `split_file`: a JSON file `{"train": [names], "val": [names], "test": [names]}`, or a
@@ -98,7 +109,7 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
     ```
     """
     survey = folder if isinstance(folder, Survey) else None
-    folder = Path(folder) if survey is None else survey.folder
+    folder = folder.folder if isinstance(folder, Survey) else Path(folder)
 
     def samples(part=""):
         return (
@@ -119,7 +130,7 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
     return _completed(pools, split_file or folder, fractions, seed)
 
 
-def split_to_json(split):
+def split_to_json(split: Split) -> dict[str, list[str]]:
     """Returns a split as a dict of lists of names, which `load_split` reads as a split file.
 
     Example:
@@ -130,7 +141,7 @@ def split_to_json(split):
     return {part: [sample.name for sample in getattr(split, part)] for part in PARTS}
 
 
-def write_split(path, split):
+def write_split(path: str | os.PathLike, split: Split) -> None:
     """Writes a split as a JSON file, which `load_split` reads as a split file.
 
     Args:

@@ -39,7 +39,7 @@ class ImageFacts:
         gray: the same of the image as gray, if it has three colours.
     """
 
-    shape: tuple
+    shape: tuple[int, int, int]
     dtype: str
     low: float
     high: float
@@ -73,7 +73,7 @@ class MaskFacts:
         sides: the longer side of each object's box, in pixels.
     """
 
-    shape: tuple
+    shape: tuple[int, int]
     counts: list
     whole: bool
     blank: bool
@@ -129,7 +129,9 @@ class Survey:
     ```
     """
 
-    def __init__(self, folder, reading, group_by, pools):
+    def __init__(
+        self, folder: Path, reading: MaskReading, group_by: str | None, pools: dict[str, Pool]
+    ):
         self.folder, self.reading, self.group_by, self.pools = folder, reading, group_by, pools
         self._records: dict[str, dict] = {}
         self._facts: dict[str, Any] = {}
@@ -273,7 +275,7 @@ class Survey:
         labels = masks.labels_of(array, mask, _decoders.head_of(mask, data))
         return _mask_facts(ids, reading, labels.ndim == 2 and not labels.any())
 
-    def _digest_equal_sizes(self):
+    def _digest_equal_sizes(self) -> None:
         """Digests of files that may be identical; those read into memory have theirs already."""
         by_size: dict[int, list[Path]] = {}
         for sample in self.all_samples:
