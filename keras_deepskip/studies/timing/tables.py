@@ -9,9 +9,10 @@ HOW = (
     "Each network runs in its own process and is measured once per round, while the others sleep. "
     "A measurement is the mean of the calls that fill a quarter of a second, or of one longer "
     "call. Times are medians over the rounds, with the quartiles. Calls take NumPy arrays and "
-    "return a NumPy array (predict) or the loss as a number (train: one step of Adam). MB: the peak of "
-    "the process's main memory during a measurement, above what it held before the network was "
-    "built. MACs: multiply-adds of the forward pass; - where a layer's cost is not known."
+    "return a NumPy array (predict) or the loss as a number (train: one step of Adam). MB: the "
+    "peak of the process's main memory during a measurement, above what it held before the "
+    "network was built. MACs: multiply-adds of the forward pass; - where a layer's cost is not "
+    "known."
 )
 
 
