@@ -4,6 +4,8 @@ import difflib
 import importlib
 import numbers
 
+import numpy as np
+
 
 def require(module, pip, why):
     """Imports an optional package, or says which pip line brings it.
@@ -58,3 +60,27 @@ def check_number(name, value, low, high, open_high=False):
     raise ValueError(
         f"`{name}` must be a number in [{low:g}, {high:g}{bracket}. Received: {name}={value!r}"
     )
+
+
+def check_probabilities(outputs):
+    """Checks that the outputs of a model are probabilities.
+
+    Args:
+        outputs: array (..., K); of K > 1 classes they must sum to 1.
+
+    Raises:
+        ValueError: if they are not; NaN is no probability either.
+    """
+    outputs = np.asarray(outputs)
+    expected = "probabilities in [0, 1]"
+    fits = 0 <= outputs.min() and outputs.max() <= 1
+    if outputs.shape[-1] > 1:
+        expected += " that sum to 1 over the classes, for masks of one class a pixel"
+        fits = fits and np.abs(outputs.sum(axis=-1) - 1).max() < 0.02
+    if not fits:
+        raise ValueError(
+            f"expected a model whose outputs are {expected}. Received: outputs from "
+            f"{outputs.min():g} to {outputs.max():g}, shape {outputs.shape}. A model of logits "
+            "needs its activation (a sigmoid for one class, a softmax for several); of a "
+            "multilabel one, take `model.predict` and the metrics with multilabel=True"
+        )

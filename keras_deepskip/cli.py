@@ -360,9 +360,9 @@ def _train(options):
         options.data,
         options.out,
         recipe,
-        colors=_colors(options.color),
+        masks=_masks(options),
         resume=options.resume,
-        **_fields(options, ("num_classes", "channels", "input_range", "ignore_class")),
+        **_fields(options, ("channels", "input_range")),
         **_fields(options, ("split_file", "group_by")),
         **_chosen_model(options),
     )
@@ -377,43 +377,43 @@ def _train(options):
 def _evaluate(options):
     from keras_deepskip.inference import evaluate
 
-    model, config = _load(options)
-    settings = config.get("data", {})
-    colors = _colors(options.color) or _colors(settings.get("colors"))
+    subject = _model_or_run(options)
     found = evaluate(
-        model,
-        _samples(options, config),
+        subject,
+        _samples(options, subject),
         out=options.out or (options.run_folder if _is_test_of_run(options) else None),
-        colors=colors,
-        ignore_class=_given(options.ignore_class, settings.get("ignore_class")),
+        masks=_masks(options, getattr(subject, "masks", None)),
         **_fields(options, ("threshold", "criterion")),
     )
     print(found.text())
 
 
-def _samples(options, config):
+def _samples(options, subject):
     """The images to evaluate on."""
-    from keras_deepskip.data import find_samples, load_split
+    from keras_deepskip.data import find_samples
 
-    folder = _data_folder(options, config)
-    if not _is_test_of_run(options) and options.split in (None, "all"):
-        parts = [part for part in ("train", "val", "test") if (Path(folder) / part).is_dir()]
-        if "train" not in parts:
-            return find_samples(folder)
-        return [sample for part in parts for sample in find_samples(Path(folder) / part)]
-    split_file = options.run_folder and Path(options.run_folder) / "split.json"
-    samples = getattr(load_split(folder, split_file), options.split or "test")
-    if not samples:
-        raise ValueError(f"{folder}: its split has no {options.split or 'test'} images")
-    return samples
+    if _is_test_of_run(options) or options.split not in (None, "all"):
+        if not options.run_folder:
+            from keras_deepskip.data import load_split
+
+            split = load_split(_data_folder(options))
+        else:
+            split = subject.split
+        samples = getattr(split, options.split or "test")
+        if not samples:
+            raise ValueError(f"the split has no {options.split or 'test'} images")
+        return samples
+    folder = Path(options.data or subject.data)
+    parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
+    if "train" not in parts:
+        return find_samples(folder)
+    return [sample for part in parts for sample in find_samples(folder / part)]
 
 
-def _data_folder(options, config):
-    """The folder of images and masks: that of --data, else the run's."""
-    folder = options.data or config.get("folder")
-    if folder is None:
+def _data_folder(options):
+    if options.data is None:
         raise ValueError("with --model, --data must name a folder with images/ and masks/")
-    return folder
+    return options.data
 
 
 def _is_test_of_run(options):
@@ -423,9 +423,8 @@ def _is_test_of_run(options):
 def _predict(options):
     from keras_deepskip.inference import predict
 
-    model, _ = _load(options)
     objects = predict(
-        model,
+        _model_or_run(options),
         options.images,
         options.out,
         **_fields(options, ("probabilities", "overlays", "threshold", "tta")),
@@ -441,10 +440,9 @@ def _stream(options):
         source = int(source)
     elif out and out.resolve() in (Path(source).resolve(), Path(source).resolve().parent):
         raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
-    model, _ = _load(options)
     latency = None if options.latency is None else options.latency / 1e3
     chosen = _fields(options, ("batch_size", "live", "threshold"))
-    with stream(model, source, latency=latency, **chosen) as results:
+    with stream(_model_or_run(options), source, latency=latency, **chosen) as results:
         try:
             for result in itertools.islice(results, options.limit):
                 if out:
@@ -456,13 +454,11 @@ def _stream(options):
 def _export(options):
     from keras_deepskip.export import export
 
-    model, config = _load(options)
-    of_run = config.get("facts", {}).get("input_range", (0, 255))
     report = export(
-        model,
+        _model_or_run(options),
         options.out,
         options.format,
-        options.input_range or of_run,
+        options.input_range,
         mask=options.mask,
         threshold=options.threshold,
     )
@@ -473,25 +469,18 @@ def _quantize(options):
     from keras_deepskip.data import load_split
     from keras_deepskip.quantization import quantize
 
-    model, config = _load(options)
-    folder = _data_folder(options, config)
-    of_run = options.run_folder and not options.data and Path(options.run_folder) / "split.json"
-    split, settings = load_split(folder, of_run or None), config.get("data", {})
+    subject, split = _model_or_run(options), None
+    if not options.run_folder:
+        split = load_split(_data_folder(options))
     report = quantize(
-        model,
+        subject,
         options.out,
-        split.train,
-        split.test,
-        colors=_colors(options.color) or _colors(settings.get("colors")),
-        ignore_class=_given(options.ignore_class, settings.get("ignore_class")),
-        input_range=options.input_range or config.get("facts", {}).get("input_range", (0, 255)),
-        **_fields(options, ("images", "threshold")),
+        split and split.train,
+        split and split.test,
+        masks=_masks(options, getattr(subject, "masks", None)),
+        **_fields(options, ("images", "threshold", "input_range")),
     )
     print(report.text())
-
-
-def _given(value, otherwise):
-    return otherwise if value is None else value
 
 
 def _analyze(options):
@@ -545,9 +534,7 @@ def _audit(options):
     from keras_deepskip.data import audit
 
     report = audit(
-        options.data,
-        colors=_colors(options.color),
-        **_fields(options, ("num_classes", "split_file", "seed", "ignore_class", "group_by")),
+        options.data, _masks(options), **_fields(options, ("split_file", "seed", "group_by"))
     )
     print(report.text())
     if options.json:
@@ -649,15 +636,13 @@ def _chosen_model(options):
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _load(options):
-    """The model, and the configuration of its run ({} for a lone model file)."""
+def _model_or_run(options):
+    """The `Run` of --run, or the model of --model."""
     if options.run_folder is None:
-        return _load_model(options.model), {}
-    from keras_deepskip import _files
+        return _load_model(options.model)
+    from keras_deepskip.training import Run
 
-    folder = Path(options.run_folder)
-    config = _files.read_json(folder / "config.json", "the arguments of a training run")
-    return _load_model(folder / "model.keras"), config
+    return Run.load(options.run_folder, getattr(options, "data", None))
 
 
 def _load_model(path):
@@ -712,6 +697,20 @@ def _chosen_classes(pairs):
     if any(class_id is None for _, class_id in pairs):
         raise ValueError("--classes wants NAME for each, or NAME=ID for each, not both")
     return dict(pairs)
+
+
+def _masks(options, of_run=None):
+    """The `MaskReading` that the options say; what they leave open is that of the run."""
+    from keras_deepskip.data import MaskReading
+
+    known = of_run or MaskReading()
+    given = {
+        "num_classes": getattr(options, "num_classes", None),
+        "colors": _colors(options.color),
+        "ignore_class": options.ignore_class,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(known, **given)
 
 
 def _colors(rows):

@@ -65,13 +65,13 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
     run = train(data, out / "run", recipe, verbose=verbose)
     minutes = (time.perf_counter() - start) / 60
     say("4/6 Evaluating on images that it was not trained on ...")
-    found = evaluate(run.model, run.split.test, out=run.folder, verbose=verbose)
+    found = evaluate(run, out=run.folder, verbose=verbose)
     say(found.text())
     say("5/6 Predicting, also on a real photograph ...")
     images = [item.image for item in run.split.test] + [_photograph(out / "photograph")]
-    objects = predict(run.model, images, out / "found", verbose=verbose)
+    objects = predict(run, images, out / "found", verbose=verbose)
     say("6/6 Exporting a SavedModel and comparing it ...")
-    exported = _export(run.model, out / "saved_model")
+    exported = _export(run, out / "saved_model")
     say(exported)
 
     page = Page("keras_deepskip demo: small coins in cluttered scenes")
@@ -108,10 +108,10 @@ def _photograph(folder):
     return path
 
 
-def _export(model, path):
+def _export(run, path):
     """Exports where TensorFlow is there; where it is not, says so."""
     try:
-        return export(model, path).text()
+        return export(run, path).text()
     except ImportError as error:
         return f"No SavedModel was written: {error}"
 

@@ -4,6 +4,8 @@ import numbers
 import zipfile
 from pathlib import Path
 
+import keras
+
 from keras_deepskip import _checks
 from keras_deepskip.architectures import find_architecture
 from keras_deepskip.encoders.saved import read_keras_file
@@ -146,6 +148,34 @@ def load_model(path):
             f"{path.stat().st_size} bytes that are none. Save one with model.save('NAME.keras')"
         )
     return read_keras_file(path)
+
+
+def resolve_model(model):
+    """Returns a model, and the run that it is of.
+
+    Args:
+        model: a `keras.Model`, or a `training.Run`.
+
+    Returns:
+        `(model, run)`; of a `keras.Model` the run is None.
+
+    Raises:
+        ValueError: if it is neither.
+
+    Example:
+
+    >>> model, run = resolve_model(build_model())
+    >>> run is None
+    True
+    """
+    if isinstance(model, keras.Model):
+        return model, None
+    if hasattr(model, "model") and hasattr(model, "masks"):  # a Run stands on a higher floor
+        return model.model, model
+    raise ValueError(
+        "`model` must be a `keras.Model`, or a `Run` of `train` or `Run.load`. "
+        f"Received: {type(model).__name__}"
+    )
 
 
 def image_model_shapes(model, volumes=False):

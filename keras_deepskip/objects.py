@@ -54,6 +54,36 @@ def label_objects(mask, connectivity=8):
     return labels, count
 
 
+def object_anchors(mask, ignore_class=None):
+    """Finds for each object (8 neighbours) the pixel of it that is nearest to its centroid.
+
+    Args:
+        mask: `(H, W)` array of class ids, 0 = background.
+        ignore_class: None, or an id that is no object.
+
+    Returns:
+        A dict from class id to an `(n, 2)` array of rows and columns.
+
+    Example:
+
+    >>> object_anchors(np.array([[1, 1, 1, 0, 2]]))[1].tolist()
+    [[0, 1]]
+    """
+    from scipy import ndimage
+
+    mask = np.asarray(mask)
+    if ignore_class is not None:
+        mask = np.where(mask == ignore_class, 0, mask)
+    labels, _ = label_objects(mask)
+    anchors = {}
+    for number, place in enumerate(ndimage.find_objects(labels), start=1):
+        pixels = np.argwhere(labels[place] == number)
+        nearest = np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))
+        anchor = pixels[nearest] + [side.start for side in place]
+        anchors.setdefault(int(mask[tuple(anchor)]), []).append(anchor)
+    return {class_id: np.array(found) for class_id, found in anchors.items()}
+
+
 def object_table(mask, probabilities=None, connectivity=8, multilabel=None):
     """Lists the objects of a mask: class, area, centroid, box, mean probability.
 

@@ -18,6 +18,7 @@ from keras_deepskip.data import load_image
 from keras_deepskip.export import FORMATS, export
 from keras_deepskip.inference import evaluate
 from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.models import resolve_model
 
 ONNX = '"keras-deepskip[onnx]"'
 LARGEST = 512  # side of the middle of an image that calibrates
@@ -63,16 +64,15 @@ class QuantizationReport:
 def quantize(
     model,
     path,
-    calibration,
-    held_out=(),
+    calibration=None,
+    held_out=None,
     *,
     images=32,
     threshold=0.5,
-    colors=None,
-    ignore_class=None,
-    input_range=(0, 255),
+    masks=None,
+    input_range=None,
 ):
-    """Writes a model in 8-bit integers as ONNX, and tells what that costs and gains.
+    """Writes a model in 8-bit integers as ONNX, and reports what that costs and gains.
 
     The model is exported to ONNX and compared (`export`), then quantized by ONNX Runtime after
     training: weights per channel, maps by the range that they have on the calibration images. Input
@@ -80,15 +80,16 @@ def quantize(
     file, as `PATH.quantization.json`.
 
     Args:
-        model: a built functional `keras.Model` with probabilities as output.
+        model: a built functional `keras.Model` with probabilities as output, or a `Run`.
         path: the `.onnx` file to write.
-        calibration: list of `Sample`: images as those it will see, of the training split.
+        calibration: list of `Sample`: images as those it will see; None takes the training images
+            of the run.
         held_out: list of `Sample` with masks, which neither training nor calibration has seen: what
-            is lost is measured on them. None are needed to write the file.
+            is lost is measured on them. None takes the test images of the run, if there is one.
         images: how many of the calibration images to take, evenly spread.
-        threshold: probability above which a pixel is called (one class).
-        colors, ignore_class: of the masks; see `read_mask`.
-        input_range: (low, high) of the images' values.
+        threshold: probability above which a pixel is predicted positive (one class).
+        masks: a `MaskReading`: how the masks are read; None as of `evaluate`.
+        input_range: (low, high) of the images' values; None takes that of the run, else (0, 255).
 
     Returns:
         A `QuantizationReport`.
@@ -101,12 +102,16 @@ def quantize(
     Example:
 
     ```python
-    split = load_split("cells", split_file="runs/first/split.json")
-    print(quantize(model, "cells.int8.onnx", split.train, split.test).text())
+    print(quantize(Run.load("runs/first"), "cells.int8.onnx").text())
     ```
     """
+    model, run = resolve_model(model)
     channels, _ = check_model(model)
-    path, calibration = Path(path), list(calibration)
+    if run:
+        calibration = run.split.train if calibration is None else calibration
+        held_out = run.split.test if held_out is None else held_out
+        masks, input_range = masks or run.masks, input_range or run.input_range
+    path, calibration, held_out = Path(path), list(calibration or ()), list(held_out or ())
     if path.suffix != ".onnx":
         raise ValueError(f"`path` must end in .onnx. Received: path={str(path)!r}")
     if not calibration:
@@ -116,7 +121,7 @@ def quantize(
     pixels = [_calibrating(sample, channels, model.input_shape[1:3]) for sample in chosen]
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float32.onnx"
-        versions = export(model, plain, "onnx", input_range).versions
+        versions = export(model, plain, "onnx", input_range or (0, 255)).versions
         with _files.replacing(path) as temporary:
             _quantize_file(plain, temporary, pixels)
             files = {"float32": plain, "int8": temporary}
@@ -128,8 +133,8 @@ def quantize(
                 {kind: file.stat().st_size for kind, file in files.items()},
                 _timed(runs, model.input_shape),
                 {
-                    kind: _figures(model, run, held_out, threshold, colors, ignore_class)
-                    for kind, run in runs.items()
+                    kind: _metrics(model, runtime, held_out, threshold, masks)
+                    for kind, runtime in runs.items()
                     if held_out
                 },
                 versions,
@@ -172,6 +177,8 @@ def _quantize_file(plain, path, images):
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
+            # 7 bits: products of 8 bits overflow on processors without VNNI instructions.
+            reduce_range=True,
         )
 
 
@@ -188,14 +195,13 @@ def _timed(runs, shape):
     return {kind: statistics.median(values[1:]) for kind, values in taken.items()}
 
 
-def _figures(model, run, samples, threshold, colors, ignore_class):
+def _metrics(model, runtime, samples, threshold, masks):
     found = evaluate(
         model,
         list(samples),
         threshold=threshold,
-        colors=colors,
-        ignore_class=ignore_class,
-        predict=lambda image: run(image[None].astype("float32"))["probabilities"][0],
+        masks=masks,
+        predict=lambda image: runtime(image[None].astype("float32"))["probabilities"][0],
         verbose=0,
     )
     objects = found.objects["all"]

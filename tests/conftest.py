@@ -23,6 +23,17 @@ def real_data():
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Surveys of the tests, and of processes that they start, are kept in a folder of their own."""
+    before = os.environ.get("KERAS_DEEPSKIP_CACHE")
+    os.environ["KERAS_DEEPSKIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("KERAS_DEEPSKIP_CACHE")
+    if before is not None:
+        os.environ["KERAS_DEEPSKIP_CACHE"] = before
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--matrix", action="store_true", help="also what is run by hand: all backbones"

@@ -319,7 +319,7 @@ def test_empty_missing_and_too_small_folders(tmp_path, images, capsys):
 def test_images_that_cannot_be_read(images, capsys):
     (images / "images" / "n2.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     assert "images/n2.png: a file that" in untrained(capsys, images).replace(
-        "a PNG, JPEG or TIFF image was wanted. Received: ", ""
+        "a PNG, JPEG or TIFF image was expected. Received: ", ""
     )
 
 
@@ -344,7 +344,7 @@ def test_seven_classes_where_three_were_said(images, capsys):
     mask[:7, :7] = np.arange(7)[:, None] + 1
     write_png(images / "masks" / "n0.png", mask)
     line = untrained(capsys, images, "--num-classes", 4)
-    assert "masks/n0.png: class ids 0 to 3 with the background were wanted" in line
+    assert "masks/n0.png: class ids 0 to 3 with the background were expected" in line
     assert "Give num_classes=8" in line
 
 
@@ -377,7 +377,7 @@ def test_other_bad_input(tmp_path, images, capsys):
     line = complaint(
         capsys, "predict", "--run", run, "--images", tmp_path / "in", "--out", tmp_path / "out"
     )
-    assert "five.tif: an image of 3 channels was wanted" in line
+    assert "five.tif: an image of 3 channels was expected" in line
     assert "--data must name" in complaint(capsys, "evaluate", "--model", run / "model.keras")
     assert "`epochs` must be" in complaint(
         capsys, "train", "--data", images, "--out", tmp_path / "new", "--epochs", 0

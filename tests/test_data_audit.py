@@ -9,6 +9,7 @@ import tifffile
 from keras_deepskip.data.auditing import AuditReport, Finding, audit
 from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
+from keras_deepskip.data.masks import MaskReading
 from tests.test_data_folder import put
 
 
@@ -101,7 +102,7 @@ def test_unreadable_files_and_pairs(folder):
 @pytest.mark.parametrize("num_classes", [None, 1])
 def test_masks_of_0_and_255_are_a_note(folder, num_classes):
     write_png(folder / "masks" / "b.png", blob(255))
-    report = audit(folder, num_classes)
+    report = audit(folder, MaskReading(num_classes))
     assert report.ok and report.figures["suggested_num_classes"] == 1
     assert named(report, "note", "masks/b.png", "0 and 255")
     assert report.figures["classes"] == {"0": 5, "1": 5}
@@ -113,7 +114,7 @@ def test_0_and_255_among_several_classes_is_an_error(folder):
     report = audit(folder)
     assert report.figures["suggested_num_classes"] == 3
     assert named(report, "error", "masks/b.png", "ids 0, 255", "ignore_class=255")
-    assert audit(folder, ignore_class=255).ok
+    assert audit(folder, MaskReading(ignore_class=255)).ok
 
 
 def test_255_beside_class_ids_may_mean_pixels_that_do_not_count(folder):
@@ -123,7 +124,7 @@ def test_255_beside_class_ids_may_mean_pixels_that_do_not_count(folder):
     report = audit(folder)
     assert report.figures["suggested_num_classes"] == 1
     assert named(report, "error", "masks/b.png", "ids 0, 1, 255", "ignore_class=255")
-    report = audit(folder, ignore_class=255)
+    report = audit(folder, MaskReading(ignore_class=255))
     assert report.ok and report.figures["objects"] == 5
 
 
@@ -132,9 +133,12 @@ def test_class_ids_out_of_range(folder):
     mask[30:37, 0] = range(7)
     write_png(folder / "masks" / "b.png", mask)
     assert audit(folder).figures["suggested_num_classes"] == 7
-    report = audit(folder, num_classes=3)
+    report = audit(folder, MaskReading(num_classes=3))
     assert named(report, "error", "masks/b.png", "7 classes", "num_classes=7")
-    assert not audit(folder, num_classes=1).ok and audit(folder, num_classes=7).ok
+    assert (
+        not audit(folder, MaskReading(num_classes=1)).ok
+        and audit(folder, MaskReading(num_classes=7)).ok
+    )
 
 
 def test_a_mask_that_is_a_picture(folder):
@@ -148,9 +152,11 @@ def test_masks_in_colours(folder):
     write_png(folder / "masks" / "b.png", np.stack([blob(200), blob(0), blob(0)], axis=-1))
     assert named(audit(folder), "error", "masks/b.png", "(200, 0, 0)", "colors=")
     colors = {(0, 0, 0): 0, (200, 0, 0): 2, (1, 1, 1): 1}
-    report = audit(folder, colors=colors)
+    report = audit(folder, MaskReading(colors=colors))
     assert report.ok and report.figures["classes"] == {"0": 5, "1": 4, "2": 1}
-    assert named(audit(folder, colors={(0, 0, 0): 0}), "error", "masks/b.png", "(200, 0, 0)")
+    assert named(
+        audit(folder, MaskReading(colors={(0, 0, 0): 0})), "error", "masks/b.png", "(200, 0, 0)"
+    )
 
 
 def test_channels_and_number_types(folder):
@@ -284,7 +290,7 @@ def test_coco_folders(tmp_path):
     assert named(audit(tmp_path), "error", "annotations.json", "lists images")
 
 
-@pytest.mark.parametrize("options", [{"num_classes": 0}, {"stride": 0}])
+@pytest.mark.parametrize("options", [{"stride": 0}, {"stride": 1.5}])
 def test_wrong_options_are_refused(folder, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         audit(folder, **options)
@@ -300,5 +306,5 @@ def test_real_sets(real_data):
         6 / 19
     )  # as its README says
     assert named(report, "note", "brain1_z* (9)", "group_by")
-    report = audit(real_data / "suim_underwater", num_classes=3)
+    report = audit(real_data / "suim_underwater", MaskReading(num_classes=3))
     assert named(report, "error", "num_classes=4")

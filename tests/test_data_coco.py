@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from keras_deepskip.data.coco import coco_classes, coco_samples, write_masks
-from keras_deepskip.data.folder import find_samples, load_pair
-from keras_deepskip.data.images import read_mask, write_png
+from keras_deepskip.data.folder import find_samples
+from keras_deepskip.data.images import write_png
+from keras_deepskip.data.masks import MaskReading, read_mask
+from keras_deepskip.data.samples import load_pair
 from keras_deepskip.data.split import load_split
 
 pytest.importorskip("pycocotools")
@@ -112,10 +114,12 @@ def test_categories_and_least_area(folder):
 def test_a_folder_with_annotations_is_a_data_set(folder):
     samples = find_samples(folder)
     assert [sample.name for sample in samples] == ["a", "b", "c"]
-    image, mask = load_pair(pickle.loads(pickle.dumps(samples[1])), channels=3, num_classes=3)
+    image, mask = load_pair(
+        pickle.loads(pickle.dumps(samples[1])), channels=3, reading=MaskReading(3)
+    )
     assert image.shape == (HEIGHT, WIDTH, 3) and set(np.unique(mask)) == {0, 1, 2}
     with pytest.raises(ValueError, match=r"annotations\.json \(image id 11\).*num_classes=3"):
-        load_pair(samples[1], channels=3, num_classes=1)
+        load_pair(samples[1], channels=3, reading=MaskReading(1))
     assert len(load_split(folder).train) == 1
 
 
@@ -125,7 +129,7 @@ def test_written_masks_are_those_read(folder, tmp_path):
     )
     assert classes == {1: "cat", 2: "dog"}
     for sample, wanted in zip(find_samples(tmp_path / "out"), masks(folder, 255), strict=True):
-        assert np.array_equal(read_mask(sample.mask, 3, ignore_class=255), wanted)
+        assert np.array_equal(read_mask(sample.mask, MaskReading(3, ignore_class=255)), wanted)
         assert sample.image.read_bytes() == (folder / "images" / sample.image.name).read_bytes()
 
 
@@ -143,7 +147,7 @@ def test_a_wrong_segmentation_is_named(folder, segmentation):
         content["annotations"][0]["segmentation"] = segmentation
 
     change(folder, edit)
-    with pytest.raises(ValueError, match=r"annotations\.json.*wanted.*annotation 1"):
+    with pytest.raises(ValueError, match=r"annotations\.json.*annotation 1 was expected"):
         masks(folder)
 
 

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_deepskip.data.folder import (
-    Sample,
-    find_images,
-    find_samples,
-    load_image,
-    load_mask,
-    load_pair,
-    scan,
-)
+from keras_deepskip.data.folder import find_images, find_samples, scan
 from keras_deepskip.data.images import write_png
+from keras_deepskip.data.samples import Sample, load_image, load_mask, load_pair
 
 
 def put(folder, name, image=None, mask=None, seed=None):
@@ -127,7 +120,7 @@ def test_a_mask_of_another_size_is_named(tmp_path):
 
 def test_a_wrong_channel_count_is_named(tmp_path):
     put(tmp_path, "a")
-    with pytest.raises(ValueError, match=r"a\.png.*4 channels was wanted. Received: 3"):
+    with pytest.raises(ValueError, match=r"a\.png.*4 channels was expected. Received: 3"):
         load_image(find_samples(tmp_path)[0], channels=4)
 
 

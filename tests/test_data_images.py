@@ -1,5 +1,6 @@
 """Image and mask files of every kind: what is written comes back, what is wrong is named."""
 
+import json
 import struct
 import sys
 import zlib
@@ -9,14 +10,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from keras_deepskip.data.images import (
-    image_size,
-    mask_values,
-    read_image,
-    read_mask,
-    to_channels,
-    write_png,
-)
+from keras_deepskip.data.images import image_size, read_image, to_channels, write_png
+from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
 
 SHAPE = (11, 7)
 
@@ -97,7 +92,7 @@ def test_palette_and_one_bit_png(tmp_path):
     image.putpalette(palette.tobytes())
     image.save(tmp_path / "p.png")
     assert np.array_equal(read_image(tmp_path / "p.png"), palette[indices])
-    assert np.array_equal(read_mask(tmp_path / "p.png", 3), indices)
+    assert np.array_equal(read_mask(tmp_path / "p.png", MaskReading(3)), indices)
     bits = drawn(high=2)
     Image.fromarray(bits.astype(bool)).save(tmp_path / "b.png")
     assert np.array_equal(read_image(tmp_path / "b.png")[..., 0], bits * 255)
@@ -108,7 +103,7 @@ def test_palette_and_one_bit_png(tmp_path):
 def test_low_bit_grey_png_masks_are_not_stretched(tmp_path, depth):
     ids = drawn(high=2**depth)
     (tmp_path / "m.png").write_bytes(png_bits(ids, depth))
-    assert np.array_equal(read_mask(tmp_path / "m.png", 2**depth), ids)
+    assert np.array_equal(read_mask(tmp_path / "m.png", MaskReading(2**depth)), ids)
     assert read_image(tmp_path / "m.png").max() == 255
 
 
@@ -207,7 +202,7 @@ def test_tiff_white_is_zero_and_palette(tmp_path):
     image.putpalette([0, 0, 0, 200, 10, 0, 0, 30, 255])
     image.save(tmp_path / "p.tif")
     assert np.array_equal(read_image(tmp_path / "p.tif"), np.asarray(image.convert("RGB")))
-    assert np.array_equal(read_mask(tmp_path / "p.tif", 3), drawn(high=3))
+    assert np.array_equal(read_mask(tmp_path / "p.tif", MaskReading(3)), drawn(high=3))
 
 
 def test_a_stack_of_slices_is_refused(tmp_path):
@@ -324,16 +319,18 @@ def mask_file(tmp_path, values, dtype="uint8"):
     ],
 )
 def test_read_mask(tmp_path, values, dtype, options, wanted):
-    mask = read_mask(mask_file(tmp_path, values, dtype), **options)
+    mask = read_mask(
+        mask_file(tmp_path, values, dtype), MaskReading(**{"num_classes": 1} | options)
+    )
     assert mask.dtype == np.int32 and mask.tolist() == [wanted]
 
 
 @pytest.mark.parametrize(
     "values, options, words",
     [
-        ([0, 7, 7], {}, "0 and 1 were wanted.*ids 0, 7.*as 1 .or 255."),
-        ([0, 1, 255], {}, "0 and 1 were wanted.*If 255 marks"),
-        ([0, 254, 255], {}, "0 and 1 were wanted"),
+        ([0, 7, 7], {}, "0 and 1 were expected.*ids 0, 7.*as 1 .or 255."),
+        ([0, 1, 255], {}, "0 and 1 were expected.*If 255 marks"),
+        ([0, 254, 255], {}, "0 and 1 were expected"),
         ([0, 1, 2, 3, 4, 5, 6], {"num_classes": 3}, "0 to 2.*7 classes, ids 0, 1.*num_classes=7"),
         ([0, 1, 255], {"num_classes": 3}, "ignore_class=255"),
         ([0, 3], {"num_classes": 3}, "ids 0, 3.*num_classes=4"),
@@ -342,7 +339,7 @@ def test_read_mask(tmp_path, values, dtype, options, wanted):
 )
 def test_wrong_class_ids_are_named(tmp_path, values, options, words):
     with pytest.raises(ValueError, match=rf"mask\.png: .*{words}"):
-        read_mask(mask_file(tmp_path, values), **options)
+        read_mask(mask_file(tmp_path, values), MaskReading(**{"num_classes": 1} | options))
 
 
 def test_a_mask_that_is_a_picture_says_so(tmp_path):
@@ -356,21 +353,23 @@ def test_masks_by_colour(tmp_path):
     red, blue = (255, 0, 0), (0, 0, 255)
     write_png(tmp_path / "c.png", np.array([[(0, 0, 0), red, blue]], "uint8"))
     colors = {(0, 0, 0): 0, red: 2, blue: 1}
-    assert read_mask(tmp_path / "c.png", 3, colors).tolist() == [[0, 2, 1]]
+    assert read_mask(tmp_path / "c.png", MaskReading(3, colors)).tolist() == [[0, 2, 1]]
     del colors[blue]
     with pytest.raises(ValueError, match=r"c\.png.*Received also: \(0, 0, 255\)"):
-        read_mask(tmp_path / "c.png", 3, colors)
+        read_mask(tmp_path / "c.png", MaskReading(3, colors))
     with pytest.raises(ValueError, match=r"c\.png.*\(255, 0, 0\).*colors="):
-        read_mask(tmp_path / "c.png", 3)
+        read_mask(tmp_path / "c.png", MaskReading(3))
     with pytest.raises(ValueError, match=r"num_classes=2"):
-        read_mask(tmp_path / "c.png", 2, {(0, 0, 0): 0, red: 2, blue: 1})
+        read_mask(tmp_path / "c.png", MaskReading(2, {(0, 0, 0): 0, red: 2, blue: 1}))
 
 
 def test_colours_of_a_palette(tmp_path):
     image = Image.fromarray(np.array([[0, 1]], "uint8"))
     image.putpalette([9, 9, 9, 128, 0, 0])
     image.save(tmp_path / "p.png")
-    assert read_mask(tmp_path / "p.png", 3, {(9, 9, 9): 0, (128, 0, 0): 2}).tolist() == [[0, 2]]
+    assert read_mask(
+        tmp_path / "p.png", MaskReading(3, {(9, 9, 9): 0, (128, 0, 0): 2})
+    ).tolist() == [[0, 2]]
 
 
 def test_a_grey_mask_saved_as_colour_is_grey(tmp_path):
@@ -384,10 +383,31 @@ def test_a_grey_mask_saved_as_colour_is_grey(tmp_path):
 
 def test_float_masks(tmp_path):
     tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 1, 2]], "float32"))
-    assert read_mask(tmp_path / "m.tif", 3).tolist() == [[0, 1, 2]]
+    assert read_mask(tmp_path / "m.tif", MaskReading(3)).tolist() == [[0, 1, 2]]
     tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 0.5]], "float32"))
     with pytest.raises(ValueError, match=r"m\.tif.*fractions"):
-        read_mask(tmp_path / "m.tif", 3)
+        read_mask(tmp_path / "m.tif", MaskReading(3))
+
+
+def test_without_a_number_of_classes_masks_hold_what_they_hold(tmp_path):
+    for values in ([0, 255, 0], [0, 7, 255]):
+        assert read_mask(mask_file(tmp_path, values), MaskReading()).tolist() == [values]
+    write_png(tmp_path / "c.png", np.array([[(0, 0, 9), (1, 2, 3)]], "uint8"))
+    by_color = MaskReading(colors={(0, 0, 9): 0, (1, 2, 3): 300})
+    assert read_mask(tmp_path / "c.png", by_color).tolist() == [[0, 300]]
+
+
+@pytest.mark.parametrize("num_classes", [0, -1, 1.5, True])
+def test_wrong_numbers_of_classes_are_refused(num_classes):
+    with pytest.raises(ValueError, match="`num_classes`"):
+        MaskReading(num_classes=num_classes)
+
+
+@pytest.mark.parametrize(
+    "reading", [MaskReading(), MaskReading(4, {(0, 0, 0): 0, (9, 9, 9): 3}, 255)]
+)
+def test_a_mask_reading_is_kept_as_json(reading):
+    assert MaskReading.from_dict(json.loads(json.dumps(reading.to_dict()))) == reading
 
 
 def test_mask_values(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 from keras_deepskip import cli
 from keras_deepskip.data import (
     LAYOUTS,
+    MaskReading,
     audit,
     find_samples,
     import_set,
@@ -308,7 +309,7 @@ def imported(layout, root, out, **options):
 
 def masks(out, ignore_class=None):
     samples = find_samples(out)
-    return {s.name: load_mask(s, num_classes=99, ignore_class=ignore_class) for s in samples}
+    return {s.name: load_mask(s, MaskReading(99, ignore_class=ignore_class)) for s in samples}
 
 
 def assert_masks(out, wanted, ignore_class=None):
@@ -337,7 +338,7 @@ def test_masks_images_split_and_audit(copy, tmp_path, layout):
         assert sample.image.read_bytes() in originals, "images are copied as they are"
     # The masks of a copy are much the same, which would make one group of its images.
     how = {"split_file": done.split_file, "group_by": ".+"}
-    report = audit(out, done.num_classes, ignore_class=done.ignore_class, **how)
+    report = audit(out, MaskReading(done.num_classes, ignore_class=done.ignore_class), **how)
     assert report.ok, report.text()
     if parts is None:
         assert done.split_file is None and not (out / "split.json").exists()
@@ -711,7 +712,7 @@ def test_images_of_one_name_in_two_parts(copy, tmp_path):
     done = imported("suim", root, tmp_path / "out")
     split = load_split(tmp_path / "out", done.split_file, group_by=".+")
     assert [sample.name for sample in split.test] == ["d_r_0__2"]
-    np.testing.assert_array_equal(load_mask(split.test[0], 4), wanted["d_r_2_"])
+    np.testing.assert_array_equal(load_mask(split.test[0], MaskReading(4)), wanted["d_r_2_"])
 
 
 def test_bmp_images_become_png(copy, tmp_path):

@@ -11,14 +11,15 @@ import pytest
 from keras_deepskip.data.augmentation import Augmentation
 from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
+from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
     WindowDataset,
     channel_statistics,
-    object_anchors,
     value_range,
 )
+from keras_deepskip.objects import object_anchors
 from tests.test_data_folder import put
 
 
@@ -87,7 +88,7 @@ def test_small_objects_count_as_much_as_large_ones(tmp_path):
     mask[58:61, 10:40] = 2
     put(tmp_path, "a", image=coded(64, 64, 0), mask=mask)
     dataset = CropDataset(
-        find_samples(tmp_path), 8, 50, 20, positive_share=1, num_classes=3, seed=3
+        find_samples(tmp_path), 8, 50, 20, positive_share=1, masks=MaskReading(3), seed=3
     )
     found = collections.Counter()
     for images, masks in dataset:
@@ -277,7 +278,7 @@ def test_the_cache_stays_below_its_limit_and_saves_reading(rare, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [{"crop_size": 0}, {"batch_size": 0}, {"batches_per_epoch": 0}, {"positive_share": 1.5},
-     {"seed": -1}, {"workers": -1}, {"channels": 0}, {"num_classes": 0}],
+     {"seed": -1}, {"workers": -1}, {"channels": 0}],
 )  # fmt: skip
 def test_wrong_options_are_refused(rare, options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}`"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_deepskip.data.folder import Sample
+from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.split import (
     PARTS,
     Split,
@@ -120,9 +120,9 @@ def test_split_files(folder):
         ('{"train": ["a", "b"], "test": ["b.png"]}', "'b.png' in train and in test"),
         ('{"train": ["a", "a"], "test": ["b"]}', "'a' in train and in train"),
         ('{"train": ["a"], "tset": ["b"]}', "Did you mean 'test'"),
-        ('{"train": ["a"]}', "test or val part was wanted"),
+        ('{"train": ["a"]}', "test or val part was expected"),
         ('{"train": [], "test": ["a"]}', "none in train"),
-        ('["a", "b"]', "was wanted. Received"),
+        ('["a", "b"]', "was expected. Received"),
         ("not json", "no valid JSON"),
     ],
 )
@@ -162,7 +162,7 @@ def test_sub_folders(tmp_path):
 def test_sub_folders_without_a_test_part(tmp_path):
     for name in "abc":
         put(tmp_path / "train", name)
-    with pytest.raises(ValueError, match="test or val part was wanted"):
+    with pytest.raises(ValueError, match="test or val part was expected"):
         load_split(tmp_path)
     put(tmp_path / "val", "v")
     assert names(load_split(tmp_path)) == {"train": "abc", "val": "v", "test": ""}

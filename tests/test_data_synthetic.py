@@ -5,8 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from keras_deepskip.data import synthetic
-from keras_deepskip.data.synthetic import KINDS, class_names, draw_scene, sample, scenes
+from keras_deepskip.data.synthetic import (
+    KINDS,
+    class_names,
+    composition,
+    draw_scene,
+    sample,
+    scenes,
+    writing,
+)
 
 ndimage = pytest.importorskip("scipy.ndimage")
 EIGHT = np.ones((3, 3), bool)
@@ -116,7 +123,7 @@ def test_connected_components_are_the_objects_drawn(kind, size):
 def test_objects_keep_their_distance_from_each_other_and_from_the_frame(kind):
     _, mask = scene(kind, height=64, width=64, count=(4, 30), size=(8, 12))
     for region in objects(mask):
-        grown = ndimage.binary_dilation(region, EIGHT, iterations=synthetic.GAP)
+        grown = ndimage.binary_dilation(region, EIGHT, iterations=composition.GAP)
         assert not (grown & (mask > 0) & ~region).any()
     frame = np.pad(np.zeros((62, 62), bool), 1, constant_values=True)
     assert not mask[frame].any()
@@ -234,8 +241,8 @@ def test_kinds_look_different_and_mixed_goes_through_them():
 
 def test_every_distractor_is_used_and_every_kind_has_three_variants():
     used = {name for kind in KINDS.values() for name in kind.distractors}
-    assert used == set(synthetic.DISTRACTORS)
-    assert all(len(kind.variants) == synthetic.MAX_CLASSES for kind in KINDS.values())
+    assert used == set(composition.DISTRACTORS)
+    assert all(len(kind.variants) == composition.MAX_CLASSES for kind in KINDS.values())
 
 
 # In memory and on disk.
@@ -304,10 +311,10 @@ def test_a_sample_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
         broken.left -= 1
         return draw(kind, rng, **arguments)
 
-    draw = synthetic.draw_scene
-    settings = synthetic._check_sample("coins", 3, 0, SMALL)  # before the signature is replaced
-    monkeypatch.setattr(synthetic, "_check_sample", lambda *_: settings)
-    monkeypatch.setattr(synthetic, "draw_scene", broken)
+    draw = writing.draw_scene
+    settings = writing._check_sample("coins", 3, 0, SMALL)  # before the signature is replaced
+    monkeypatch.setattr(writing, "_check_sample", lambda *_: settings)
+    monkeypatch.setattr(writing, "draw_scene", broken)
     for stood in (False, True):
         broken.left = 2
         folder = tmp_path / "out"

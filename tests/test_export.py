@@ -240,7 +240,9 @@ def test_arguments_that_do_not_fit(tmp_path, monkeypatch):
         export(kinds, tmp_path / "out", mask=True)
     inputs = keras.Input((None, None, 1))
     logits = keras.Model(inputs, keras.layers.Rescaling(1.0, offset=-9.0)(inputs))
-    with pytest.raises(ValueError, match="outputs are probabilities was wanted for a mask"):
+    with pytest.raises(
+        ValueError, match="outputs are probabilities in .0, 1.*Received: outputs from"
+    ):
         export(logits, tmp_path / "out", mask=True)
     export(logits, tmp_path / "out")  # it is only the mask that they are no use for
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.export.json"]

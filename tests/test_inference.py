@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from keras_deepskip.data import find_samples, read_image, write_png
+from keras_deepskip.data import MaskReading, find_samples, read_image, write_png
 from keras_deepskip.inference import evaluate, predict
 from tests import tiny
 
@@ -135,7 +135,12 @@ def test_several_classes_and_ignored_pixels(tmp_path):
     mask[2:6, 2:6], mask[2:6, 10:14] = 1, 1  # the second is called 2
     mask[15:], image[15:] = 255, 128
     tiny.put(tmp_path, "a", image, mask)
-    found = evaluate(tiny.grey_level_model(), find_samples(tmp_path), ignore_class=255, verbose=0)
+    found = evaluate(
+        tiny.grey_level_model(),
+        find_samples(tmp_path),
+        masks=MaskReading(ignore_class=255),
+        verbose=0,
+    )
     assert found.pixels_by_class["IoU"] == pytest.approx({"0": 1.0, "1": 0.5, "2": 0.0})
     assert found.pixels["IoU"] == pytest.approx(0.25)  # mean of the classes that are objects
     assert {name: row["tp"] for name, row in found.objects["classes"].items()} == {"1": 1, "2": 0}
@@ -145,7 +150,7 @@ def test_several_classes_and_ignored_pixels(tmp_path):
 @pytest.mark.parametrize(
     "make, words",
     [
-        (logits_model, "outputs are probabilities in .0, 1. was wanted.*logits"),
+        (logits_model, "outputs are probabilities in .0, 1.*Received.*logits"),
         (multilabel_model, "classes end in a sigmoid"),
         (unnormalized_model, "sum to 1 over the classes.*multilabel"),
         (lambda: keras.Sequential(), "`model` must be built, with one input"),
@@ -282,7 +287,7 @@ def test_an_unreadable_image_is_named_and_nothing_before_it_is_lost(tmp_path):
     write_png(tmp_path / "in" / "a.png", squares((8, 9), (1, 1, 3)))
     (tmp_path / "in" / "b.png").write_bytes(b"no picture")
     write_png(tmp_path / "in" / "c.png", squares((8, 9), (1, 1, 3)))
-    with pytest.raises(ValueError, match=r"b\.png: a PNG, JPEG or TIFF image was wanted"):
+    with pytest.raises(ValueError, match=r"b\.png: a PNG, JPEG or TIFF image was expected"):
         predict(tiny.bright_model(), tmp_path / "in", tmp_path / "out", verbose=0)
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(path.parent.name + "/" + path.name for path in written) == [
@@ -299,7 +304,7 @@ def test_a_wrong_number_of_channels_is_named(tmp_path):
         tmp_path / "five.tif", np.zeros((5, 20, 30), "uint8"), photometric="minisblack"
     )
     with pytest.raises(
-        ValueError, match=r"five\.tif: an image of 3 channels was wanted.*5 channels"
+        ValueError, match=r"five\.tif: an image of 3 channels was expected.*5 channels"
     ):
         predict(tiny.bright_model(3), tmp_path / "five.tif", tmp_path / "out", verbose=0)
 

@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="`calibration` must hold at least one image"):
         quantize(model, tmp_path / "a.onnx", [])
     split = load_split(tiny.data(), tiny.run().folder / "split.json")
-    with pytest.raises(ValueError, match="an image of 5 channels was wanted. Received: 3"):
+    with pytest.raises(ValueError, match="an image of 5 channels was expected. Received: 3"):
         quantize(tiny.bright_model(5), tmp_path / "a.onnx", split.train)
     monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
     with pytest.raises(ImportError, match=r"keras-deepskip\[onnx\]"):

@@ -20,7 +20,8 @@ from PIL import Image, PngImagePlugin
 
 from keras_deepskip.data import find_samples, load_split, read_image
 from keras_deepskip.data.coco import _unpacked, coco_samples
-from keras_deepskip.data.images import image_size, max_pixels, read_mask, write_png
+from keras_deepskip.data.images import image_size, max_pixels, write_png
+from keras_deepskip.data.masks import read_mask
 from keras_deepskip.encoders.saved import read_keras_file
 from keras_deepskip.models import build_model, load_model
 from tests import tiny
@@ -373,7 +374,7 @@ def test_formats_that_were_not_asked_for_are_not_opened(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / "a.bin", format=kind)
         (tmp_path / "a.png").write_bytes((tmp_path / "a.bin").read_bytes())
         for read in (read_image, image_size):
-            with pytest.raises(ValueError, match=r"a\.png: a PNG, JPEG or TIFF image was wanted"):
+            with pytest.raises(ValueError, match=r"a\.png: a PNG, JPEG or TIFF image was expected"):
                 read(tmp_path / "a.png")
 
 

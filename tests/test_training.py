@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from keras_deepskip import build_model, load_model
-from keras_deepskip.data import load_split, read_image, split_to_json
+from keras_deepskip._versions import versions
+from keras_deepskip.data import MaskReading, load_split, read_image, split_to_json
 from keras_deepskip.inference import evaluate
 from keras_deepskip.training import (
     Checkpoint,
@@ -23,10 +24,9 @@ from keras_deepskip.training import (
     TensorBoardLogger,
     TrainingDiverged,
     train,
-    versions,
 )
 from keras_deepskip.training.callbacks import seed_generators
-from keras_deepskip.training.fitting import _built, _compile
+from keras_deepskip.training.compiling import build, compile_stage
 from tests import tiny
 
 
@@ -129,7 +129,12 @@ def test_resume_with_other_arguments_names_them():
         train(tiny.data(), tiny.run().folder, other, resume=True, **{**tiny.MODEL, "levels": 3})
     with pytest.raises(ValueError, match=r"ignore_class=7 \(was None\)$"):
         train(
-            tiny.data(), tiny.run().folder, tiny.RECIPE, resume=True, ignore_class=7, **tiny.MODEL
+            tiny.data(),
+            tiny.run().folder,
+            tiny.RECIPE,
+            resume=True,
+            masks=MaskReading(ignore_class=7),
+            **tiny.MODEL,
         )
 
 
@@ -154,7 +159,7 @@ def test_bad_data_are_told_in_a_line_and_nothing_is_written(tmp_path):
         tiny.put(tmp_path / "data", f"n{number}", np.full((8, 8), number), np.eye(8) * (3 + number))
     words = r"n1.png: class ids 0 to 3 .*; and 1 errors more\. .*keras-deepskip audit"
     with pytest.raises(ValueError, match=words) as caught:
-        train(tmp_path / "data", tmp_path / "run", num_classes=4)
+        train(tmp_path / "data", tmp_path / "run", masks=MaskReading(4))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -163,7 +168,7 @@ def test_a_split_without_validation_images_is_refused(tmp_path):
     names = [f"{number:04d}" for number in range(8)]
     split = {"train": names[:6], "val": [], "test": names[6:]}
     (tmp_path / "split.json").write_text(json.dumps(split))
-    with pytest.raises(ValueError, match="images to validate on were wanted"):
+    with pytest.raises(ValueError, match="expected images to validate on"):
         train(tiny.data(), tmp_path / "run", tiny.RECIPE, split_file=tmp_path / "split.json")
 
 
@@ -173,12 +178,12 @@ def test_a_split_without_validation_images_is_refused(tmp_path):
         (lambda: keras.Sequential(), "`model` must be built"),
         (lambda: build_model((64, 64, 3), levels=2, base_filters=2), "crops of the recipe's size"),
         (lambda: small_model(num_classes=3), "`num_classes` must be that of `model`, 3"),
-        (lambda: small_model(activation=None), "`model` must give probabilities"),
+        (lambda: small_model(activation=None), "outputs are probabilities in .0, 1"),
     ],
 )
 def test_a_model_of_ones_own_that_does_not_fit(tmp_path, make, words):
     with pytest.raises(ValueError, match=words):
-        train(tiny.data(), tmp_path / "run", tiny.RECIPE, model=make(), num_classes=1)
+        train(tiny.data(), tmp_path / "run", tiny.RECIPE, model=make(), masks=MaskReading(1))
     assert not (tmp_path / "run").exists()
 
 
@@ -433,7 +438,7 @@ def test_a_recipe_is_checked(values, words):
 
 def rates(recipe, steps):
     model = small_model()
-    _compile(model, recipe.stages[0], recipe, num_classes=1, ignore_class=None)
+    compile_stage(model, recipe.stages[0], recipe, MaskReading(1))
     schedule = model.optimizer.get_config()["learning_rate"]["config"]
     schedule = keras.optimizers.schedules.CosineDecay.from_config(schedule)
     return [float(schedule(step)) for step in steps]
@@ -449,7 +454,7 @@ def test_the_learning_rate_rises_and_falls():
 def test_the_loss_is_the_recipes():
     model = small_model()
     recipe = Recipe(alpha=0.7, beta=0.2)
-    _compile(model, recipe.stages[0], recipe, num_classes=1, ignore_class=255)
+    compile_stage(model, recipe.stages[0], recipe, MaskReading(1, ignore_class=255))
     config = model.loss.get_config()
     assert (config["alpha"], config["beta"], config["ignore_class"]) == (0.7, 0.2, 255)
 
@@ -457,11 +462,11 @@ def test_the_loss_is_the_recipes():
 def test_a_recipe_of_another_precision(tmp_path):
     """The model is built under the recipe's policy; what comes after is as before."""
     policy = keras.config.dtype_policy().name
-    model = _built(Recipe(precision="mixed_bfloat16"), tiny_facts(), {"levels": 2})
+    model = build(Recipe(precision="mixed_bfloat16"), tiny_facts(), {"levels": 2})
     assert model.get_layer("d1_skips").dtype_policy.name == "mixed_bfloat16"
     assert keras.config.dtype_policy().name == policy
     with pytest.raises(ValueError):
-        _built(Recipe(precision="mixed_bfloat16"), tiny_facts(), {"levels": 0})
+        build(Recipe(precision="mixed_bfloat16"), tiny_facts(), {"levels": 0})
     assert keras.config.dtype_policy().name == policy
 
 
@@ -478,7 +483,8 @@ OTHER = OTHERS[keras.backend.backend()]
 CHILD = """
 import sys, json, keras, numpy as np
 from keras_deepskip import load_model
-from keras_deepskip.data import load_split, split_to_json
+from keras_deepskip._versions import versions
+from keras_deepskip.data import MaskReading, load_split, split_to_json
 from keras_deepskip.inference import evaluate
 from keras_deepskip.training import Recipe, train
 run, data, out, threshold = sys.argv[1:]
@@ -527,7 +533,7 @@ def test_another_backend_gives_the_same_figures_and_trains_alike(tmp_path):
     config = json.loads((run / "config.json").read_text())
     options = {name: value for name, value in config["model"].items() if name != "own"}
     seed_generators(config["recipe"]["seed"])
-    wanted = _built(Recipe(**config["recipe"]), config["facts"], options).get_weights()
+    wanted = build(Recipe(**config["recipe"]), config["facts"], options).get_weights()
     with np.load(tmp_path / "run" / "first.npz") as first:
         assert len(first.files) == len(wanted)
         for name, weight in zip(first.files, wanted, strict=True):

@@ -3,23 +3,16 @@
 from keras_deepskip.data.auditing import AuditReport, Finding, audit
 from keras_deepskip.data.augmentation import Augmentation, KerasAugmentation
 from keras_deepskip.data.coco import CocoMask, coco_classes, coco_samples, write_masks
-from keras_deepskip.data.folder import (
-    Sample,
-    find_images,
-    find_samples,
-    load_image,
-    load_mask,
-    load_pair,
-)
+from keras_deepskip.data.folder import find_images, find_samples
 from keras_deepskip.data.images import (
     image_size,
-    mask_values,
     read_image,
-    read_mask,
     to_channels,
     write_png,
 )
 from keras_deepskip.data.importers import LAYOUTS, ImportedSet, Layout, import_set
+from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
+from keras_deepskip.data.samples import Sample, load_image, load_mask, load_pair
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -28,6 +21,7 @@ from keras_deepskip.data.sampling import (
     value_range,
 )
 from keras_deepskip.data.split import Split, load_split, split_samples, split_to_json, write_split
+from keras_deepskip.data.survey import Survey
 from keras_deepskip.data.synthetic import KINDS, class_names, draw_scene, sample, scenes
 
 __all__ = [
@@ -42,8 +36,10 @@ __all__ = [
     "KerasAugmentation",
     "LAYOUTS",
     "Layout",
+    "MaskReading",
     "Sample",
     "Split",
+    "Survey",
     "WindowDataset",
     "audit",
     "channel_statistics",

@@ -9,19 +9,16 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import folder as folders
-from keras_deepskip.data import images
-from keras_deepskip.data.coco import coco_samples
-from keras_deepskip.data.split import PARTS, load_split
+from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files
+from keras_deepskip.data.masks import check_classes
+from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.split import load_split
+from keras_deepskip.data.survey import MOST_CLASSES, UNREADABLE, ImageFacts, MaskFacts, Survey
 
 SEVERITIES = ("error", "warning", "note")
-MOST_CLASSES = 64  # values in one mask; more look like a picture
 SIZES = (8, 16, 32)  # an object is under 8 x 8 if its area is less than 64
 SPECK = 4  # pixels; an object of fewer is rarely meant
 SHOWN = 4  # findings of one kind that the text shows
-
-# What reading a bad file may raise; anything else is a fault of this program.
-_UNREADABLE = (ValueError, OSError, ImportError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +85,10 @@ class AuditReport:
 
 def audit(
     folder,
-    num_classes=None,
+    masks=None,
     stride=16,
     split_file=None,
     seed=0,
-    colors=None,
-    ignore_class=None,
     group_by=None,
 ):
     """Looks over a folder of images and masks.
@@ -105,16 +100,16 @@ def audit(
 
     Args:
         folder: as in `load_split`: `images/` and `masks/`, COCO, or `train/`, `val/`, `test/`.
-        num_classes: None to suggest it from the masks, or what the masks must fit (`read_mask`).
+        masks: a `MaskReading` (see `read_mask`), or None. Without its `num_classes` the number of
+            classes is suggested from the masks; with it, the masks must fit it.
         stride: the network's coarsest stride in pixels.
         split_file, seed, group_by: as in `load_split`.
-        colors, ignore_class: as in `read_mask`.
 
     Returns:
         An `AuditReport`.
 
     Raises:
-        ValueError: if `num_classes` or `stride` is no positive integer.
+        ValueError: if `stride` is no positive integer.
 
     Example:
 
@@ -124,45 +119,46 @@ def audit(
         raise SystemExit(report.text())
     ```
     """
-    if num_classes is not None:
-        check_integer("num_classes", num_classes)
     stride = check_integer("stride", stride)
-    findings = []
-    samples = _gathered(Path(folder), findings)
+    survey = _surveyed(folder, masks, group_by)
+    folder, reading = survey.folder, survey.reading if masks is None else masks
+    findings = [finding for pool in survey.pools.values() for finding in _pool_findings(pool)]
     paired = not any(finding.severity == "error" for finding in findings)
-    looks = [_look(sample, colors, ignore_class, findings) for sample in samples]
-    wanted = num_classes or _suggested(looks)
-    findings += _class_findings(looks, wanted, ignore_class, num_classes is None)
-    findings += _image_findings(looks, stride, Path(folder))
-    findings += _object_findings(looks, stride, Path(folder))
-    figures = _figures(looks, wanted, stride)
+    looks = [_look(sample, survey, findings) for sample in survey.all_samples]
+    guessed = reading.num_classes is None
+    if guessed:
+        reading = dataclasses.replace(reading, num_classes=survey.num_classes)
+    findings += _class_findings(looks, reading, guessed)
+    findings += _image_findings(looks, stride, folder)
+    findings += _object_findings(looks, stride, folder)
+    figures = _figures(looks, survey, reading.num_classes, stride)
     how = {"split_file": split_file, "seed": seed, "group_by": group_by}
     if paired:  # missing pairs would stop the split, too
-        figures |= _split(Path(folder), looks, how, findings)
+        figures |= _split(survey, looks, how, findings)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return AuditReport(str(folder), findings, figures)
 
 
-# ------------------------------------------------------------------------------------- gathering
+def _surveyed(folder, masks, group_by):
+    """The survey itself, or one of the folder."""
+    if not isinstance(folder, Survey):
+        return Survey.of(folder, masks, group_by)
+    if masks is not None and not folder.reads_as(masks):
+        raise ValueError(
+            "`masks` must have the colours and the ignored class of the survey. Received: "
+            f"masks={masks}, survey.reading={folder.reading}. Survey the folder again with it"
+        )
+    return folder
 
 
-def _gathered(folder, findings):
-    """All samples that have a mask, of the folder or of its train/, val/ and test/."""
-    parts = [folder / part for part in PARTS if (folder / part).is_dir()]
-    samples = []
-    for root in parts if (folder / "train").is_dir() else [folder]:
-        try:
-            if (root / "annotations.json").is_file() and not (root / "masks").is_dir():
-                samples += coco_samples(root / "annotations.json", root / "images")
-                continue
-            found = folders.scan(root)
-        except (ValueError, FileNotFoundError) as error:
-            findings.append(_failure(root, error, "Bring the folder into the layout above"))
-            continue
-        findings += _pair_findings(root, found)
-        for image, mask in found.pairs:
-            samples.append(folders.Sample(image.stem, image, mask, image.stem))
-    return samples
+# ---- Files --------------------------------------------------------------------------------------
+
+
+def _pool_findings(pool):
+    """What the list of a folder's files shows."""
+    if pool.error is not None:
+        return [_failure(pool.root, pool.error, "Bring the folder into the layout above")]
+    return [] if pool.scan is None else _pair_findings(pool.root, pool.scan)
 
 
 def _pair_findings(root, found):
@@ -170,7 +166,7 @@ def _pair_findings(root, found):
     findings = []
     if not found.pairs:
         message = f"no image in {root / 'images'}"
-        findings.append(Finding("error", str(root), message, folders.LAYOUT))
+        findings.append(Finding("error", str(root), message, LAYOUT))
     for image, mask in found.pairs:
         if mask is None:
             fix = "Draw the mask (all zeros where there is no object), or take the image out"
@@ -187,85 +183,48 @@ def _pair_findings(root, found):
     return findings
 
 
-# --------------------------------------------------------------------------------------- looking
+# ---- Samples ------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
 class _Look:
-    """What was seen of one sample; what could not be read stays None."""
+    """What the survey has of one sample; what could not be read stays None."""
 
-    sample: folders.Sample
-    shape: tuple | None = None  # (H, W, C)
-    dtype: str | None = None
-    highest: float | None = None
-    counts: dict | None = None  # class id: pixels
-    whole: bool = False  # the mask's values were 0 and 255
-    areas: np.ndarray | None = None  # of its objects, in pixels
-    sides: np.ndarray | None = None  # the longer side of each object's box, in pixels
+    sample: Sample
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
+
+    @property
+    def counts(self):
+        """Number of pixels of each class id."""
+        return None if self.mask is None else dict(self.mask.counts)
 
 
-def _look(sample, colors, ignore_class, findings):
-    look = _Look(sample)
-    try:
-        image = images.read_image(sample.image)
-        look.shape, look.dtype = image.shape, str(image.dtype)
-        look.highest = float(image.max())
+def _look(sample, survey, findings):
+    look, image, mask = _Look(sample), survey.image(sample), survey.mask(sample)
+    if isinstance(image, ImageFacts):
+        look.image = image
         findings += _value_findings(sample.image, image)
-    except _UNREADABLE as error:
-        findings.append(_failure(sample.image, error, "Copy or convert the image, or take it out"))
-    try:
-        mask = None if sample.mask is None else _ids(sample.mask, colors, ignore_class)
-    except _UNREADABLE as error:
-        findings.append(_failure(sample.mask, error, "Write the mask again, or take the pair out"))
+    else:
+        findings.append(_failure(sample.image, image, "Copy or convert the image, or take it out"))
+    if isinstance(mask, Exception):
+        findings.append(_failure(sample.mask, mask, "Write the mask again, or take the pair out"))
         return look
-    if mask is None:
-        return look
-    if look.shape and look.shape[:2] != mask.shape:
-        sizes = [f"{height} x {width}" for height, width in (look.shape[:2], mask.shape)]
+    look.mask = mask
+    if mask and look.image and look.image.shape[:2] != mask.shape:
+        sizes = [f"{height} x {width}" for height, width in (look.image.shape[:2], mask.shape)]
         message = f"its size is {sizes[1]}, the image's {sizes[0]}"
-        fix = "Draw the mask on this image, or take the pair out"
+        fix = "Draw the mask for this image, or take the pair out"
         findings.append(Finding("error", str(sample.mask), message, fix))
-    _count(look, mask, ignore_class)
     return look
 
 
-def _ids(mask, colors, ignore_class):
-    """A mask's values as they are, or looked up by colour."""
-    if hasattr(mask, "read"):
-        return mask.read(ignore_class=ignore_class)
-    if colors is not None:
-        return images.read_mask(mask, 2**31 - 1, colors, ignore_class)
-    return images.read_ids(mask)
-
-
-def _count(look, mask, ignore_class):
-    from scipy import ndimage
-
-    values, numbers = np.unique(mask, return_counts=True)
-    top = 65535 if mask.dtype == np.uint16 else 255
-    look.whole = values[-1] == top != ignore_class and set(values.tolist()) <= {0, top}
-    if look.whole:
-        mask, values = mask > 0, (values > 0).astype(int)
-    look.counts = dict(zip(values.tolist(), numbers.tolist(), strict=True))
-    look.areas, look.sides = np.zeros(0, int), np.zeros(0, int)
-    if len(values) > MOST_CLASSES:
-        return
-    for value in values.tolist():
-        if value in (0, ignore_class):
-            continue
-        labels, _ = ndimage.label(mask == value, structure=np.ones((3, 3)))
-        boxes = ndimage.find_objects(labels)
-        sides = [max(axis.stop - axis.start for axis in box) for box in boxes]
-        look.areas = np.append(look.areas, np.bincount(labels.ravel())[1:])
-        look.sides = np.append(look.sides, sides)
-
-
 def _value_findings(path, image):
-    if not np.isfinite(image).all():
+    if not image.finite:
         yield Finding("error", str(path), "it holds NaN or infinity", "Replace these values")
-    elif image.min() == image.max():
-        message = f"all its pixels are {image.min():g}"
-        yield Finding("warning", str(path), message, "See whether the file was written rightly")
+    elif image.low == image.high:
+        message = f"all its pixels are {image.low:g}"
+        yield Finding("warning", str(path), message, "Check how the file was written")
 
 
 def _failure(path, error, fix):
@@ -274,31 +233,18 @@ def _failure(path, error, fix):
     return Finding("error", str(path), message, fix)
 
 
-# --------------------------------------------------------------------------------------- classes
+# ---- Classes ------------------------------------------------------------------------------------
 
 
-def _suggested(looks):
-    """The number of classes that the masks seem to have; 1 if they hold 0 and 1 alone."""
-    ids = {
-        value
-        for look in looks
-        if look.counts and len(look.counts) <= MOST_CLASSES and not look.whole
-        for value in look.counts
-        if value != 255
-    }
-    highest = max(ids, default=1)
-    return 1 if highest <= 1 else highest + 1
-
-
-def _class_findings(looks, wanted, ignore_class, guessed):
+def _class_findings(looks, reading, guessed):
     findings = []
     for look in looks:
         if not look.counts:
             continue
         file, values = str(look.sample.mask), np.array(sorted(look.counts))
-        if look.whole and wanted > 1:
+        if look.mask.whole and reading.num_classes > 1:
             values[values == 1] = 255
-        elif look.whole:
+        elif look.mask.whole:
             message = "its values are 0 and 255 (or 65535); they are read as 0 and 1"
             findings.append(Finding("note", file, message))
         if guessed and len(values) > MOST_CLASSES:
@@ -307,7 +253,7 @@ def _class_findings(looks, wanted, ignore_class, guessed):
             findings.append(Finding("error", file, message, fix))
             continue
         try:
-            images.check_classes(values, wanted, ignore_class, look.sample.mask)
+            check_classes(values, reading, look.sample.mask)
         except ValueError as error:
             fix = "See that num_classes, ignore_class and the masks' values fit together"
             findings.append(_failure(file, error, fix))
@@ -318,13 +264,14 @@ def _class_findings(looks, wanted, ignore_class, guessed):
 
 
 def _image_findings(looks, stride, folder):
-    seen = [look for look in looks if look.shape]
-    for look in seen:
-        if min(look.shape[:2]) < stride:
-            message = f"{look.shape[0]} x {look.shape[1]} pixels, less than the stride of {stride}"
+    seen = [look.image for look in looks if look.image]
+    for look in looks:
+        if look.image and min(look.image.shape[:2]) < stride:
+            height, width, _ = look.image.shape
+            message = f"{height} x {width} pixels, less than the stride of {stride}"
             fix = "See whether such an image is meant; it is filled up by reflection"
             yield Finding("warning", str(look.sample.image), message, fix)
-    channels = Counter(look.shape[2] for look in seen)
+    channels = Counter(image.shape[2] for image in seen)
     if len(channels) > 1:
         message = f"channels differ: {_shown(_tally(channels))} (channels: images)"
         if set(channels) <= {1, 2, 3, 4}:
@@ -332,11 +279,11 @@ def _image_findings(looks, stride, folder):
             yield Finding("note", str(folder), message, fix)
         else:
             yield Finding("error", str(folder), message, "Bring the images to one number")
-    dtypes = Counter(look.dtype for look in seen)
+    dtypes = Counter(image.dtype for image in seen)
     if len(dtypes) > 1:
         message = f"number types differ: {_shown(_tally(dtypes))}; so do their ranges of values"
         yield Finding("error", str(folder), message, "Convert the images to one type")
-    highest = max((look.highest for look in seen), default=0)
+    highest = max((image.high for image in seen), default=0)
     if set(dtypes) == {"uint16"} and highest < 4096:
         message = f"16-bit images whose greatest value is {highest:.0f} (12 bit)"
         yield Finding("note", str(folder), message)
@@ -351,7 +298,7 @@ def _object_findings(looks, stride, folder):
         message = f"no object in any of {len(seen)} masks"
         yield Finding("error", str(folder), message, "See that the masks hold class ids above 0")
         return
-    empty = np.mean([not len(look.areas) for look in seen])
+    empty = np.mean([not look.mask.areas for look in seen])
     if empty > 0:
         message = f"{_percent(empty)} of the images have an empty mask"
         fix = "Nothing to do if this is meant: crops are drawn on objects in their stated share"
@@ -370,14 +317,14 @@ def _object_findings(looks, stride, folder):
 
 def _objects(looks):
     """Areas and longer sides of all objects."""
-    seen = [look for look in looks if look.areas is not None]
+    seen = [look.mask for look in looks if look.mask and look.mask.areas is not None]
     empty = [np.zeros(0, int)]
-    areas = np.concatenate(empty + [look.areas for look in seen])
-    return areas, np.concatenate(empty + [look.sides for look in seen])
+    areas = np.concatenate(empty + [np.array(mask.areas, int) for mask in seen])
+    return areas, np.concatenate(empty + [np.array(mask.sides, int) for mask in seen])
 
 
-def _figures(looks, wanted, stride):
-    shapes = np.array([look.shape for look in looks if look.shape]).reshape(-1, 3)
+def _figures(looks, survey, num_classes, stride):
+    shapes = np.array([look.image.shape for look in looks if look.image]).reshape(-1, 3)
     seen = [look for look in looks if look.counts and len(look.counts) <= MOST_CLASSES]
     classes, pixels = Counter(), Counter()
     for look in seen:
@@ -385,15 +332,15 @@ def _figures(looks, wanted, stride):
         pixels.update(look.counts)
     figures = {
         "images": len(looks),
-        "readable": sum(bool(look.shape and look.counts) for look in looks),
+        "readable": sum(bool(look.image and look.counts) for look in looks),
         "height": _spread(shapes[:, 0]),
         "width": _spread(shapes[:, 1]),
         "channels": _tally(Counter(shapes[:, 2].tolist())),
-        "dtypes": _tally(Counter(look.dtype for look in looks if look.dtype)),
+        "dtypes": _tally(Counter(look.image.dtype for look in looks if look.image)),
         "classes": _tally(classes),
-        "suggested_num_classes": _suggested(looks),
-        "num_classes": wanted,
-        "empty_share": float(np.mean([not len(look.areas) for look in seen])) if seen else None,
+        "suggested_num_classes": survey.num_classes,
+        "num_classes": num_classes,
+        "empty_share": float(np.mean([not look.mask.areas for look in seen])) if seen else None,
     }
     total = sum(pixels.values())
     figures["pixel_shares"] = _tally({k: round(v / total, 6) for k, v in pixels.items()})
@@ -419,15 +366,16 @@ def _object_figures(looks, stride):
 # ----------------------------------------------------------------------------------------- split
 
 
-def _split(folder, looks, how, findings):
-    """Adds what the split tells to the findings; returns its figures."""
+def _split(survey, looks, how, findings):
+    """Adds findings about the split; returns its numbers."""
+    folder = survey.folder
     try:
-        split = load_split(folder, **how)
-    except _UNREADABLE as error:
-        findings.append(_failure(folder, error, "Mend the split, or add images"))
+        split = load_split(survey, **how)
+    except UNREADABLE as error:
+        findings.append(_failure(folder, error, "Correct the split, or add images"))
         return {}
     parts = {part: getattr(split, part) for part in PARTS}
-    findings += _leaks(parts)
+    findings += _leaks(parts, survey)
     findings += _absent_classes(folder, parts, looks)
     everything = sum(parts.values(), [])
     left_out = len(looks) - len(everything)
@@ -446,7 +394,7 @@ def _split(folder, looks, how, findings):
     return {"groups": len(groups)} | {part: len(listed) for part, listed in parts.items()}
 
 
-def _leaks(parts):
+def _leaks(parts, survey):
     """Identical images, and identical masks that are not empty, in two parts of the split."""
     where = {s.image: (part, s) for part, listed in parts.items() for s in listed}
     kinds = {
@@ -454,10 +402,10 @@ def _leaks(parts):
         "mask": {p: s.mask for p, (_, s) in where.items() if isinstance(s.mask, Path)},
     }
     for kind, paths in kinds.items():
-        for names in folders.identical_files(paths):
+        for names in identical_files(paths, survey):
             names.sort(key=lambda path: PARTS.index(where[path][0]))
             if len({where[path][0] for path in names}) == 1 or (
-                kind == "mask" and folders.is_empty(paths[names[0]])
+                kind == "mask" and survey.is_empty(paths[names[0]])
             ):
                 continue
             shown = ", ".join(f"{where[path][0]}: {path.name}" for path in names[:SHOWN])

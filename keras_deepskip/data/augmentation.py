@@ -188,13 +188,13 @@ class KerasAugmentation:
         new_mask = keras.ops.convert_to_numpy(result["segmentation_masks"])[0]
         if new_image.shape != image.shape or new_mask.shape != (*mask.shape, 1):
             raise ValueError(
-                "An augmentation that keeps shapes was wanted: image "
+                "An augmentation that keeps shapes was expected: image "
                 f"{image.shape}, mask {(*mask.shape, 1)}. Received: {new_image.shape} and "
                 f"{new_mask.shape} from {self.layer!r}. Leave that layer out"
             )
         if not np.array_equal(new_mask, np.rint(new_mask)):
             raise ValueError(
-                "An augmentation that leaves masks whole numbers was wanted. Received: values "
+                "An augmentation that leaves masks whole numbers was expected. Received: values "
                 f"such as {new_mask[new_mask != np.rint(new_mask)][0]:g} from {self.layer!r}. "
                 "Leave that layer out (MixUp, AugMix), or use Augmentation"
             )

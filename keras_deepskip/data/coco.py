@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip._files import read_json, replacing
-from keras_deepskip.data.folder import Sample
-from keras_deepskip.data.images import check_size, max_pixels, write_png
+from keras_deepskip.data._limits import check_size, max_pixels, naming_file
+from keras_deepskip.data.images import write_png
+from keras_deepskip.data.samples import Sample
 
 LABEL_BYTES = 4  # of a pixel of a mask
 OUTLINE_SHARE = 16  # an outline is at most a pixel long for each so many pixels that are read
@@ -69,21 +70,18 @@ class CocoMask:
         runs = isinstance(segmentation, dict)
         if runs and segmentation.get("size") != size:
             raise ValueError(
-                f"{self.source}: an RLE of the image's size {size} was wanted for annotation "
-                f"{annotation.get('id')}. Received: size {str(segmentation.get('size'))[:40]}"
+                f"{self.source}: an RLE of the image's size {size} as `segmentation` of "
+                f"annotation {annotation.get('id')} was expected. "
+                f"Received: size {str(segmentation.get('size'))[:40]}"
             )
-        try:
+        expected = f"a polygon or RLE as `segmentation` of annotation {annotation.get('id')}"
+        with naming_file(self.source, expected, str(segmentation)[:60], fix=""):
             if isinstance(segmentation, list):
                 self._check_polygons(segmentation)
                 code = coco.merge(coco.frPyObjects(segmentation, *size))
             else:
                 code = coco.frPyObjects(_checked_runs(segmentation), *size)
             return code, int(coco.area(code))
-        except Exception as error:  # pycocotools raises bare Exception for what it cannot read
-            raise ValueError(
-                f"{self.source}: a polygon or RLE was wanted as `segmentation` of annotation "
-                f"{annotation.get('id')}. Received: {str(segmentation)[:60]} ({error})"
-            ) from error
 
     def _check_polygons(self, polygons):
         """Refuses outlines so long that pycocotools, which lists their pixels, needs too much."""
@@ -238,19 +236,19 @@ def _read(source):
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in lists):
         keys = ", ".join(list(content)[:6]) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
-            f"{source}: a COCO file with the lists images, annotations and categories was wanted. "
-            f"Received: {keys}"
+            f"{source}: a COCO file with the lists images, annotations and categories was "
+            f"expected. Received: {keys}"
         )
     for entry in content["images"]:
         if not {"id", "file_name", "height", "width"} <= set(entry):
             raise ValueError(
-                f"{source}: id, file_name, height and width were wanted for every image. "
+                f"{source}: id, file_name, height and width were expected for every image. "
                 f"Received: {str(entry)[:80]}"
             )
         _refuse_outside(entry["file_name"], source)
         if not all(isinstance(entry[k], int) and entry[k] >= 1 for k in ("height", "width")):
             raise ValueError(
-                f"{source}: a height and width in pixels were wanted for {entry['file_name']!r}. "
+                f"{source}: a height and width in pixels were expected for {entry['file_name']!r}. "
                 f"Received: {str(entry['height'])[:20]} x {str(entry['width'])[:20]}"
             )
     return content
@@ -262,7 +260,7 @@ def _refuse_outside(name, source):
     path = PureWindowsPath(name) if isinstance(name, str) else None
     if path is None or not path.name or path.anchor or ".." in path.parts or "\0" in name:
         raise ValueError(
-            f"{source}: image files inside the folder of images were wanted as `file_name`. "
+            f"{source}: image files inside the folder of images were expected as `file_name`. "
             f"Received: {str(name)[:80]!r}. Copy the file there, and name it without .. and /"
         )
 
@@ -286,7 +284,7 @@ def _refuse_missing(samples, source):
     missing = [sample.image for sample in samples if not sample.image.is_file()]
     if missing:
         raise ValueError(
-            f"{source}: the image files that it names were wanted in {missing[0].parent}. "
+            f"{source}: the image files that it names were expected in {missing[0].parent}. "
             f"Received: {len(missing)} of {len(samples)} missing, such as "
             f"{', '.join(path.name for path in missing[:5])}"
         )
@@ -294,7 +292,7 @@ def _refuse_missing(samples, source):
     for sample in samples:
         if sample.name in seen:
             raise ValueError(
-                f"{source}: one image a name was wanted. Received: {seen[sample.name]} and "
+                f"{source}: one image a name was expected. Received: {seen[sample.name]} and "
                 f"{sample.image}. Rename or take out one of them"
             )
         seen[sample.name] = sample.image

@@ -7,29 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_deepskip.data import images
+from keras_deepskip.data import images, masks
+from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.samples import Sample
 
-LAYOUT = """wanted is
+PARTS = ("train", "val", "test")
+LAYOUT = """expected is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
     FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
 or, instead of masks/, a COCO file FOLDER/annotations.json"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """One image with its mask.
-
-    Attributes:
-        name: the image's file name without suffix; unique in its folder.
-        image: path of the image.
-        mask: path of the mask, or an object with `read(ignore_class)` (COCO), or None.
-        group: name of the group that must stay in one part of a split.
-    """
-
-    name: str
-    image: Path
-    mask: object = None
-    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +68,6 @@ def find_samples(folder, group_by=None):
     """
     folder = Path(folder)
     if (folder / "annotations.json").is_file() and not (folder / "masks").is_dir():
-        from keras_deepskip.data.coco import coco_samples
-
         samples = coco_samples(folder / "annotations.json", folder / "images")
     else:
         samples = _paired_samples(folder)
@@ -114,94 +98,13 @@ def find_images(folder):
     if folder.is_file():
         return [Sample(folder.stem, folder, None, folder.stem)]
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: a folder of images (or an image) was wanted here")
+        raise FileNotFoundError(f"{folder}: a folder of images (or an image) was expected here")
     inner = folder / "images"
     files, _ = _image_files(inner if inner.is_dir() else folder)
     if not files:
         raise ValueError(f"{folder}: no image found (suffixes {', '.join(images.SUFFIXES)})")
     _refuse_doubled(_doubled(files))
     return [Sample(path.stem, path, None, path.stem) for path in files]
-
-
-def load_image(sample, channels):
-    """Reads a sample's image with the wanted number of channels.
-
-    Args:
-        sample: a `Sample`.
-        channels: the wanted number of channels.
-
-    Returns:
-        `(H, W, channels)` array in the file's dtype.
-
-    Raises:
-        As `read_image` and `to_channels`.
-
-    Example:
-
-    ```python
-    image = load_image(sample, channels=3)
-    ```
-    """
-    return images.to_channels(images.read_image(sample.image), channels, sample.image)
-
-
-def load_mask(sample, num_classes=1, colors=None, ignore_class=None):
-    """Reads a sample's mask as class ids.
-
-    Args:
-        sample: a `Sample` with a mask.
-        num_classes, colors, ignore_class: as in `read_mask`.
-
-    Returns:
-        `(H, W)` int32 array.
-
-    Raises:
-        ValueError: if the sample has no mask. Else as `read_mask`.
-
-    Example:
-
-    ```python
-    mask = load_mask(sample, num_classes=4)
-    ```
-    """
-    if sample.mask is None:
-        raise ValueError(f"{sample.image}: a sample with a mask was wanted. Received: mask=None")
-    if hasattr(sample.mask, "read"):
-        mask = sample.mask.read(ignore_class=ignore_class)
-        return images.check_classes(mask, num_classes, ignore_class, sample.mask)
-    return images.read_mask(sample.mask, num_classes, colors, ignore_class)
-
-
-def load_pair(sample, channels, num_classes=1, colors=None, ignore_class=None):
-    """Reads a sample's image and mask, and checks that their sizes agree.
-
-    Args:
-        sample: a `Sample` with a mask.
-        channels: the wanted number of channels.
-        num_classes, colors, ignore_class: as in `read_mask`.
-
-    Returns:
-        `(image, mask)`: `(H, W, channels)` in the file's dtype and `(H, W)` int32.
-
-    Raises:
-        ValueError: if the sizes differ; it names both files and sizes. Else as `load_image` and
-            `load_mask`.
-
-    Example:
-
-    ```python
-    image, mask = load_pair(sample, channels=3, num_classes=4)
-    ```
-    """
-    image = load_image(sample, channels)
-    mask = load_mask(sample, num_classes, colors, ignore_class)
-    if image.shape[:2] != mask.shape:
-        raise ValueError(
-            f"{sample.image}: image and mask of one size were wanted. Received: image "
-            f"{image.shape[0]} x {image.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]} "
-            f"({sample.mask}). Draw the mask on this image, or take the pair out"
-        )
-    return image, mask
 
 
 def scan(folder):
@@ -229,18 +132,23 @@ def scan(folder):
         listed = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(f"{folder}: no images/ in it (it holds: {listed}); {LAYOUT}")
     files, skipped = _image_files(folder / "images")
-    masks, skipped_masks = _image_files(folder / "masks")
-    by_stem = {path.stem: path for path in masks}
+    found, skipped_masks = _image_files(folder / "masks")
+    by_stem = {path.stem: path for path in found}
     pairs = [(path, by_stem.get(path.stem, by_stem.get(f"{path.stem}_mask"))) for path in files]
     used = {mask for _, mask in pairs}
-    doubled = _doubled(files) + _doubled(masks)
+    doubled = _doubled(files) + _doubled(found)
     spare = {path for group in doubled for path in group}
-    orphans = [path for path in masks if path not in used and path not in spare]
+    orphans = [path for path in found if path not in used and path not in spare]
     return FolderScan(pairs, orphans, doubled, skipped + skipped_masks)
 
 
-def grouped(samples, group_by=None):
-    """Returns the samples with their groups filled in; the rule is told in `find_samples`.
+def grouped(samples, group_by=None, survey=None):
+    """Returns the samples with their groups filled in, by the rule of `find_samples`.
+
+    Args:
+        samples: list of `Sample`.
+        group_by: as in `find_samples`.
+        survey: None, or a `Survey` of the files, which then are not read again.
 
     Raises:
         ValueError: if `group_by` is no regular expression or does not match a name.
@@ -254,9 +162,10 @@ def grouped(samples, group_by=None):
             name = first[name]
         return name
 
-    same_images = identical_files({sample.name: sample.image for sample in samples})
-    masks = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
-    same_masks = [names for names in identical_files(masks) if not is_empty(masks[names[0]])]
+    same_images = identical_files({sample.name: sample.image for sample in samples}, survey)
+    paths = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
+    empty = is_empty if survey is None else survey.is_empty
+    same_masks = [names for names in identical_files(paths, survey) if not empty(paths[names[0]])]
     for names in same_images + same_masks:
         leaders = {leader(name) for name in names}
         for name in leaders:
@@ -264,11 +173,12 @@ def grouped(samples, group_by=None):
     return [dataclasses.replace(sample, group=leader(sample.name)) for sample in samples]
 
 
-def identical_files(paths):
+def identical_files(paths, survey=None):
     """Finds files of the same bytes. Only files of equal size are read.
 
     Args:
         paths: dict from a name to a path.
+        survey: None, or a `Survey` of the files, which then are not read again.
 
     Returns:
         A list of lists of names, two or more in each.
@@ -281,12 +191,19 @@ def identical_files(paths):
     """
     by_size, by_content = {}, {}
     for name, path in paths.items():
-        by_size.setdefault(path.stat().st_size, []).append(name)
+        by_size.setdefault(path.stat().st_size if survey is None else survey.size(path), []).append(
+            name
+        )
     for names in by_size.values():
         for name in names if len(names) > 1 else ():
-            digest = hashlib.sha256(paths[name].read_bytes()).digest()
+            path = paths[name]
+            digest = _digest(path) if survey is None else survey.digest(path)
             by_content.setdefault(digest, []).append(name)
     return [names for names in by_content.values() if len(names) > 1]
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _paired_samples(folder):
@@ -299,9 +216,10 @@ def _paired_samples(folder):
         listed = ", ".join(path.name for path in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
-            f"{folder}: a mask for every image was wanted. Received: no mask for {len(missing)} of "
-            f"{len(found.pairs)} images: {listed}{more}. Put {missing[0].stem}.png into "
-            f"{folder / 'masks'} (all zeros where there is no object), or take the image out"
+            f"{folder}: a mask for every image was expected. Received: no mask for "
+            f"{len(missing)} of {len(found.pairs)} images: {listed}{more}. Put "
+            f"{missing[0].stem}.png into {folder / 'masks'} (all zeros where there is no "
+            "object), or take the image out"
         )
     return [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
 
@@ -329,7 +247,7 @@ def _refuse_doubled(doubled):
     if doubled:
         listed = " and ".join(path.name for path in doubled[0])
         raise ValueError(
-            f"{doubled[0][0].parent}: one file a name was wanted. Received: {listed} "
+            f"{doubled[0][0].parent}: one file a name was expected. Received: {listed} "
             f"({len(doubled)} such). Rename or remove one of them"
         )
 
@@ -352,6 +270,6 @@ def _matched_group(name, group_by):
 def is_empty(mask):
     """Whether a mask holds background alone; one that cannot be read shows when it is used."""
     try:
-        return not np.any([value != 0 for value in images.mask_values(mask)])
+        return not np.any([value != 0 for value in masks.mask_values(mask)])
     except (ValueError, OSError, ImportError):
         return True

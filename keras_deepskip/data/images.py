@@ -1,41 +1,27 @@
-"""Image and mask files as NumPy arrays: PNG, JPEG and TIFF, 8 and 16 bit, any channels."""
-
-import contextlib
-import math
-import os
-from pathlib import Path
+"""Image files as NumPy arrays: PNG, JPEG and TIFF, 8 and 16 bit, any channels."""
 
 import numpy as np
 
 from keras_deepskip._checks import check_integer, require
 from keras_deepskip._files import replacing
-from keras_deepskip.data import _tiff_bounds as _claims
-
-MAX_PIXELS = 2**28  # of an image that is read whole; a file that claims more is refused
-MAX_PIXELS_VARIABLE = "KERAS_DEEPSKIP_MAX_PIXELS"  # of the environment: another bound
-BYTES_A_PIXEL = 16  # at most, with all channels: four of float32
+from keras_deepskip.data import _decoders
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 # ITU-R BT.601 luminance, the weights that Pillow's "L" mode uses too
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ORIENTATION_TAG = 274
-_ALPHA_KINDS = (1, 2)  # TIFF ExtraSamples: associated and unassociated alpha
 
 
 def read_image(path):
     """Reads an image file as it is, with the channels last.
 
-    - PNG and JPEG: grey gives 1 channel, grey with alpha 2, RGB 3, RGBA 4; a palette is looked up
+    - PNG and JPEG: gray gives 1 channel, gray with alpha 2, RGB 3, RGBA 4; a palette is looked up
       (RGB), one-bit images become 0 and 255, CMYK becomes RGB. 16 bit stay 16 bit.
     - TIFF: any number of channels, first or last. Axes that the file names (`C`, `S`) decide;
       otherwise the channels are the smaller of the first and the last axis (the last if equal).
       A stack in depth or time (`Z`, `T`) is refused.
     - An EXIF (or TIFF) orientation is applied: the array is what a viewer shows.
-    - A file that claims more than `max_pixels()` pixels, or 16 bytes for each of so many, is
+    - A file that declares more than `max_pixels()` pixels, or 16 bytes for each of so many, is
       refused before it is decoded.
 
     Args:
@@ -56,7 +42,11 @@ def read_image(path):
     >>> read_image("/tmp/keras_deepskip_doc.png").shape
     (4, 6, 1)
     """
-    array, palette = _decode(path)
+    return image_of(*_decoders.decode(path))
+
+
+def image_of(array, palette):
+    """The image of what `_decoders.decode` returned, as `read_image` gives it."""
     if palette is not None:
         array = palette[array[..., 0]]
     if array.dtype == bool:
@@ -70,84 +60,26 @@ def image_size(path):
     Raises:
         FileNotFoundError, ValueError: as `read_image`, as far as the file's head shows it.
     """
-    path = Path(path)
-    head = _head(path)
-    if head.startswith(_TIFF):
-        return read_image(path).shape[:2] if _tiff_is_unusual(path) else _tiff_size(path)
-    with _naming(path), _opened(path) as image:
-        width, height = image.size
-        # Pillow decodes a PNG file to look for EXIF.
-        plain = head.startswith(_PNG) and not _png_has_words(path)
-        turned = not plain and image.getexif().get(_ORIENTATION_TAG, 1) >= 5
-    return (width, height) if turned else (height, width)
-
-
-def max_pixels():
-    """Returns the number of pixels above which an image is not read whole.
-
-    It is `MAX_PIXELS` (2^28, such as 16384 x 16384), or what the environment variable
-    `KERAS_DEEPSKIP_MAX_PIXELS` says, so that processes that are started heed it too.
-
-    Raises:
-        ValueError: if the variable is no positive whole number.
-
-    Example:
-
-    >>> max_pixels() >= 2**20
-    True
-    """
-    text = os.environ.get(MAX_PIXELS_VARIABLE) or str(MAX_PIXELS)
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError(
-            f"{MAX_PIXELS_VARIABLE} must be a whole number of at least 1. Received: {text!r}"
-        )
-    return int(text)
-
-
-def check_size(path, height, width, bytes_a_pixel=1):
-    """Refuses an image that claims more than is read whole; every reader calls it before decoding.
-
-    Args:
-        path: the file, for the error.
-        height, width: what the file claims.
-        bytes_a_pixel: of the decoded image, all channels.
-
-    Raises:
-        ValueError: if there are more pixels than `max_pixels()`, or more bytes than 16 times that.
-    """
-    most = max_pixels()
-    pixels = int(height) * int(width)
-    if pixels > most or pixels * bytes_a_pixel > most * BYTES_A_PIXEL:
-        raise _TooLarge(
-            f"{path}: an image of at most {most:,} pixels and {most * BYTES_A_PIXEL:,} bytes was "
-            f"wanted. Received: a file that claims {height} x {width} pixels of {bytes_a_pixel:g} "
-            f"bytes. If you trust it, set the environment variable {MAX_PIXELS_VARIABLE} to a "
-            "larger number, or have it predicted in parts: `predict_tiled` reads TIFF, .npy and "
-            "Zarr of any size"
-        )
-
-
-class _TooLarge(ValueError):
-    """What `_naming` lets through as it is."""
+    return _decoders.size_of(path)
 
 
 def to_channels(image, channels, path):
-    """Brings an image to the wanted number of channels, where that loses nothing by surprise.
+    """Brings an image to a number of channels, if no information is lost unexpectedly.
 
-    Grey is repeated to RGB; RGB becomes grey by luminance; alpha is dropped (RGBA, grey with
+    Gray is repeated to RGB; RGB becomes gray by luminance; alpha is dropped (RGBA, gray with
     alpha). A second or fourth channel of a TIFF counts as alpha only if the file says so: it may
     as well be a stain or an infrared band.
 
     Args:
         image: `(H, W, C)` array from `read_image`.
-        channels: the wanted number.
+        channels: the number of channels to return.
         path: the image's file, for the error.
 
     Returns:
         `(H, W, channels)` array of the same dtype.
 
     Raises:
-        ValueError: if there is no such way; it names the file and both numbers.
+        ValueError: if there is no such conversion; it names the file and both numbers.
 
     Example:
 
@@ -157,114 +89,26 @@ def to_channels(image, channels, path):
     channels, received = check_integer("channels", channels), image.shape[-1]
     if received == channels:
         return image
-    if received in (2, 4) and channels in (1, 3) and _has_alpha(path):
+    if received in (2, 4) and channels in (1, 3) and _decoders.has_alpha(path):
         return to_channels(image[..., :-1], channels, path)
     if received == 1 and channels == 3:
         return np.repeat(image, 3, axis=-1)
     if received == 3 and channels == 1:
-        grey = image.astype(np.float64) @ _LUMINANCE
-        grey = grey if image.dtype == np.float32 else np.rint(grey)
-        return grey[..., None].astype(image.dtype)
+        gray = image.astype(np.float64) @ _LUMINANCE
+        gray = gray if image.dtype == np.float32 else np.rint(gray)
+        return gray[..., None].astype(image.dtype)
     raise ValueError(
-        f"{path}: an image of {channels} channels was wanted. Received: {received} channels. "
+        f"{path}: an image of {channels} channels was expected. Received: {received} channels. "
         f"Give the number of channels as {received}, or convert the file"
     )
 
 
-def read_mask(path, num_classes=1, colors=None, ignore_class=None):
-    """Reads a mask file as class ids; 0 is the background.
-
-    - `num_classes=1`: values 0 and 1. A mask whose only values are 0 and 255 (in 16 bit also
-      65535) is read as 0 and 1, unless that value is the `ignore_class`.
-    - `num_classes=K`: ids 0 to K - 1; K counts the background (3 kinds of object: 4).
-    - A palette PNG gives its indices (as in Pascal VOC). A grey mask saved as RGB is read as grey.
-    - `colors`: the mask is looked up by colour (a palette's colours then, not its indices).
-
-    Args:
-        path: the file.
-        num_classes: the number of the network's outputs: 1, or the classes with the background.
-        colors: None, or a dict from `(red, green, blue)` to class id.
-        ignore_class: None, or the id of pixels that do not count (often 255).
-
-    Returns:
-        `(H, W)` int32 array.
-
-    Raises:
-        ValueError: if a value is no class id, or a colour is not in `colors`; it names the file
-            and what was found. Also as `read_image`.
-
-    Example:
-
-    >>> write_png("/tmp/keras_deepskip_doc.png", np.array([[0, 255]], "uint8"))
-    >>> read_mask("/tmp/keras_deepskip_doc.png").tolist()
-    [[0, 1]]
-    """
-    num_classes = check_integer("num_classes", num_classes)
-    if colors is None:
-        mask = read_ids(path)
-        top = 65535 if mask.dtype == np.uint16 else 255
-        whole = num_classes == 1 and ignore_class != top
-        if whole and mask.max() == top and np.isin(mask, (0, top)).all():
-            mask = mask > 0
-    else:
-        mask = _look_up(_rgb(path), colors, path)
-    return check_classes(mask.astype(np.int32), num_classes, ignore_class, path)
-
-
-def read_ids(path):
-    """Reads a mask file's values as they are, `(H, W)`; one in colours is refused.
-
-    Raises:
-        ValueError: if the mask is in colours; it names some. Also as `read_image`.
-    """
-    mask = _labels(path)
-    if mask.ndim == 3:
-        raise ValueError(
-            f"{path}: a mask of class ids (one channel) was wanted. Received: colours "
-            f"{_listed(_counts(mask))}. Say what they mean: colors={{(red, green, blue): id}}"
-        )
-    return mask
-
-
-def check_classes(mask, num_classes, ignore_class, path):
-    """Returns `mask` if its ids are 0 to `num_classes` - 1 (0 and 1 for 1), or `ignore_class`.
-
-    Raises:
-        ValueError: otherwise; it names the file, the ids found and the fix.
-    """
-    highest = max(num_classes - 1, 1)
-    strange = (mask < 0) | (mask > highest)
-    if ignore_class is not None:
-        strange &= mask != ignore_class
-    if not strange.any():
-        return mask
-    found = np.unique(mask).tolist()
-    wanted = "0 and 1" if num_classes == 1 else f"0 to {highest} with the background"
-    raise ValueError(
-        f"{path}: class ids {wanted} were wanted (num_classes={num_classes}). Received: "
-        f"{len(found)} classes, ids {_listed(found)}. {_class_fix(found, num_classes, path)}"
-    )
-
-
-def mask_values(path):
-    """Counts what a mask file holds, for the audit.
-
-    Returns:
-        A dict from value to number of pixels, by falling number; the values are integers, or
-        `(red, green, blue)` for a mask in colours.
-
-    Raises:
-        As `read_image`.
-    """
-    return _counts(_labels(path))
-
-
 def write_png(path, array):
-    """Writes an array as a PNG file, whole or not at all.
+    """Writes an array as a PNG file, atomically.
 
     Args:
         path: the file to write; folders are made.
-        array: uint8 or uint16; `(H, W)` or `(H, W, 1)` grey, `(H, W, 3)` RGB.
+        array: uint8 or uint16; `(H, W)` or `(H, W, 1)` gray, `(H, W, 3)` RGB.
 
     Raises:
         ValueError: for other shapes and dtypes.
@@ -283,7 +127,8 @@ def write_png(path, array):
     colour = array.ndim == 3 and array.shape[-1] == 3
     if array.dtype not in (np.uint8, np.uint16) or not (colour or array.ndim == 2):
         raise ValueError(
-            f"{path}: a uint8 or uint16 array of shape (H, W), (H, W, 1) or (H, W, 3) was wanted. "
+            f"{path}: a uint8 or uint16 array of shape (H, W), (H, W, 1) or (H, W, 3) was "
+            "expected. "
             f"Received: {array.dtype} of shape {array.shape}"
         )
     with replacing(path) as temporary:
@@ -292,330 +137,3 @@ def write_png(path, array):
             temporary.write_bytes(codecs.png_encode(array))
         else:
             Image.fromarray(array).save(temporary, format="PNG")
-
-
-# ------------------------------------------------------------------------------------- decoding
-
-
-def _decode(path):
-    """Returns `(H, W, C)` of any dtype, and a palette `(P, 3)` if the values are indices in it."""
-    path = Path(path)
-    head = _head(path)
-    if head.startswith(_TIFF):
-        return _decode_tiff(path)
-    if head.startswith(_PNG) and _png_depth(head) == 16 and _png_has_colour(head):
-        # Pillow would cut these to 8 bits without a word.
-        codecs = require("imagecodecs", '"keras-deepskip[images]"', f"{path}: 16-bit colour PNG")
-        with _naming(path):
-            width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
-            check_size(path, height, width, 8)
-            array = codecs.png_decode(path.read_bytes())
-        return _turned(array, _pillow_orientation(path)), None
-    return _decode_pillow(path)
-
-
-@contextlib.contextmanager
-def _opened(path):
-    """A PNG or JPEG as Pillow's image, of a size that may be decoded.
-
-    `PIL.Image.open` is not used: it tries all the formats that Pillow knows, some of which start
-    other programs, and has a bound of its own, at a part of which it warns.
-    """
-    from PIL import JpegImagePlugin, PngImagePlugin
-
-    head = _head(path)
-    if not head.startswith((_PNG, _JPEG)):
-        raise ValueError(f"its first bytes, {head[:4]!r}, are of none of these")
-    png = head.startswith(_PNG)
-    kind = PngImagePlugin.PngImageFile if png else JpegImagePlugin.JpegImageFile
-    with kind(str(path)) as image:  # reads the head of the file alone
-        check_size(path, image.height, image.width, 4)
-        yield image
-
-
-def _decode_pillow(path):
-    with _naming(path), _opened(path) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        palette = None
-        if image.mode == "P":
-            flat = image.getpalette("RGB")
-            palette = np.zeros((256, 3), np.uint8)
-            palette[: len(flat) // 3] = np.array(flat, np.uint8).reshape(-1, 3)
-        elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "PA"):
-            image = image.convert("RGB")
-        array = np.asarray(image)
-    if array.dtype == np.int32:  # Pillow's "I": 16-bit grey with some tags
-        array = array.astype(np.uint16)
-    array = array[..., None] if array.ndim == 2 else array
-    return _turned(array, orientation), palette
-
-
-def _decode_tiff(path):
-    import tifffile
-
-    with _naming(path), tifffile.TiffFile(path) as file:
-        series = _checked_series(file, path)
-        page = series.keyframe
-        try:
-            array = series.asarray()
-        except ValueError as error:
-            if "imagecodecs" in str(error):
-                require("imagecodecs", '"keras-deepskip[images]"', f"{path}: compressed TIFF")
-            raise
-        array = _channels_last(array, series.axes)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            array = ~array if array.dtype.kind in "bu" else -array
-        palette = None
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
-            palette = (page.colormap.T >> 8).astype(np.uint8)
-        orientation = page.tags.get(_ORIENTATION_TAG)
-    return _turned(array, 1 if orientation is None else int(orientation.value)), palette
-
-
-def _checked_series(file, path):
-    """The first series of a TIFF, once nothing in it claims more than may be decoded."""
-    _claims.check_metadata(file, max_pixels() * BYTES_A_PIXEL)
-    series = file.series[0]
-    page = series.keyframe
-    height, width = page.imagelength, page.imagewidth
-    values = int(np.prod(series.shape, dtype=object)) * series.dtype.itemsize
-    check_size(path, height, width, values / max(height * width, 1))
-    check_tiles(file, series, path)
-    return series
-
-
-@contextlib.contextmanager
-def opened_tiff(path):
-    """Opens a TIFF to be read in parts, of any size: a `tifffile.TiffFile`; errors name the file.
-
-    Raises:
-        ValueError: if it is none, or its pages or description are not to be believed.
-    """
-    import tifffile
-
-    with _naming(path), tifffile.TiffFile(path) as file:
-        _claims.check_metadata(file, math.inf)
-        yield file
-
-
-def check_tiles(file, series, path):
-    """Refuses a TIFF of which one tile, or what it is compressed as, claims too much.
-
-    Args:
-        file: a `tifffile.TiffFile`.
-        series: one of its series.
-        path: its path, for the error.
-
-    Raises:
-        ValueError: saying what it claims.
-        ImportError: if it is compressed, and `imagecodecs` is missing.
-    """
-    page = series.keyframe
-    if page.is_tiled:
-        samples = page.samplesperpixel * page.tiledepth * series.dtype.itemsize
-        check_size(path, page.tilelength, page.tilewidth, samples)
-    if page.compression != 1:
-        require("imagecodecs", '"keras-deepskip[images]"', f"{path}: compressed TIFF")
-        _claims.check_segments(file, series)
-
-
-def _channels_last(array, axes):
-    """Brings a TIFF's array to `(H, W, C)`; `axes` names its axes, one letter each."""
-    named = list(axes)
-    for axis in range(array.ndim - 1, -1, -1):  # axes of length one say nothing
-        if array.shape[axis] == 1 and named[axis] not in "YX" and array.ndim > 2:
-            array = np.squeeze(array, axis)
-            del named[axis]
-    if array.ndim == 2:
-        return array[..., None]
-    if array.ndim != 3 or any(letter in "ZT" for letter in named):
-        raise ValueError(
-            f"an image of two dimensions and channels was wanted. Received: shape {array.shape}, "
-            f"axes {''.join(named)}; write each slice as a file of its own"
-        )
-    channel = next((axis for axis, letter in enumerate(named) if letter in "SC"), None)
-    if channel is None:
-        channel = 2 if array.shape[2] <= array.shape[0] else 0
-    return np.moveaxis(array, channel, -1)
-
-
-def _tiff_is_unusual(path):
-    """Whether a TIFF's size must be had by decoding: several pages, or turned."""
-    import tifffile
-
-    with _naming(path), tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        turned = page.tags.get(_ORIENTATION_TAG)
-        _claims.check_metadata(file, max_pixels() * BYTES_A_PIXEL)
-        return len(file.series[0].pages) > 1 or (turned is not None and int(turned.value) >= 5)
-
-
-def _tiff_size(path):
-    import tifffile
-
-    with _naming(path), tifffile.TiffFile(path) as file:
-        height, width = file.pages[0].imagelength, file.pages[0].imagewidth
-        check_size(path, height, width)
-        return height, width
-
-
-def _turned(array, orientation):
-    """Applies an EXIF orientation (1 to 8) to `(H, W, C)`: what is stored becomes what is shown."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    vertical = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-    horizontal = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
-    return np.ascontiguousarray(array[vertical, horizontal])
-
-
-def _pillow_orientation(path):
-    with _naming(path), _opened(path) as image:
-        return image.getexif().get(_ORIENTATION_TAG, 1)
-
-
-def _has_alpha(path):
-    """Whether the last of 2 or 4 channels is alpha: in PNG always, in TIFF if the file says so."""
-    import tifffile
-
-    path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
-        return True
-    with _naming(path), tifffile.TiffFile(path) as file:
-        return any(int(kind) in _ALPHA_KINDS for kind in file.pages[0].extrasamples)
-
-
-def _head(path):
-    """The first bytes of a file, which tell what it is and, for PNG, its depth and colour type."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: an image file was wanted here, and there is no such file")
-    with open(path, "rb") as file:
-        head = file.read(32)
-    if not head:
-        raise ValueError(f"{path}: an image was wanted. Received: an empty file. Copy it again")
-    return head
-
-
-def _png_depth(head):
-    return head[24] if len(head) > 25 else 0
-
-
-def _png_has_colour(head):
-    return head[25] in (2, 4, 6)  # RGB, grey with alpha, RGBA
-
-
-def _png_has_words(path):
-    """Whether a PNG has a chunk of EXIF or text, which alone can hold an orientation."""
-    with open(path, "rb") as file:
-        file.seek(len(_PNG))
-        while len(start := file.read(8)) == 8:
-            if start[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
-                return True
-            file.seek(int.from_bytes(start[:4], "big") + 4, 1)
-    return False
-
-
-@contextlib.contextmanager
-def _naming(path):
-    """Turns whatever a decoder raises into a ValueError that names the file and the cause."""
-    try:
-        yield
-    except (ImportError, _TooLarge):
-        raise
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
-        fix = "Open it in a viewer; copy or convert it again, or take it out"
-        raise ValueError(
-            f"{path}: a PNG, JPEG or TIFF image was wanted. Received: a file that could not be "
-            f"read ({str(error) or type(error).__name__}). {fix}"
-        ) from error
-
-
-# ---------------------------------------------------------------------------------------- masks
-
-
-def _labels(path):
-    """The values of a mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
-    array, _ = _decode(path)
-    if array.dtype == bool:
-        array = array.astype(np.uint8)
-    array = _unscaled(array, Path(path))
-    if array.dtype.kind == "f":
-        if not np.array_equal(array, np.rint(array)):
-            raise ValueError(
-                f"{path}: a mask of whole numbers was wanted. Received: {array.dtype} with "
-                "fractions. Write class ids as 8-bit PNG"
-            )
-        array = array.astype(np.int64)
-    if array.shape[-1] in (2, 4):
-        array = array[..., :-1]
-    if array.shape[-1] == 1 or (array == array[..., :1]).all():
-        return array[..., 0]
-    if array.shape[-1] != 3:
-        raise ValueError(
-            f"{path}: a mask of one channel (class ids) or three (colours) was wanted. Received: "
-            f"shape {array.shape}"
-        )
-    return array
-
-
-def _unscaled(array, path):
-    """Undoes Pillow's stretching of 2- and 4-bit grey PNG to 0..255: class ids are wanted."""
-    head = _head(path)
-    if head.startswith(_PNG) and head[25] == 0 and _png_depth(head) in (2, 4):
-        return array // (255 // (2 ** _png_depth(head) - 1))
-    return array
-
-
-def _rgb(path):
-    image = read_image(path)
-    return to_channels(image, 3, path).astype(np.int64)
-
-
-def _look_up(rgb, colors, path):
-    """Class ids of colours, `(H, W, 3)` to `(H, W)`."""
-    codes = rgb @ np.array([1 << 16, 1 << 8, 1])
-    mask = np.full(codes.shape, -1, np.int32)
-    for color, label in colors.items():
-        red, green, blue = color
-        mask[codes == (red << 16 | green << 8 | blue)] = label
-    if (mask < 0).any():
-        unknown = list(_counts(rgb[mask < 0][None]))
-        raise ValueError(
-            f"{path}: colours {_listed(colors)} were wanted. Received also: {_listed(unknown)}. "
-            "Add them to `colors` with a class id (0 is the background)"
-        )
-    return mask
-
-
-def _counts(labels):
-    """Values and their numbers of pixels; colours as tuples."""
-    if labels.ndim == 2:
-        values, numbers = np.unique(labels, return_counts=True)
-        pairs = zip(values.tolist(), numbers.tolist(), strict=True)
-    else:
-        codes = labels.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
-        values, numbers = np.unique(codes, return_counts=True)
-        colours = ((v >> 32, v >> 16 & 0xFFFF, v & 0xFFFF) for v in values.tolist())
-        pairs = zip(colours, numbers.tolist(), strict=True)
-    return dict(sorted(pairs, key=lambda pair: -pair[1]))
-
-
-def _class_fix(found, num_classes, path):
-    lossy = str(path).lower().endswith((".jpg", ".jpeg"))
-    if lossy or len(found) > 64:
-        cause = "JPEG changes values" if lossy else "so many values look like a picture"
-        return f"{cause}: write masks as PNG with one value a class"
-    if num_classes == 1 and set(found) <= {0, found[-1]}:
-        return "Write the objects as 1 (or 255)"
-    fixes = []
-    highest = max((value for value in found if value != 255), default=0)
-    if highest > max(num_classes - 1, 1):
-        fixes.append(f"Give num_classes={highest + 1}, or write the mask with other values")
-    if 255 in found:
-        fixes.append("If 255 marks pixels that do not count, give ignore_class=255")
-    return ". ".join(fixes) or "Write the mask with other values"
-
-
-def _listed(values, most=8):
-    values = list(values)
-    text = ", ".join(str(value) for value in values[:most])
-    return text + (f" and {len(values) - most} more" if len(values) > most else "")

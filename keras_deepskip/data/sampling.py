@@ -9,8 +9,11 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer, check_number
 from keras_deepskip.data._prefetch import Prefetcher
-from keras_deepskip.data.folder import load_image, load_pair
-from keras_deepskip.data.images import image_size
+from keras_deepskip.data.images import image_size, read_image
+from keras_deepskip.data.masks import ONE_CLASS
+from keras_deepskip.data.samples import load_image, load_pair
+from keras_deepskip.data.survey import ImageFacts, moments_of
+from keras_deepskip.objects import object_anchors
 from keras_deepskip.tiling import Window, cut, windows
 
 
@@ -43,16 +46,17 @@ class CropDataset(keras.utils.PyDataset):
         batch_size: crops in a batch.
         batches_per_epoch: length of the dataset.
         channels: channels of the images that come out (see `to_channels`).
-        num_classes: 1, or the number of classes with the background (see `read_mask`).
+        masks: a `MaskReading` (see `read_mask`); None reads masks of one class. Pixels of its
+            `ignore_class` are no object.
         positive_share: share of the crops that are drawn on an object. Where a batch cannot hold
             it exactly, the number is rounded up or down by chance, so that the mean is exact.
         augmentation: None, or a callable `(image, mask, rng) -> (image, mask)`.
-        colors, ignore_class: see `read_mask`. Pixels of `ignore_class` are no object.
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes (for each process).
         workers: number of threads or processes; with 1 thread nothing is made ahead.
         use_multiprocessing: processes instead of threads.
         max_queue_size: most batches to hold ahead.
+        survey: None, or a `Survey` of the files, which has the images' sizes.
 
     Raises:
         ValueError: for arguments out of range, no samples, and, when a batch is made, for files
@@ -77,20 +81,19 @@ class CropDataset(keras.utils.PyDataset):
         batch_size=8,
         batches_per_epoch=100,
         channels=3,
-        num_classes=1,
+        masks=None,
         positive_share=0.5,
         augmentation=None,
-        colors=None,
-        ignore_class=None,
         seed=0,
         cache_bytes=2**30,
         workers=1,
         use_multiprocessing=False,
         max_queue_size=10,
+        survey=None,
     ):
         super().__init__()
         self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
-        pairs = _Pairs(samples, channels, num_classes, colors, ignore_class, cache_bytes)
+        pairs = _Pairs(samples, channels, masks, cache_bytes, survey)
         crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed)
         self._batches = Prefetcher(
             crops.batch,
@@ -164,11 +167,12 @@ class WindowDataset(keras.utils.PyDataset):
         samples: list of `Sample` with masks.
         crop_size: side of the windows in pixels.
         batch_size: windows in a batch.
-        channels, num_classes, colors, ignore_class: as in `CropDataset`.
+        channels, masks: as in `CropDataset`.
         max_windows: None, or the most windows to use: one is then drawn by `seed` from each of so
             many equal stretches of the list, so that all images have their share.
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes.
+        survey: None, or a `Survey` of the files, which has the images' sizes.
 
     Raises:
         ValueError: as `CropDataset`.
@@ -188,17 +192,16 @@ class WindowDataset(keras.utils.PyDataset):
         crop_size=160,
         batch_size=8,
         channels=3,
-        num_classes=1,
+        masks=None,
         max_windows=None,
-        colors=None,
-        ignore_class=None,
         seed=0,
         cache_bytes=2**30,
+        survey=None,
     ):
         super().__init__()
         self.crop_size = check_integer("crop_size", crop_size)
         self.batch_size = check_integer("batch_size", batch_size)
-        self._pairs = _Pairs(samples, channels, num_classes, colors, ignore_class, cache_bytes)
+        self._pairs = _Pairs(samples, channels, masks, cache_bytes, survey)
         places = [
             (index, window)
             for index, size in enumerate(self._pairs.sizes)
@@ -223,12 +226,13 @@ class WindowDataset(keras.utils.PyDataset):
         )
 
 
-def channel_statistics(samples, channels):
+def channel_statistics(samples, channels, survey=None):
     """Mean and variance of each channel over all pixels of the samples' images.
 
     Args:
         samples: list of `Sample`.
         channels: channels of the images (see `to_channels`).
+        survey: None, or a `Survey` of the files, which then are not read again.
 
     Returns:
         `(mean, variance)`, float64 arrays of shape `(channels,)`, in the files' own values.
@@ -245,29 +249,40 @@ def channel_statistics(samples, channels):
     _refuse_none(samples)
     count, mean, scatter = 0, np.zeros(channels), np.zeros(channels)
     for sample in samples:
-        values = load_image(sample, channels).reshape(-1, channels).astype(np.float64)
-        if not np.isfinite(values).all():
+        pixels, (own_mean, own_scatter) = _moments(sample, channels, survey)
+        if not np.isfinite(own_mean).all():
             raise ValueError(
-                f"{sample.image}: finite values were wanted. Received: NaN or infinity. Replace "
+                f"{sample.image}: finite values were expected. Received: NaN or infinity. Replace "
                 "them in the file"
             )
         # Two sets' scatter about their common mean (Chan, Golub, LeVeque 1983)
-        step = values.mean(axis=0) - mean
-        total = count + len(values)
-        scatter += values.var(axis=0) * len(values) + step**2 * count * len(values) / total
-        mean += step * len(values) / total
+        step = own_mean - mean
+        total = count + pixels
+        scatter += own_scatter + step**2 * count * pixels / total
+        mean += step * pixels / total
         count = total
     return mean, scatter / count
 
 
-def value_range(samples):
-    """The range that the images' values may take, told by their dtype.
+def _moments(sample, channels, survey):
+    """The number of pixels of an image, and the mean and scatter of each of its channels."""
+    facts = None if survey is None else survey.image(sample)
+    moments = facts.moments_in(channels) if isinstance(facts, ImageFacts) else None
+    if moments is None:  # not surveyed, or not such an image: reading it says why
+        image = load_image(sample, channels)
+        return image[..., 0].size, np.array(moments_of(image))
+    return facts.shape[0] * facts.shape[1], np.array(moments)
+
+
+def value_range(samples, survey=None):
+    """The range that the images' values may take, by their dtype.
 
     uint8 gives (0, 255); uint16 (0, 65535), also where a camera of 12 bit used a part of it alone;
     float (0, 1) if all values lie in it, else their least and greatest.
 
     Args:
         samples: list of `Sample`.
+        survey: None, or a `Survey` of the files, which then are not read again.
 
     Returns:
         `(low, high)` floats, low < high.
@@ -281,54 +296,26 @@ def value_range(samples):
     augmentation = Augmentation(value_range=value_range(split.train))
     ```
     """
-    from keras_deepskip.data.images import read_image
-
     _refuse_none(samples)
     first, low, high = None, 0.0, 1.0
     for sample in samples:
-        image = read_image(sample.image)
-        first = (image.dtype, sample.image) if first is None else first
-        if image.dtype != first[0]:
+        facts = None if survey is None else survey.image(sample)
+        if not isinstance(facts, ImageFacts):
+            image = read_image(sample.image)
+            dtype, least, most = image.dtype, float(image.min()), float(image.max())
+        else:
+            dtype, least, most = np.dtype(facts.dtype), facts.low, facts.high
+        first = (dtype, sample.image) if first is None else first
+        if dtype != first[0]:
             raise ValueError(
-                f"{sample.image}: images of one dtype were wanted, as their ranges differ. "
-                f"Received: {image.dtype} here, {first[0]} in {first[1]}. Convert one kind"
+                f"{sample.image}: images of one dtype were expected, as their ranges differ. "
+                f"Received: {dtype} here, {first[0]} in {first[1]}. Convert one kind"
             )
-        if image.dtype == np.float32:
-            low, high = min(low, float(image.min())), max(high, float(image.max()))
+        if dtype == np.float32:
+            low, high = min(low, least), max(high, most)
     if first[0] == np.float32:
         return low, high
     return 0.0, float(np.iinfo(first[0]).max)
-
-
-def object_anchors(mask, ignore_class=None):
-    """Finds for each connected component (8 neighbours) the pixel nearest to its centroid.
-
-    Args:
-        mask: `(H, W)` array of class ids, 0 = background.
-        ignore_class: None, or an id that is no object.
-
-    Returns:
-        A dict from class id to an `(n, 2)` array of rows and columns.
-
-    Example:
-
-    >>> object_anchors(np.array([[1, 1, 1, 0, 2]]))[1].tolist()
-    [[0, 1]]
-    """
-    from scipy import ndimage
-
-    anchors = {}
-    for label in np.unique(mask).tolist():
-        if label in (0, ignore_class):
-            continue
-        labels, _ = ndimage.label(mask == label, structure=np.ones((3, 3)))
-        found = []
-        for number, place in enumerate(ndimage.find_objects(labels), start=1):
-            pixels = np.argwhere(labels[place] == number)
-            nearest = np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))
-            found.append(pixels[nearest] + (place[0].start, place[1].start))
-        anchors[label] = np.array(found)
-    return anchors
 
 
 class _Crops:
@@ -391,14 +378,13 @@ class _Crops:
 class _Pairs:
     """Decoded images and masks of samples, the last used kept; safe to use from threads."""
 
-    def __init__(self, samples, channels, num_classes, colors, ignore_class, cache_bytes):
+    def __init__(self, samples, channels, reading, cache_bytes, survey):
         self.samples = list(samples)
         _refuse_none(self.samples)
         self.channels = check_integer("channels", channels)
-        self.num_classes = check_integer("num_classes", num_classes)
-        self.colors, self.ignore_class = colors, ignore_class
+        self.reading = ONE_CLASS if reading is None else reading
         self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
-        self.sizes = [image_size(sample.image) for sample in self.samples]
+        self.sizes = [_size(sample, survey) for sample in self.samples]
         self._clear()
 
     def _clear(self):
@@ -423,9 +409,7 @@ class _Pairs:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
-        image, mask = load_pair(
-            self.samples[index], self.channels, self.num_classes, self.colors, self.ignore_class
-        )
+        image, mask = load_pair(self.samples[index], self.channels, self.reading)
         if 0 <= mask.min() and mask.max() < 256:
             mask = mask.astype(np.uint8)
         self._keep(index, image, mask)
@@ -444,8 +428,13 @@ class _Pairs:
 
     def anchors(self, index):
         if index not in self._anchors:
-            self._anchors[index] = object_anchors(self.pair(index)[1], self.ignore_class)
+            self._anchors[index] = object_anchors(self.pair(index)[1], self.reading.ignore_class)
         return self._anchors[index]
+
+
+def _size(sample, survey):
+    facts = None if survey is None else survey.image(sample)
+    return facts.shape[:2] if isinstance(facts, ImageFacts) else image_size(sample.image)
 
 
 def _stacked(crops):
@@ -457,4 +446,4 @@ def _stacked(crops):
 
 def _refuse_none(samples):
     if len(samples) == 0:
-        raise ValueError("At least one sample was wanted. Received: samples=[]")
+        raise ValueError("At least one sample was expected. Received: samples=[]")

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice, check_number
 from keras_deepskip._files import read_json, write_json
-from keras_deepskip.data.folder import find_samples
+from keras_deepskip.data.folder import PARTS, find_samples
+from keras_deepskip.data.survey import Survey
 
-PARTS = ("train", "val", "test")
 FRACTIONS = (0.6, 0.15, 0.25)
 
 
@@ -76,7 +76,7 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
     if there is a `val`, and an error if not. (A JSON list may be empty; then it is not missing.)
 
     Args:
-        folder: the folder.
+        folder: the folder, or a `Survey` of it, whose files then are not read again.
         split_file: None, or the path of a JSON or CSV file.
         seed: integer, for what is drawn.
         fractions: shares of training, validation and test images, for what is drawn.
@@ -96,18 +96,23 @@ def load_split(folder, split_file=None, seed=0, fractions=FRACTIONS, group_by=No
     split = load_split("cells", split_file="run/split.json")
     ```
     """
-    folder = Path(folder)
+    survey = folder if isinstance(folder, Survey) else None
+    folder = Path(folder) if survey is None else survey.folder
+
+    def samples(part=""):
+        return (
+            find_samples(folder / part, group_by)
+            if survey is None
+            else survey.samples(part, group_by)
+        )
+
     has_parts = (folder / "train").is_dir()
     if not has_parts and split_file is None:
-        return split_samples(find_samples(folder, group_by), fractions, seed)
+        return split_samples(samples(), fractions, seed)
     if has_parts:
-        pools = {
-            part: find_samples(folder / part, group_by)
-            for part in PARTS
-            if (folder / part).is_dir()
-        }
+        pools = {part: samples(part) for part in PARTS if (folder / part).is_dir()}
     else:
-        pools = {"train": find_samples(folder, group_by)}
+        pools = {"train": samples()}
     if split_file is not None:
         pools = _chosen(_read_split_file(Path(split_file)), pools, split_file)
     return _completed(pools, split_file or folder, fractions, seed)
@@ -178,8 +183,8 @@ def _read_split_file(path):
         chosen = read_json(path, 'a split {"train": [...], "val": [...], "test": [...]}')
     if not isinstance(chosen, dict) or not all(isinstance(v, list) for v in chosen.values()):
         raise ValueError(
-            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was wanted. Received: '
-            f"{str(chosen)[:80]}"
+            f'{path}: {{"train": [names], "val": [names], "test": [names]}} was expected. '
+            f"Received: {str(chosen)[:80]}"
         )
     for part in chosen:
         try:
@@ -191,12 +196,14 @@ def _read_split_file(path):
 
 def _read_split_table(path):
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: a split file was wanted here, and there is no such file")
+        raise FileNotFoundError(
+            f"{path}: a split file was expected here, and there is no such file"
+        )
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     if not rows or "name" not in rows[0] or "split" not in rows[0]:
         columns = ", ".join(str(column) for column in rows[0]) if rows else "no rows"
-        raise ValueError(f"{path}: the columns name and split were wanted. Received: {columns}")
+        raise ValueError(f"{path}: the columns name and split were expected. Received: {columns}")
     chosen = {}
     for row in rows:
         chosen.setdefault((row["split"] or "").strip(), []).append((row["name"] or "").strip())
@@ -214,7 +221,7 @@ def _chosen(names, pools, split_file):
             unknown.append(name)
         elif found[0].image in seen:
             raise ValueError(
-                f"{split_file}: each image once was wanted. Received: {name!r} in "
+                f"{split_file}: each image once was expected. Received: {name!r} in "
                 f"{seen[found[0].image]} and in {part}"
             )
         else:
@@ -223,7 +230,7 @@ def _chosen(names, pools, split_file):
     if unknown:
         there = [sample.name for pool in pools.values() for sample in pool]
         raise ValueError(
-            f"{split_file}: names of images in the folder were wanted. Received: "
+            f"{split_file}: names of images in the folder were expected. Received: "
             f"{len(unknown)} unknown, such as {', '.join(map(repr, unknown[:5]))}; the folder has "
             f"{len(there)}, such as {', '.join(map(repr, there[:3]))}"
         )
@@ -238,10 +245,10 @@ def _by_name(samples):
 def _completed(pools, source, fractions, seed):
     """Makes a Split of the parts given, drawing a missing validation part from the training one."""
     if not pools.get("train"):
-        raise ValueError(f"{source}: images to train on were wanted. Received: none in train")
+        raise ValueError(f"{source}: images to train on were expected. Received: none in train")
     if "test" not in pools and "val" not in pools:
         raise ValueError(
-            f"{source}: a test or val part was wanted beside train. Received: train alone. Give "
+            f"{source}: a test or val part was expected beside train. Received: train alone. Give "
             "the folder that holds images/ and masks/, and it is split by the seed"
         )
     train, val = pools["train"], pools.get("val")

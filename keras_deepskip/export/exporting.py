@@ -22,7 +22,7 @@ from keras_deepskip.export.writers import Mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.layers.copying import set_weights
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import image_model_shapes
+from keras_deepskip.models import image_model_shapes, resolve_model
 
 TOLERANCE = 1e-5
 # What is compared, by spatial axes: of images, of volumes. All but the first are no multiple of any
@@ -93,7 +93,7 @@ def export(
     model,
     path,
     format="saved_model",
-    input_range=(0, 255),
+    input_range=None,
     *,
     mask=False,
     threshold=0.5,
@@ -113,15 +113,16 @@ def export(
     in float32: 16-bit arithmetic rounds in its own way on each backend.
 
     Args:
-        model: a built functional `keras.Model`, with one input and one output. Where another
-            backend writes the format, it is saved and loaded by another process, so layers of your
-            own must be registered by a module that it can import.
+        model: a built functional `keras.Model`, with one input and one output, or a `Run`. Where
+            another backend writes the format, it is saved and loaded by another process, so layers
+            of your own must be registered by a module that it can import.
         path: what to write; an older one there is replaced when the new one is proven.
         format: `"saved_model"` (a folder; written under TensorFlow), `"onnx"` (`.onnx`; PyTorch or
             TensorFlow), `"litert"` (`.tflite`; TensorFlow), `"openvino"` (a folder with
             `model.xml` and `model.bin`; PyTorch or TensorFlow), `"torch"` (`.pt2`; PyTorch) or
             `"stablehlo"` (`.stablehlo`; JAX). The backend in use need not be among them.
-        input_range: (low, high) of the random images that are compared.
+        input_range: (low, high) of the random images that are compared; None takes that of the run,
+            else (0, 255).
         mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
             `metrics.masks_from_outputs` tells them from the probabilities.
         threshold: of the mask, the probability above which a pixel is called, for one class or
@@ -148,6 +149,8 @@ def export(
     probabilities, mask = session.run(["probabilities", "mask"], {"image": images})
     ```
     """
+    model, run = resolve_model(model)
+    input_range = input_range or (run.input_range if run else (0, 255))
     chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
     shape, _ = image_model_shapes(model, volumes=True)
     rule = _check_mask(model, mask, threshold, multilabel)
@@ -217,12 +220,8 @@ def _check_mask(model, mask, threshold, multilabel):
 def _check_probabilities(mask, cases):
     """A threshold means nothing for logits."""
     outputs = cases[0][1]
-    by_threshold = mask is not None and (mask.multilabel or outputs.shape[-1] == 1)
-    if by_threshold and not (0 <= outputs.min() and outputs.max() <= 1):
-        raise ValueError(
-            "a model whose outputs are probabilities was wanted for a mask. Received: outputs from "
-            f"{outputs.min():g} to {outputs.max():g}. A model of logits needs its activation"
-        )
+    if mask is not None and (mask.multilabel or outputs.shape[-1] == 1):
+        _checks.check_probabilities(outputs[..., :1])
 
 
 # --- The comparison -------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from keras_deepskip import _files
+from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import load_pair
+from keras_deepskip.data import MaskReading, load_pair
 from keras_deepskip.inference.outputs import check_model
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
@@ -21,6 +22,7 @@ from keras_deepskip.metrics import (
     Recall,
     masks_from_outputs,
 )
+from keras_deepskip.models import resolve_model
 
 PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
 OBJECT_COLUMNS = {
@@ -40,7 +42,7 @@ class Evaluation:
 
     Attributes:
         images: number of images.
-        threshold: probability above which a pixel was called (one class).
+        threshold: probability above which a pixel was predicted positive (one class).
         pixels: figure by name, over all pixels of all images, mean over classes.
         pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
         objects: `ObjectCounts.summary()`.
@@ -98,29 +100,29 @@ class Evaluation:
 
 def evaluate(
     model,
-    samples,
+    samples=None,
     out=None,
     *,
     threshold=0.5,
     criterion="iou",
     object_threshold=0.5,
-    colors=None,
-    ignore_class=None,
+    masks=None,
     predict=None,
-    verbose=1,
+    verbose="auto",
 ):
-    """Judges a model on images with masks, each image whole, pixel by pixel and object by object.
+    """Evaluates a model on images with masks, each one whole, by pixels and by objects.
 
     Args:
-        model: a built `keras.Model` with probabilities as output.
-        samples: list of `Sample` with masks.
+        model: a built `keras.Model` with probabilities as output, or a `Run`.
+        samples: list of `Sample` with masks; None takes the test images of the run.
         out: folder that receives `evaluation.json` and `evaluation.md`; None writes nothing.
-        threshold: probability above which a pixel is called (one class).
+        threshold: probability above which a pixel is predicted positive (one class).
         criterion, object_threshold: when a predicted object matches a true one; see `ObjectCounts`.
-        colors, ignore_class: see `read_mask`.
+        masks: a `MaskReading`: how the masks are read; None takes that of the run, else class ids
+            as the model has them.
         predict: function from an image (H, W, C) to probabilities (H, W, K) that takes the place of
             the model: what an exported or quantized form of it says. None asks the model.
-        verbose: 1 shows a progress bar, 0 nothing.
+        verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:
         An `Evaluation`.
@@ -132,22 +134,25 @@ def evaluate(
     Example:
 
     ```python
-    split = load_split("cells", split_file="runs/first/split.json")
-    print(evaluate(model, split.test).text())
+    print(evaluate(Run.load("runs/first")).text())
     ```
     """
+    model, run = resolve_model(model)
+    samples = run.split.test if samples is None and run else samples
     if not samples:
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
     channels, num_classes = check_model(model)
+    masks = masks or (run.masks if run else MaskReading())
+    masks = dataclasses.replace(masks, num_classes=num_classes)
     predict = predict or functools.partial(probabilities_of, model)
-    counted = {"num_classes": num_classes, "ignore_class": ignore_class}
+    counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)
     objects = ObjectCounts(criterion=criterion, threshold=object_threshold, **counted)
     by_image = []
-    progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+    progress = progress_bar(len(samples), verbose)
     for index, sample in enumerate(samples, start=1):
-        image, mask = load_pair(sample, channels, num_classes, colors, ignore_class)
+        image, mask = load_pair(sample, channels, masks)
         outputs = predict(image)[None]  # (1, H, W, K)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)

@@ -8,13 +8,8 @@ from keras_deepskip import _files, tiling
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.sinks import FileSink
-from keras_deepskip.inference.tiled import (
-    finisher,
-    predict_tiled,
-    result_form,
-    why_inexact,
-    work_key,
-)
+from keras_deepskip.inference.tiled import predict_tiled, work_key
+from keras_deepskip.inference.windows import finisher, result_form, why_inexact
 from keras_deepskip.metrics.object_stream import ObjectStream
 
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through

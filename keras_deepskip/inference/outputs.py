@@ -43,19 +43,3 @@ def outputs_of(model, images):
     """What a model says about a batch of images or volumes: (N, H, W, K), float32."""
     outputs = model.predict_on_batch(images)
     return np.asarray(keras.ops.convert_to_numpy(outputs), "float32")
-
-
-def check_probabilities(outputs):
-    """Raises a ValueError unless outputs (..., K) are probabilities, of K > 1 that sum to 1."""
-    wanted = "probabilities in [0, 1]"
-    fits = 0 <= outputs.min() and outputs.max() <= 1
-    if outputs.shape[-1] > 1:
-        wanted += " that sum to 1 over the classes, for masks of one class a pixel"
-        fits = fits and np.abs(outputs.sum(axis=-1) - 1).max() < 0.02
-    if not fits:  # NaN does not fit either
-        raise ValueError(
-            f"a model whose outputs are {wanted} was wanted. Received: outputs from "
-            f"{outputs.min():g} to {outputs.max():g}, shape {outputs.shape}. A model of logits "
-            "needs its activation; of a multilabel one, take `model.predict` and the metrics with "
-            "multilabel=True"
-        )

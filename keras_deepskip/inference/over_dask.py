@@ -11,7 +11,13 @@ import numpy as np
 from keras_deepskip._checks import require
 from keras_deepskip.inference.outputs import check_maps
 from keras_deepskip.inference.sources import LARGE
-from keras_deepskip.inference.tiled import finisher, plan_tiles, predictor, reach, result_form
+from keras_deepskip.inference.windows import (
+    finisher,
+    plan_tiles,
+    predictor,
+    reach,
+    result_form,
+)
 from keras_deepskip.models import load_model
 
 _one_at_a_time = threading.Lock()  # a backend's own threads use all cores

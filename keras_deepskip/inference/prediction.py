@@ -1,14 +1,12 @@
 """`predict`: masks, overlays and a table of the objects found."""
 
-import csv
-import io
 import math
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
+from keras_deepskip._progress import progress_bar, resolve_verbose
 from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
@@ -18,6 +16,7 @@ from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
 from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.models import resolve_model
 from keras_deepskip.objects import object_table
 
 LARGE = 4096 * 4096  # pixels above which an image is read, predicted and written in parts
@@ -37,7 +36,7 @@ def predict(
     overlays=True,
     threshold=0.5,
     tta=None,
-    verbose=1,
+    verbose="auto",
 ):
     """Finds the objects in images, and writes what was found.
 
@@ -55,7 +54,7 @@ def predict(
     meet.
 
     Args:
-        model: a built `keras.Model` with probabilities as output.
+        model: a built `keras.Model` with probabilities as output, or a `Run`.
         images: a folder of images, an image file, a `.npy` or `.zarr` array, or a list of these.
         out: the folder to write to.
         probabilities: whether to write probabilities.
@@ -63,7 +62,7 @@ def predict(
         threshold: probability above which a pixel is called (one class).
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
-        verbose: 1 shows a progress bar, 0 nothing.
+        verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:
         A list of dicts, the lines of `objects.csv`.
@@ -81,6 +80,7 @@ def predict(
     print(len(objects), "objects")
     ```
     """
+    model, _ = resolve_model(model)
     out, (channels, _) = Path(out), check_model(model)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
@@ -88,9 +88,9 @@ def predict(
     samples = [sample for source in sources for sample in _found(source)]
     _refuse_same_names(samples)
     _refuse_data_folder(out, samples)
-    progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+    progress = progress_bar(len(samples), verbose)
     asked = {"probabilities": probabilities, "overlays": overlays}
-    asked |= {"threshold": threshold, "tta": tta, "verbose": verbose}
+    asked |= {"threshold": threshold, "tta": tta, "verbose": resolve_verbose(verbose)}
     rows = []
     for index, sample in enumerate(samples, start=1):
         source = open_source(sample.image, channels)
@@ -98,7 +98,7 @@ def predict(
         objects = predict_one(model, source, sample, out, **asked)
         rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]
         progress.update(index)
-    _files.write_text(out / "objects.csv", _csv(rows))
+    _files.write_text(out / "objects.csv", _files.csv_text(rows, COLUMNS))
     forget_finished(out, [sample.name for sample in samples])
     return rows
 
@@ -157,11 +157,3 @@ def _row(name, number, found):
         found["right"], round(found["mean_probability"], 4),
     )  # fmt: skip
     return dict(zip(COLUMNS, (name, number, *values), strict=True))
-
-
-def _csv(rows):
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip.data import read_image
-from keras_deepskip.data.images import SUFFIXES, check_tiles, opened_tiff, to_channels
+from keras_deepskip.data._decoders import check_tiles, opened_tiff
+from keras_deepskip.data.images import SUFFIXES, to_channels
 
 PLAIN = ("uint8", "uint16", "float32")  # kinds of numbers that are read as they are
 LARGE = '"keras-deepskip[large]"'  # the extra that brings zarr and dask

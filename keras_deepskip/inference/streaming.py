@@ -16,9 +16,9 @@ from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.frames import open_frames
-from keras_deepskip.inference.outputs import check_model, check_probabilities, outputs_of
+from keras_deepskip.inference.outputs import check_model, outputs_of
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import image_model_shapes
+from keras_deepskip.models import image_model_shapes, resolve_model
 
 NEWEST = 0.2  # weight of the newest measurement in the mean time of a batch
 MARGIN = 1.25  # a batch is planned to take so many times its mean time
@@ -107,7 +107,7 @@ def stream(model, frames, *, batch_size=4, latency=None, live=None, threshold=0.
     The outputs of each frame are those of `model.predict` to 1e-5.
 
     Args:
-        model: a built `keras.Model` with probabilities as output.
+        model: a built `keras.Model` with probabilities as output, or a `Run`.
         frames: a folder of images, a video file, the number of a camera, or an iterable of arrays:
             see `open_frames`.
         batch_size: most frames of a batch. 1 gives the least latency, more may give more frames a
@@ -136,6 +136,7 @@ def stream(model, frames, *, batch_size=4, latency=None, live=None, threshold=0.
     print(results.statistics.text())
     ```
     """
+    model, _ = resolve_model(model)
     channels, _ = check_model(model)
     _checks.check_integer("batch_size", batch_size)
     _checks.check_number("threshold", threshold, 0, 1)
@@ -162,7 +163,7 @@ def _predictor(model, sizes):
                 "for (None, None, channels)"
             )
         outputs = outputs_of(model, batch)
-        check_probabilities(outputs)
+        _checks.check_probabilities(outputs)
         return outputs
 
     return predict

@@ -1,4 +1,4 @@
-"""Training: the recipe, what happens along the way, and `train` that does it all."""
+"""Training: `train`, its recipe, the run that it leaves, and the callbacks that it uses."""
 
 from keras_deepskip.training.callbacks import (
     Checkpoint,
@@ -7,16 +7,17 @@ from keras_deepskip.training.callbacks import (
     TensorBoardLogger,
     TrainingDiverged,
 )
-from keras_deepskip.training.fitting import TrainingRun, train
+from keras_deepskip.training.fitting import train
 from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.run import Run
 
 __all__ = [
     "Checkpoint",
     "Recipe",
+    "Run",
     "SeedEpochs",
     "StopOnNaN",
     "TensorBoardLogger",
     "TrainingDiverged",
-    "TrainingRun",
     "train",
 ]

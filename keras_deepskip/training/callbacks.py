@@ -1,7 +1,5 @@
-"""What happens in the course of a training: seed, judge, keep, draw, stop."""
+"""Callbacks of a training run: seeds, checkpoints, TensorBoard logs, a stop on NaN."""
 
-import csv
-import io
 import math
 import random
 import time
@@ -14,6 +12,7 @@ from keras_deepskip import _files
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.training.event_file import EventFile
+from keras_deepskip.training.run import CHECKPOINT, HISTORY, MODEL, order
 
 
 class TrainingDiverged(ArithmeticError):
@@ -107,17 +106,16 @@ class Checkpoint(keras.callbacks.Callback):
         monitor: name in the logs; higher is better. Of equals (such as 0, as long as nothing is
             found), the lower `val_loss` is better.
         patience: stops training after so many epochs without a better one; None never does.
-        network_of: function from what is trained to the network that is kept as the best model.
+        network_of: function from the model that is trained to the network that is kept as the best
+            model.
 
     Attributes:
-        state: dict of `epoch`, the number of whole epochs; `best` and `best_loss`, the figures of
-            the best epoch, `best_epoch`, its number; `stopped`, whether patience has ended; and
-            `rows`, the lines of `history.csv`. A figure that is not finite is None.
+        state: dict of `epoch`, the number of whole epochs; `best` and `best_loss`, the metric and
+            the loss of the best epoch, `best_epoch`, its number; `stopped`, whether patience has
+            ended; and `rows`, the lines of `history.csv`. A value that is not finite is None.
     """
 
-    def __init__(
-        self, folder, monitor="val_iou", patience=None, network_of=lambda trainee: trainee
-    ):
+    def __init__(self, folder, monitor="val_iou", patience=None, network_of=lambda form: form):
         super().__init__()
         self.folder = Path(folder)
         self.network_of = network_of
@@ -136,13 +134,13 @@ class Checkpoint(keras.callbacks.Callback):
     @property
     def state_path(self):
         """Where the state is kept."""
-        return self.folder / "checkpoint" / "state.json"
+        return self.folder / CHECKPOINT / "state.json"
 
     def restore(self):
         """Reads the state, if there is one, and removes what a kill may have left.
 
         Returns:
-            Path of the model to go on with; None if no epoch was finished.
+            Path of the model to continue with; None if no epoch was finished.
         """
         for folder in (self.folder, self.state_path.parent):
             _files.remove_leftovers(folder)
@@ -156,25 +154,25 @@ class Checkpoint(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        figures = {name: _finite(value) for name, value in (logs or {}).items()}
+        metrics = {name: _finite(value) for name, value in (logs or {}).items()}
         seconds = round(time.perf_counter() - self._started, 3)
         self.state["epoch"] = epoch + 1
-        self.state["rows"].append({"epoch": epoch + 1, **figures, "seconds": seconds})
-        self._judge(figures.get(self.monitor), figures.get("val_loss"))
+        self.state["rows"].append({"epoch": epoch + 1, **metrics, "seconds": seconds})
+        self._compare(metrics.get(self.monitor), metrics.get("val_loss"))
         self._save(self.model, self._epoch_path())
-        _files.write_text(self.folder / "history.csv", _csv(self.state["rows"]))
+        _files.write_text(self.folder / HISTORY, _files.csv_text(self.state["rows"]))
         _files.write_json(self.state_path, self.state)
         self._remove_other_epochs()
         if self.state["stopped"]:
             self.model.stop_training = True
 
-    def _judge(self, figure, loss):
+    def _compare(self, value, loss):
         """Keeps the model if it is the best so far; else sees whether patience has ended."""
         epoch, best_epoch = self.state["epoch"], self.state["best_epoch"]
-        best = _order(self.state["best"], self.state["best_loss"])
-        if best_epoch is None or _order(figure, loss) > best:
-            self.state.update(best=figure, best_loss=loss, best_epoch=epoch)
-            self._save(self.network_of(self.model), self.folder / "model.keras")
+        best = order(self.state["best"], self.state["best_loss"])
+        if best_epoch is None or order(value, loss) > best:
+            self.state.update(best=value, best_loss=loss, best_epoch=epoch)
+            self._save(self.network_of(self.model), self.folder / MODEL)
         elif self.patience is not None:
             self.state["stopped"] = epoch - best_epoch >= self.patience
 
@@ -197,12 +195,12 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     Scalars after every epoch, those of the training batches under `train/` and those of the
     validation under `validation/`; and pictures of image | truth | prediction, in which missed
-    objects are red, false ones amber and found ones green. A figure that is not finite is left out.
+    objects are red, false ones amber and found ones green. Values that are not finite are left out.
     What older files of the folder hold of the same epochs is no longer shown.
 
     Args:
         folder: where the event files go.
-        images: array (N, H, W, C), what the model is to be shown on, or what else it takes; None
+        images: array (N, H, W, C) that the model predicts, or whatever it takes; None
             shows no pictures.
         masks: their class ids, (N, H, W) or (N, H, W, 1).
         pictures: array (N, H, W, 3) uint8, the images as they are to be seen; None makes them by
@@ -252,31 +250,14 @@ class TensorBoardLogger(keras.callbacks.Callback):
         return {**scalars, "train/learning_rate": float(rate)}
 
     def _add_pictures(self, step):
-        called = masks_from_outputs(self.model.predict_on_batch(self.images))
-        rows = zip(self.pictures, self.masks, called, strict=True)
+        predicted = masks_from_outputs(self.model.predict_on_batch(self.images))
+        rows = zip(self.pictures, self.masks, predicted, strict=True)
         for number, (picture, truth, prediction) in enumerate(rows, start=1):
-            drawn = draw_comparison(picture, truth, prediction)
-            self._events.add_picture(f"image_truth_prediction/{number}", drawn, step)
-
-
-def _order(figure, loss):
-    """A key by which epochs are ordered; None, a figure that is not finite, is the worst."""
-    return (
-        -math.inf if figure is None else figure,
-        -math.inf if loss is None else -loss,
-    )
+            picture = draw_comparison(picture, truth, prediction)
+            self._events.add_picture(f"image_truth_prediction/{number}", picture, step)
 
 
 def _finite(value):
     """A number as a float that JSON can hold; None if it is not finite."""
     value = float(value)
     return value if math.isfinite(value) else None
-
-
-def _csv(rows):
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()

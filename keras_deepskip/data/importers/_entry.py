@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip.data import images
+from keras_deepskip.data._limits import check_size, naming_file
 
 BMP = (".bmp",)
 DEPTH = 2  # folders that an archive may have wrapped around a set
+BMP_EXPECTED = "a BMP image"
 _BMP_HEAD = b"BM"
 
 
@@ -91,8 +93,8 @@ def require_file(path, what):
     """Returns `path` if there is such a file; else says what it is for."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: {what} was wanted here, and there is no such file. Unpack the set again, or "
-            "take the image out"
+            f"{path}: {what} was expected here, and there is no such file. Unpack the set again, "
+            "or take the image out"
         )
     return path
 
@@ -129,7 +131,7 @@ def read_picture(path):
     """
     if not is_bmp(path):
         return images.read_image(path)
-    with _opened_bmp(path) as image, _naming(path):
+    with _opened_bmp(path) as image, naming_file(path, BMP_EXPECTED):
         return np.asarray(image.convert("RGB"))
 
 
@@ -156,23 +158,11 @@ def _opened_bmp(path):
     """A BMP as Pillow's image, of a size that may be decoded; no other format is tried."""
     from PIL import BmpImagePlugin
 
-    with _naming(path):
+    with naming_file(path, BMP_EXPECTED):
         image = BmpImagePlugin.BmpImageFile(str(path))
     with image:
-        images.check_size(path, image.height, image.width, 4)
+        check_size(path, image.height, image.width, 4)
         yield image
-
-
-@contextlib.contextmanager
-def _naming(path):
-    """Has what the decoder raises name the file."""
-    try:
-        yield
-    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
-        raise ValueError(
-            f"{path}: a BMP image was wanted. Received: a file that could not be read "
-            f"({str(error) or type(error).__name__}). Copy it again, or take it out"
-        ) from error
 
 
 def separated(classes, instances):

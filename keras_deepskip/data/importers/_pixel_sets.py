@@ -7,6 +7,7 @@ import numpy as np
 from keras_deepskip.data import images
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
+from keras_deepskip.data.masks import MaskReading, read_ids, read_mask
 
 # ---------------------------------------------------------------------------------------- BBBC038
 
@@ -30,7 +31,7 @@ def read_bbbc038(source, classes):
         masks = _entry.files(folder / "masks")
         if len(found) != 1 or not masks:
             raise ValueError(
-                f"{folder}: one image and the masks of its nuclei were wanted. Received: "
+                f"{folder}: one image and the masks of its nuclei were expected. Received: "
                 f"{len(found)} images, {len(masks)} masks; wanted is\n{BBBC038_LAYOUT}\nUnpack it "
                 "again, or take the folder out"
             )
@@ -74,7 +75,7 @@ def read_emds6(source, classes):
     for folder in _entry.folders(originals):
         if not (folder.name.isdecimal() and 1 <= int(folder.name) <= len(EMDS6_KINDS)):
             raise ValueError(
-                f"{folder}: folders 01 to {len(EMDS6_KINDS)} were wanted. Received: "
+                f"{folder}: folders 01 to {len(EMDS6_KINDS)} were expected. Received: "
                 f"{folder.name!r}. Take the folder out"
             )
         label = classes.get(EMDS6_KINDS[int(folder.name) - 1], 0)
@@ -136,7 +137,7 @@ def read_idrid(source, classes):
             there = {kind: path for kind, path in masks.items() if path.is_file()}
             if not there:
                 raise FileNotFoundError(
-                    f"{image}: a mask of one lesion at least was wanted. Received: none, such as "
+                    f"{image}: a mask of one lesion at least was expected. Received: none, such as "
                     f"{masks['microaneurysm']}; wanted is\n{IDRID_LAYOUT}\nUnpack the set again"
                 )
             chosen = [(path, classes[kind]) for kind, path in there.items() if kind in classes]
@@ -220,7 +221,7 @@ def read_penn_fudan(source, classes):
 
 
 def _draw_numbered(path, label, instances):
-    numbers = images.read_ids(path).astype(np.int32)
+    numbers = read_ids(path).astype(np.int32)
     return np.where(numbers > 0, np.int32(label), np.int32(0)), numbers if instances else None
 
 
@@ -285,7 +286,7 @@ def _isaid_masks(folder, ending):
 
 
 def _draw_isaid(mask, numbered, colors, instances):
-    classes = images.read_mask(mask, max(*colors.values(), 1) + 1, colors)
+    classes = read_mask(mask, MaskReading(colors=colors))
     if not instances:
         return classes, None
     _entry.require_file(numbered, "the mask of its objects (separate_touching)")
@@ -298,7 +299,7 @@ def _draw_isaid(mask, numbered, colors, instances):
 def _check_same_size(mask, other, path, other_path):
     if mask.shape != other.shape:
         raise ValueError(
-            f"{path}: a mask of the size of {other_path} was wanted, {_size(other)}. Received: "
+            f"{path}: a mask of the size of {other_path} was expected, {_size(other)}. Received: "
             f"{_size(mask)}. Unpack the set again, or take the image out"
         )
 

@@ -97,7 +97,7 @@ def read_via(source, classes):
                 image = _image_beside(folder, record.get("filename"), path)
                 if image in listed:
                     raise ValueError(
-                        f"{path}: each image once was wanted. Received: {image.name} again. Keep "
+                        f"{path}: each image once was expected. Received: {image.name} again. Keep "
                         "one of the records, or one of the files"
                     )
                 listed[image] = path, _via_regions(record, path)
@@ -117,7 +117,7 @@ def _via_records(path):
     whole = all(isinstance(record, dict) and "regions" in record for record in records)
     if not records or not whole:
         raise ValueError(
-            f"{path}: a project or export of VIA was wanted, with filename and regions of every "
+            f"{path}: a project or export of VIA was expected, with filename and regions of every "
             f"image. Received: {str(content)[:80]}. Take other JSON files out of the folder"
         )
     return records
@@ -131,7 +131,7 @@ def _via_regions(record, path):
         return [(r["shape_attributes"], _via_names(r["region_attributes"])) for r in regions]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{path}: shape_attributes and region_attributes were wanted for every region of "
+            f"{path}: shape_attributes and region_attributes were expected for every region of "
             f"{record.get('filename')}. Received: {str(regions)[:80]}"
         ) from error
 
@@ -181,7 +181,7 @@ def read_labelme(source, classes):
             content = read_json(path, "a file of labelme")
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
                 raise ValueError(
-                    f"{path}: a file of labelme, with shapes, was wanted. Received: "
+                    f"{path}: a file of labelme, with shapes, was expected. Received: "
                     f"{str(content)[:80]}. Take other JSON files out of the folder"
                 )
             image = _labelme_image(folder, content, path)
@@ -203,7 +203,7 @@ def _labelme_image(folder, content, path):
     said, size = (content.get("imageHeight"), content.get("imageWidth")), _entry.picture_size(image)
     if None not in said and said != size:
         raise ValueError(
-            f"{path}: shapes of an image of {size[0]} x {size[1]} pixels were wanted, as "
+            f"{path}: shapes of an image of {size[0]} x {size[1]} pixels were expected, as "
             f"{image.name} has. Received: {said[0]} x {said[1]}. Put the image there on which they "
             "were drawn"
         )
@@ -241,7 +241,7 @@ class _Labels:
         ids = {self.classes[name] for name in names if name in self.classes}
         if len(ids) > 1:
             raise ValueError(
-                f"{path}: one class a shape was wanted. Received: {', '.join(sorted(names))}"
+                f"{path}: one class a shape was expected. Received: {', '.join(sorted(names))}"
             )
         return ids.pop() if ids else 0
 
@@ -251,7 +251,7 @@ class _Labels:
         if absent:
             listed = ", ".join(sorted(self.met)[:20]) or "none"
             raise ValueError(
-                f"{root}: shapes of the classes {', '.join(self.classes)} were wanted. Received: "
+                f"{root}: shapes of the classes {', '.join(self.classes)} were expected. Received: "
                 f"none called {', '.join(absent)}; there are: {listed}"
             )
         return self.classes or {OBJECT: 1}
@@ -270,7 +270,7 @@ def _image_beside(folder, name, path):
         if (place / bare).is_file() and not bare.startswith("."):
             return place / bare
     raise FileNotFoundError(
-        f"{path}: the image that it names was wanted beside it or in images/. Received: "
+        f"{path}: the image that it names was expected beside it or in images/. Received: "
         f"{str(name)[:80]!r}, and there is no such file. Put it there, or take the record out"
     )
 
@@ -283,7 +283,7 @@ def _shape(read, record, path):
         return shape
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(
-            f"{path}: a polygon, rectangle, circle or ellipse was wanted. Received: "
+            f"{path}: a polygon, rectangle, circle or ellipse was expected. Received: "
             f"{str(record)[:80]} ({error}). Draw it again, or take it out"
         ) from error
 

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
+from keras_deepskip.data._limits import check_size, max_pixels
 from keras_deepskip.data.coco import OUTLINE_SHARE
-from keras_deepskip.data.images import check_size, max_pixels
 
 LABEL_BYTES = 4  # of a pixel of a mask
 LEAST_RADIUS = 1e-6  # in pixels; the square of its inverse is still a number

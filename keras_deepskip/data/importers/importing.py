@@ -189,13 +189,13 @@ def _check_apart(source, out):
 def _checked_entries(reading, described, source):
     if not reading.entries:
         raise ValueError(
-            f"{source}: images of {described.title} were wanted. Received: none (of the chosen "
+            f"{source}: images of {described.title} were expected. Received: none (of the chosen "
             f"classes); wanted is\n{described.wanted}"
         )
     highest = max(reading.classes.values())
     if highest > MOST_CLASSES:
         raise ValueError(
-            f"{source}: at most {MOST_CLASSES} classes were wanted. Received: {highest}. Choose "
+            f"{source}: at most {MOST_CLASSES} classes were expected. Received: {highest}. Choose "
             "some by `classes`"
         )
     return reading.entries
@@ -222,7 +222,7 @@ def _make_room(out, note, overwrite):
             _files.remove(out / name)
     elif differ:
         raise FileExistsError(
-            f"{out}: an import of the same settings was wanted, to go on with. Received: another "
+            f"{out}: an import of the same settings was expected, to go on with. Received: another "
             f"{', '.join(differ)}. Choose another folder, or replace it with overwrite=True"
         )
 
@@ -252,7 +252,7 @@ def _mask(entry, separate_touching):
     size = _entry.picture_size(entry.image)
     if classes.shape != size:
         raise ValueError(
-            f"{entry.image}: a mask of the image's size was wanted, {size[0]} x {size[1]}. "
+            f"{entry.image}: a mask of the image's size was expected, {size[0]} x {size[1]}. "
             f"Received: {classes.shape[0]} x {classes.shape[1]}. Unpack the set again, or take the "
             "image out of the source"
         )

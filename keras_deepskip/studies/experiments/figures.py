@@ -7,10 +7,11 @@ import numpy as np
 
 from keras_deepskip import _checks
 from keras_deepskip.data import find_samples, load_image
-from keras_deepskip.data.images import read_ids
+from keras_deepskip.data.masks import read_ids
 from keras_deepskip.drawing import draw_judged, figure_png, new_figure, to_rgb
 from keras_deepskip.studies.experiments.spread import spread
 from keras_deepskip.studies.experiments.tables import category_title, chosen, labels_of, names_of
+from keras_deepskip.training.run import HISTORY, read_history
 
 CURVES = (("loss", "loss"), ("f1", "pixel Dice (F1)"), ("iou", "pixel IoU"))
 CELL = 128  # side in pixels of a cell of the small multiples
@@ -67,7 +68,7 @@ def draw_histories(rows, folder_of):
     grid = figure.subplots(2, len(CURVES), sharex=True)
     for index, (network, label) in enumerate(labels_of(rows).items()):
         own = [row for row in chosen(rows, network=network) if "failure" not in row]
-        histories = [pandas.read_csv(Path(folder_of(row)) / "history.csv") for row in own]
+        histories = [pandas.DataFrame(read_history(Path(folder_of(row)) / HISTORY)) for row in own]
         for axes_row, prefix in zip(grid, ("", "val_"), strict=True):
             for axes, (name, _) in zip(axes_row, CURVES, strict=True):
                 lines = [each[prefix + name] for each in histories if prefix + name in each]

@@ -35,27 +35,28 @@ def main(folder):
 
 def _run(folder, request):
     from keras_deepskip._versions import versions
-    from keras_deepskip.data import load_split, write_png
+    from keras_deepskip.data import write_png
     from keras_deepskip.folding import fold_batch_norm
     from keras_deepskip.inference import evaluate
     from keras_deepskip.training import Recipe, train
+    from keras_deepskip.training.run import CHECKPOINT, CONFIG
 
     run = train(
         request["data"],
         folder,
         Recipe(**request["recipe"]),
         group_by=request["group_by"],
-        resume=(folder / "config.json").exists(),
+        resume=(folder / CONFIG).exists(),
         verbose=0,
         **request["options"],
     )
     peak = peak_memory()  # of the training: evaluation comes later
-    split = load_split(request["data"], folder / "split.json")
+    split = run.split
     tested = _evenly_chosen(split.test, request["test_images"])
     found = evaluate(fold_batch_norm(run.model), tested, out=folder, verbose=0)
     for sample in tested[:SHOWN]:
         write_png(folder / "shown" / f"{sample.name}.png", _mask(run.model, sample))
-    shutil.rmtree(folder / "checkpoint")  # three times the weights; only unfinished runs need it
+    shutil.rmtree(folder / CHECKPOINT)  # three times the weights; only unfinished runs need it
     made = versions()
     return {
         "backend": made["backend"],

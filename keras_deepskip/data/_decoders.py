@@ -1,0 +1,258 @@
+"""Decoding of PNG, JPEG and TIFF files: values, palettes, orientation, alpha."""
+
+import contextlib
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip._checks import require
+from keras_deepskip.data import _tiff_bounds
+from keras_deepskip.data._limits import BYTES_PER_PIXEL, check_size, max_pixels, naming_file
+
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+EXPECTED = "a PNG, JPEG or TIFF image"
+_ORIENTATION_TAG = 274
+_ALPHA_KINDS = (1, 2)  # TIFF ExtraSamples: associated and unassociated alpha
+
+
+def decode(path, data=None):
+    """Decodes a file.
+
+    Args:
+        path: the file.
+        data: its bytes if they have been read already (PNG and JPEG), else None.
+
+    Returns:
+        `(H, W, C)` array of any dtype, and a palette `(P, 3)` if the values are indices in it.
+    """
+    path = Path(path)
+    head = head_of(path, data)
+    if head.startswith(TIFF):
+        return _decode_tiff(path)
+    if head.startswith(PNG) and png_depth(head) == 16 and _png_has_colour(head):
+        # Pillow would silently reduce these to 8 bits.
+        codecs = require("imagecodecs", '"keras-deepskip[images]"', f"{path}: 16-bit colour PNG")
+        with naming_file(path, EXPECTED):
+            width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
+            check_size(path, height, width, 8)
+            array = codecs.png_decode(path.read_bytes() if data is None else data)
+        return _turned(array, _pillow_orientation(path, data)), None
+    return _decode_pillow(path, data)
+
+
+def size_of(path):
+    """Returns `(height, width)` of an image file, mostly without decoding."""
+    path = Path(path)
+    head = head_of(path)
+    if head.startswith(TIFF):
+        return _tiff_size(path) or decode(path)[0].shape[:2]
+    with naming_file(path, EXPECTED), opened(path) as image:
+        width, height = image.size
+        # Pillow decodes a PNG file to look for EXIF.
+        plain = head.startswith(PNG) and not _png_has_text(path)
+        turned = not plain and image.getexif().get(_ORIENTATION_TAG, 1) >= 5
+    return (width, height) if turned else (height, width)
+
+
+@contextlib.contextmanager
+def opened(path, data=None):
+    """A PNG or JPEG as Pillow's image, of a size that may be decoded.
+
+    `PIL.Image.open` is not used: it tries all the formats that Pillow knows, some of which start
+    other programs, and it warns below a limit of its own.
+    """
+    from PIL import JpegImagePlugin, PngImagePlugin
+
+    head = head_of(path, data)
+    if not head.startswith((PNG, JPEG)):
+        raise ValueError(f"its first bytes, {head[:4]!r}, are of none of these")
+    png = head.startswith(PNG)
+    kind = PngImagePlugin.PngImageFile if png else JpegImagePlugin.JpegImageFile
+    # Only the head of the file is read here.
+    with kind(str(path) if data is None else io.BytesIO(data)) as image:
+        check_size(path, image.height, image.width, 4)
+        yield image
+
+
+def _decode_pillow(path, data):
+    with naming_file(path, EXPECTED), opened(path, data) as image:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        palette = None
+        if image.mode == "P":
+            flat = image.getpalette("RGB")
+            palette = np.zeros((256, 3), np.uint8)
+            palette[: len(flat) // 3] = np.array(flat, np.uint8).reshape(-1, 3)
+        elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "PA"):
+            image = image.convert("RGB")
+        array = np.asarray(image)
+    if array.dtype == np.int32:  # Pillow's "I": 16-bit grey with some tags
+        array = array.astype(np.uint16)
+    array = array[..., None] if array.ndim == 2 else array
+    return _turned(array, orientation), palette
+
+
+def _decode_tiff(path):
+    import tifffile
+
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        series = _checked_series(file, path)
+        page = series.keyframe
+        try:
+            array = series.asarray()
+        except ValueError as error:
+            if "imagecodecs" in str(error):
+                require("imagecodecs", '"keras-deepskip[images]"', f"{path}: compressed TIFF")
+            raise
+        array = _channels_last(array, series.axes)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            array = ~array if array.dtype.kind in "bu" else -array
+        palette = None
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+            palette = (page.colormap.T >> 8).astype(np.uint8)
+        orientation = page.tags.get(_ORIENTATION_TAG)
+    return _turned(array, 1 if orientation is None else int(orientation.value)), palette
+
+
+def _checked_series(file, path):
+    """The first series of a TIFF, once nothing in it claims more than may be decoded."""
+    _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
+    series = file.series[0]
+    page = series.keyframe
+    height, width = page.imagelength, page.imagewidth
+    values = int(np.prod(series.shape, dtype=object)) * series.dtype.itemsize
+    check_size(path, height, width, values / max(height * width, 1))
+    check_tiles(file, series, path)
+    return series
+
+
+@contextlib.contextmanager
+def opened_tiff(path):
+    """Opens a TIFF to be read in parts, of any size: a `tifffile.TiffFile`; errors name the file.
+
+    Raises:
+        ValueError: if it is none, or its pages or description are not to be believed.
+    """
+    import tifffile
+
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        _tiff_bounds.check_metadata(file, math.inf)
+        yield file
+
+
+def check_tiles(file, series, path):
+    """Refuses a TIFF of which one tile, or what it is compressed as, claims too much.
+
+    Args:
+        file: a `tifffile.TiffFile`.
+        series: one of its series.
+        path: its path, for the error.
+
+    Raises:
+        ValueError: saying what it claims.
+        ImportError: if it is compressed, and `imagecodecs` is missing.
+    """
+    page = series.keyframe
+    if page.is_tiled:
+        samples = page.samplesperpixel * page.tiledepth * series.dtype.itemsize
+        check_size(path, page.tilelength, page.tilewidth, samples)
+    if page.compression != 1:
+        require("imagecodecs", '"keras-deepskip[images]"', f"{path}: compressed TIFF")
+        _tiff_bounds.check_segments(file, series)
+
+
+def _channels_last(array, axes):
+    """Brings a TIFF's array to `(H, W, C)`; `axes` names its axes, one letter each."""
+    named = list(axes)
+    for axis in range(array.ndim - 1, -1, -1):  # axes of length one say nothing
+        if array.shape[axis] == 1 and named[axis] not in "YX" and array.ndim > 2:
+            array = np.squeeze(array, axis)
+            del named[axis]
+    if array.ndim == 2:
+        return array[..., None]
+    if array.ndim != 3 or any(letter in "ZT" for letter in named):
+        raise ValueError(
+            f"an image of two dimensions and channels was expected. Received: shape {array.shape}, "
+            f"axes {''.join(named)}; write each slice as a file of its own"
+        )
+    channel = next((axis for axis, letter in enumerate(named) if letter in "SC"), None)
+    if channel is None:
+        channel = 2 if array.shape[2] <= array.shape[0] else 0
+    return np.moveaxis(array, channel, -1)
+
+
+def _tiff_size(path):
+    """Returns `(height, width)`; None if it takes decoding: several pages, or turned."""
+    import tifffile
+
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        turned = page.tags.get(_ORIENTATION_TAG)
+        _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
+        if len(file.series[0].pages) > 1 or (turned is not None and int(turned.value) >= 5):
+            return None
+        check_size(path, page.imagelength, page.imagewidth)
+        return page.imagelength, page.imagewidth
+
+
+def _turned(array, orientation):
+    """Applies an EXIF orientation (1 to 8) to `(H, W, C)`: what is stored becomes what is shown."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    vertical = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    horizontal = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(array[vertical, horizontal])
+
+
+def _pillow_orientation(path, data):
+    with naming_file(path, EXPECTED), opened(path, data) as image:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+
+
+def has_alpha(path):
+    """Whether the last of 2 or 4 channels is alpha: in PNG always, in TIFF if the file says so."""
+    import tifffile
+
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+        return True
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        return any(int(kind) in _ALPHA_KINDS for kind in file.pages[0].extrasamples)
+
+
+def head_of(path, data=None):
+    """The first bytes of a file: they say what it is and, for PNG, its depth and colour type."""
+    if data is None:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: an image file was expected, but there is no such file"
+            )
+        with open(path, "rb") as file:
+            data = file.read(32)
+    if not data:
+        raise ValueError(
+            f"{path}: an image was expected. Received: an empty file. Copy the file again"
+        )
+    return data[:32]
+
+
+def png_depth(head):
+    return head[24] if len(head) > 25 else 0
+
+
+def _png_has_colour(head):
+    return head[25] in (2, 4, 6)  # RGB, grey with alpha, RGBA
+
+
+def _png_has_text(path):
+    """Whether a PNG has a chunk of EXIF or text, which alone can hold an orientation."""
+    with open(path, "rb") as file:
+        file.seek(len(PNG))
+        while len(start := file.read(8)) == 8:
+            if start[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(int.from_bytes(start[:4], "big") + 4, 1)
+    return False

@@ -1,0 +1,69 @@
+"""Where a survey is kept between commands: a file that is never trusted over the images."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from keras_deepskip._files import write_text
+from keras_deepskip._versions import versions
+from keras_deepskip.data._limits import max_pixels
+
+CACHE_VARIABLE = "KERAS_DEEPSKIP_CACHE"  # environment variable: another cache folder
+RECENT = 2 * 10**9  # nanoseconds: a file that young may change again within its time's resolution
+
+
+def cache_folder() -> Path:
+    """The user's cache folder: `KERAS_DEEPSKIP_CACHE`, or the package's part of the system's."""
+    own = os.environ.get(CACHE_VARIABLE)
+    if own:
+        return Path(own)
+    system = os.environ.get("XDG_CACHE_HOME")
+    return (Path(system) if system else Path.home() / ".cache") / "keras_deepskip"
+
+
+def key_of(folder, reading) -> dict:
+    """All that a survey's records depend on, apart from the files.
+
+    The number of classes is not among it: the records hold the masks' ids as they are.
+    """
+    fields = reading.to_dict()
+    return {
+        "folder": str(Path(folder).resolve()),
+        "colors": fields["colors"],
+        "ignore_class": fields["ignore_class"],
+        "max_pixels": max_pixels(),
+        "version": versions()["keras_deepskip"],
+    }
+
+
+def load(folder, reading) -> dict:
+    """The records of the last survey of a folder; none if there is no such file, or a bad one."""
+    try:
+        key = key_of(folder, reading)
+        checksum, text = _path(key).read_text(encoding="utf-8").split("\n", 1)
+        if hashlib.sha256(text.encode()).hexdigest() != checksum:
+            return {}
+        content = json.loads(text)
+        return content["records"] if content["key"] == key else {}
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        return {}  # then the files are read again
+
+
+def save(folder, reading, records) -> None:
+    """Writes the records atomically; a cache that cannot be written is none."""
+    try:
+        key = key_of(folder, reading)
+        latest = time.time_ns() - RECENT
+        records = {name: record for name, record in records.items() if record["stat"][1] < latest}
+        text = json.dumps({"key": key, "records": records})
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        write_text(_path(key), f"{checksum}\n{text}")
+    except (OSError, RuntimeError, ValueError, TypeError):
+        return  # the next survey reads the files again
+
+
+def _path(key):
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    return cache_folder() / f"survey-{name}.json"

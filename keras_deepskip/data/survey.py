@@ -1,0 +1,382 @@
+"""One pass over a folder of images and masks, from which audit, split and statistics are taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_deepskip.data import _decoders, _survey_cache, images, masks
+from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.folder import PARTS, FolderScan, find_samples, grouped, is_empty, scan
+from keras_deepskip.data.masks import MaskReading
+from keras_deepskip.data.samples import Sample
+from keras_deepskip.objects import label_objects
+
+MOST_CLASSES = 64  # values in one mask; more look like a picture
+MOST_BYTES = 2**28  # of a file that is read into memory before it is decoded
+ROWS = 256  # of an image that become gray at a time
+# What reading a bad file may raise; anything else is a fault of this program.
+UNREADABLE = (ValueError, OSError, ImportError)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFacts:
+    """What one pass over an image's pixels gives.
+
+    Attributes:
+        shape: `(H, W, C)`.
+        dtype: `"uint8"`, `"uint16"` or `"float32"`.
+        low, high: least and greatest value; NaN if there is one.
+        finite: whether there is neither NaN nor infinity.
+        alpha: whether the last of 2 or 4 channels is alpha.
+        moments: mean of each channel, and sum of the squared differences from it.
+        gray: the same of the image as gray, if it has three colours.
+    """
+
+    shape: tuple
+    dtype: str
+    low: float
+    high: float
+    finite: bool
+    alpha: bool
+    moments: list
+    gray: list | None
+
+    def moments_in(self, channels: int) -> list | None:
+        """`moments` of the image brought to `channels`; None if `to_channels` cannot do that."""
+        received, moments = self.shape[2], self.moments
+        if received != channels and received in (2, 4) and self.alpha:
+            received, moments = received - 1, [values[:-1] for values in moments]
+        if received == channels:
+            return moments
+        if (received, channels) == (1, 3):
+            return [values * 3 for values in moments]
+        return self.gray if (received, channels) == (3, 1) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFacts:
+    """What one pass over a mask's pixels gives.
+
+    Attributes:
+        shape: `(H, W)`.
+        counts: number of pixels of each value, as `[value, pixels]` by rising value.
+        whole: whether the values were 0 and 255 (65535), which are counted as 0 and 1.
+        blank: whether the file holds class id 0 alone.
+        areas: of the objects, in pixels; None if there are more than `MOST_CLASSES` values.
+        sides: the longer side of each object's box, in pixels.
+    """
+
+    shape: tuple
+    counts: list
+    whole: bool
+    blank: bool
+    areas: list | None
+    sides: list | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """The samples of a folder, or of its `train/`, `val/` or `test/`.
+
+    Attributes:
+        root: the folder.
+        samples: list of `Sample`, not grouped; the mask of a pair may be missing.
+        scan: the `FolderScan` of `images/` and `masks/`; None for COCO.
+        error: the exception of a folder that could not be listed, or None.
+    """
+
+    root: Path
+    samples: list
+    scan: FolderScan | None = None
+    error: Exception | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether each image has its own mask."""
+        paired = self.scan is None or (
+            self.scan.pairs and not self.scan.doubled and all(m for _, m in self.scan.pairs)
+        )
+        return self.error is None and bool(paired)
+
+
+class Survey:
+    """What one pass over a folder of images and masks found.
+
+    `audit`, `load_split`, `channel_statistics`, `value_range`, `CropDataset` and `WindowDataset`
+    take it, so that each file is read and decoded once for all of them. It is a snapshot: files
+    that change later are not noticed.
+
+    Attributes:
+        folder: the folder.
+        reading: the `MaskReading` by which the masks were read.
+        group_by: how images are grouped (see `find_samples`).
+        pools: dict from `""`, or `"train"`, `"val"` and `"test"`, to `Pool`.
+
+    Example:
+
+    ```python
+    survey = Survey.of("cells", verbose=1)
+    report = audit(survey)
+    split = load_split(survey, seed=1)
+    mean, variance = channel_statistics(split.train, channels=3, survey=survey)
+    ```
+    """
+
+    def __init__(self, folder, reading, group_by, pools):
+        self.folder, self.reading, self.group_by, self.pools = folder, reading, group_by, pools
+        self._records: dict[str, dict] = {}
+        self._facts: dict[str, Any] = {}
+
+    @classmethod
+    def of(
+        cls,
+        folder: str | Path,
+        masks: MaskReading | None = None,
+        group_by: str | None = None,
+        verbose: int = 0,
+    ) -> Survey:
+        """Reads each image and mask of a folder once.
+
+        What is broken does not stop it: the exceptions are kept, and `audit` reports them. What it
+        found is kept in the user's cache folder (`KERAS_DEEPSKIP_CACHE`, or `keras_deepskip` in
+        the system's), so that the next survey reads only files of another name, size or time.
+
+        Args:
+            folder: as in `load_split`: `images/` and `masks/`, COCO, or `train/`, `val/`, `test/`.
+            masks: a `MaskReading`; None takes the masks' ids as they are. Its number of classes
+                changes nothing here.
+            group_by: as in `find_samples`.
+            verbose: 1 shows a progress bar, 0 does not.
+
+        Returns:
+            A `Survey`.
+        """
+        folder = Path(folder)
+        survey = cls(folder, MaskReading() if masks is None else masks, group_by, _pools(folder))
+        survey._read_all(verbose)
+        return survey
+
+    @property
+    def all_samples(self) -> list[Sample]:
+        """The samples of all pools, not grouped."""
+        return [sample for pool in self.pools.values() for sample in pool.samples]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes that the masks seem to have; 1 if they hold 0 and 1 alone."""
+        found = (self.mask(sample) for sample in self.all_samples)
+        ids = {
+            value
+            for facts in found
+            if isinstance(facts, MaskFacts) and facts.areas is not None and not facts.whole
+            for value, _ in facts.counts
+            if value != 255
+        }
+        highest = max(ids, default=1)
+        return 1 if highest <= 1 else highest + 1
+
+    def reads_as(self, reading: MaskReading) -> bool:
+        """Whether a `MaskReading` gives the same ids; the number of classes changes none."""
+        return dataclasses.replace(reading, num_classes=self.reading.num_classes) == self.reading
+
+    def image(self, sample: Sample) -> ImageFacts | Exception | None:
+        """The facts of a sample's image, what reading it raised, or None if it is not of here."""
+        return self._facts.get(_name(sample.image))
+
+    def mask(self, sample: Sample) -> MaskFacts | Exception | None:
+        """The facts of a sample's mask, what reading it raised, or None if it has none."""
+        return self._facts.get(_name(sample.mask))
+
+    def size(self, path: Path) -> int:
+        """The size of a file in bytes."""
+        record = self._records.get(_name(path))
+        return record["stat"][0] if record else path.stat().st_size
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes."""
+        record = self._records.get(_name(path), {})
+        if not record.get("digest"):
+            record["digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return record["digest"]
+
+    def is_empty(self, path: Path) -> bool:
+        """Whether a mask file holds background alone."""
+        facts = self._facts.get(_name(path))
+        return facts.blank if isinstance(facts, MaskFacts) else is_empty(path)
+
+    def samples(self, part: str = "", group_by: str | None = None) -> list[Sample]:
+        """The samples of a pool with their groups, as `find_samples` gives them."""
+        group_by = self.group_by if group_by is None else group_by
+        pool = self.pools[part]
+        if not pool.complete:
+            return find_samples(pool.root, group_by)  # raises what there is to say
+        return grouped(pool.samples, group_by, self)
+
+    def _read_all(self, verbose):
+        kept = _survey_cache.load(self.folder, self.reading)
+        samples = self.all_samples
+        progress = keras.utils.Progbar(len(samples), verbose=verbose, unit_name="image")
+        try:
+            for number, sample in enumerate(samples, start=1):
+                self._read(sample.image, sample.image, kept, _read_image, ImageFacts)
+                if sample.mask is not None:
+                    file = getattr(sample.mask, "source", sample.mask)
+                    self._read(sample.mask, file, kept, self._read_mask, MaskFacts)
+                progress.update(number)
+            self._digest_equal_sizes()
+        finally:  # an interrupted survey resumes
+            records = self._cacheable()
+            if records != kept:
+                _survey_cache.save(self.folder, self.reading, records)
+
+    def _read(self, item, file, kept, read, kind):
+        """Takes the facts of an image or mask from the last survey, or from the file."""
+        name = _name(item)
+        old = kept.get(self._relative(name))
+        try:
+            status = file.stat()
+            stat = [status.st_size, status.st_mtime_ns]
+            if old and old["stat"] == stat:
+                fields = old["facts"]
+                self._records[name] = old
+                self._facts[name] = kind(**{**fields, "shape": tuple(fields["shape"])})
+                return
+            self._records[name] = {"stat": stat, "digest": None}
+            data = _bytes_of(file, status.st_size) if item is file else None
+            if item is file and data is not None:
+                self._records[name]["digest"] = hashlib.sha256(data).hexdigest()
+            facts = read(item, data)
+            self._records[name]["facts"] = dict(vars(facts))
+            self._facts[name] = facts
+        except UNREADABLE as error:
+            self._facts[name] = error
+
+    def _read_mask(self, mask, data):
+        reading = self.reading
+        if hasattr(mask, "read"):
+            ids = mask.read(ignore_class=reading.ignore_class)
+            return _mask_facts(ids, reading, False)
+        array, palette = _decoders.decode(mask, data)
+        if reading.colors is None:
+            ids = masks.refuse_colors(
+                masks.labels_of(array, mask, _decoders.head_of(mask, data)), mask
+            )
+            return _mask_facts(ids, reading, not ids.any())
+        ids = masks.ids_of_colors(array, palette, reading.colors, mask)
+        labels = masks.labels_of(array, mask, _decoders.head_of(mask, data))
+        return _mask_facts(ids, reading, labels.ndim == 2 and not labels.any())
+
+    def _digest_equal_sizes(self):
+        """Digests of files that may be identical; those read into memory have theirs already."""
+        by_size: dict[int, list[Path]] = {}
+        for sample in self.all_samples:
+            for path in (sample.image, sample.mask):
+                if isinstance(path, Path) and "facts" in self._records.get(_name(path), {}):
+                    by_size.setdefault(self.size(path), []).append(path)
+        for paths in by_size.values():
+            for path in paths if len(paths) > 1 else ():
+                self.digest(path)
+
+    def _cacheable(self):
+        """Records by name in the folder. Failures are left out: a package may come, a limit go."""
+        return {
+            self._relative(name): record
+            for name, record in self._records.items()
+            if "facts" in record
+        }
+
+    def _relative(self, name):
+        return name.removeprefix(f"{self.folder}{os.sep}")
+
+
+def _name(item):
+    return str(item)
+
+
+def _pools(folder):
+    parts = [part for part in PARTS if (folder / part).is_dir()]
+    if not (folder / "train").is_dir():
+        return {"": _pool(folder)}
+    return {part: _pool(folder / part) for part in parts}
+
+
+def _pool(root):
+    try:
+        if (root / "annotations.json").is_file() and not (root / "masks").is_dir():
+            return Pool(root, coco_samples(root / "annotations.json", root / "images"))
+        found = scan(root)
+    except (ValueError, FileNotFoundError) as error:
+        return Pool(root, [], error=error)
+    pairs = [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
+    return Pool(root, pairs, found)
+
+
+def _bytes_of(path, size):
+    """The bytes of a PNG or JPEG; None for TIFF, which is read in parts, and for large files."""
+    if size > MOST_BYTES:
+        return None
+    with open(path, "rb") as file:
+        head = file.read(4)
+        return None if head.startswith(_decoders.TIFF) else head + file.read()
+
+
+def _read_image(path, data):
+    image = images.image_of(*_decoders.decode(path, data))
+    channels = image.shape[2]
+    alpha = channels in (2, 4) and _decoders.has_alpha(path)
+    gray = None
+    if channels - alpha == 3:
+        color = image[..., :3]
+        rows = range(0, len(color), ROWS)
+        gray = np.concatenate([images.to_channels(color[r : r + ROWS], 1, path) for r in rows])
+    return ImageFacts(
+        shape=image.shape,
+        dtype=str(image.dtype),
+        low=float(image.min()),
+        high=float(image.max()),
+        finite=bool(np.isfinite(image).all()),
+        alpha=bool(alpha),
+        moments=moments_of(image),
+        gray=None if gray is None else moments_of(gray),
+    )
+
+
+def moments_of(image: np.ndarray) -> list:
+    """Mean of each channel of `(H, W, C)`, and the sum of the squared differences from it."""
+    pixels = image.reshape(-1, image.shape[-1])
+    if image.dtype == np.float32:
+        values = pixels.astype(np.float64)
+        return [values.mean(axis=0).tolist(), (values.var(axis=0) * len(values)).tolist()]
+    levels = np.arange(np.iinfo(image.dtype).max + 1, dtype=np.float64)
+    means, scatters = [], []
+    for channel in range(pixels.shape[1]):
+        counts = np.bincount(pixels[:, channel], minlength=len(levels))
+        means.append(float(counts @ levels) / len(pixels))
+        scatters.append(float(counts @ (levels - means[-1]) ** 2))
+    return [means, scatters]
+
+
+def _mask_facts(ids, reading, blank):
+    from scipy import ndimage
+
+    values, numbers = np.unique(ids, return_counts=True)
+    whole = masks.is_zero_or_full(values, reading.ignore_class)
+    if whole:
+        ids, values = ids > 0, (values > 0).astype(int)
+    counts = [list(pair) for pair in zip(values.tolist(), numbers.tolist(), strict=True)]
+    if len(values) > MOST_CLASSES:
+        return MaskFacts(ids.shape, counts, whole, bool(blank), None, None)
+    if reading.ignore_class is not None:
+        ids = np.where(ids == reading.ignore_class, 0, ids)
+    labels, _ = label_objects(ids)
+    boxes = ndimage.find_objects(labels)
+    sides = [max(side.stop - side.start for side in box) for box in boxes]
+    areas = np.bincount(labels.ravel())[1:].tolist()
+    return MaskFacts(ids.shape, counts, whole, bool(blank), areas, sides)

@@ -1,0 +1,159 @@
+"""What a run trains on: the data audited, split and measured, then fed to `fit`."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip import _files
+from keras_deepskip.data import (
+    AuditReport,
+    Augmentation,
+    CropDataset,
+    Split,
+    WindowDataset,
+    audit,
+    channel_statistics,
+    coco_classes,
+    load_split,
+    value_range,
+    write_split,
+)
+from keras_deepskip.drawing import to_rgb
+from keras_deepskip.training.run import AUDIT, SPLIT, masks_of
+
+SHOWN = 4  # validation images that TensorBoard shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """The data of a run.
+
+    Attributes:
+        split: the `Split`.
+        masks: the `MaskReading`, its number of classes filled in.
+        facts: what the data say about a model that fits them: a dict of channels, num_classes,
+            class_names, input_range, mean and variance.
+        report: the `AuditReport`; None for a run that is resumed.
+    """
+
+    split: Split
+    masks: object
+    facts: dict
+    report: AuditReport | None
+
+    @classmethod
+    def surveyed(cls, data, request):
+        """The data of a new run, audited, split and measured.
+
+        Raises:
+            ValueError: if the audit finds errors, or if there are no validation images.
+        """
+        split_file, group_by = (request.split[name] for name in ("split_file", "group_by"))
+        how = {"split_file": split_file, "seed": request.recipe.seed, "group_by": group_by}
+        report = audit(data, request.masks, request.stride, **how)
+        _refuse_errors(data, report)
+        split = load_split(data, fractions=request.split["fractions"], **how)
+        _refuse_no_validation(data, split)
+        facts = _facts(data, report, split, request)
+        masks = dataclasses.replace(request.masks, num_classes=facts["num_classes"])
+        return cls(split, masks, facts, report)
+
+    @classmethod
+    def recorded(cls, data, out, config):
+        """The data of a run to resume, as they were when it was begun."""
+        split = load_split(data, out / SPLIT, group_by=config["data"]["group_by"])
+        return cls(split, masks_of(config), config["facts"], None)
+
+    def write(self, out):
+        """Writes the split and the audit into the folder of a new run."""
+        write_split(out / SPLIT, self.split)
+        _files.write_json(out / AUDIT, self.report.to_dict())
+
+    def datasets(self, recipe):
+        """Returns crops to train on, and windows to validate on."""
+        shared = {
+            "crop_size": recipe.crop_size,
+            "batch_size": recipe.batch_size,
+            "channels": self.facts["channels"],
+            "masks": self.masks,
+            "seed": recipe.seed,
+        }
+        value_range = self.facts["input_range"]
+        crops = CropDataset(
+            self.split.train,
+            batches_per_epoch=recipe.steps_per_epoch,
+            positive_share=recipe.positive_share,
+            augmentation=Augmentation(value_range=value_range) if recipe.augment else None,
+            workers=recipe.workers,
+            use_multiprocessing=recipe.use_multiprocessing,
+            **shared,
+        )
+        windows = WindowDataset(self.split.val, max_windows=recipe.validation_windows, **shared)
+        return crops, windows
+
+    def shown(self, windows):
+        """Returns what TensorBoard shows: images as the network takes them, masks, pictures.
+
+        They are from all over the validation images, the windows with most objects of each.
+        """
+        pairs = []
+        for index in np.unique(np.linspace(0, len(windows) - 1, SHOWN).round().astype(int)):
+            images, masks = windows[int(index)]
+            if self.masks.ignore_class is not None:
+                masks = np.where(masks == self.masks.ignore_class, 0, masks)
+            fullest = np.argmax((masks > 0).sum(axis=(1, 2, 3)))
+            pairs.append((images[fullest], masks[fullest]))
+        images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+        eight_bit = list(self.facts["input_range"]) == [0, 255]  # others are stretched
+        seen = images.astype("uint8") if eight_bit else images
+        return images, masks, np.stack([to_rgb(image) for image in seen])
+
+
+def _refuse_errors(data, report):
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if errors:
+        shown = "; ".join(f"{f.file}: {f.message}. {f.fix}" for f in errors[:3])
+        more = f"; and {len(errors) - 3} errors more" if len(errors) > 3 else ""
+        raise ValueError(
+            f"the data cannot be trained on as they are: {shown}{more}. The whole report: "
+            f"keras-deepskip audit --data {data}"
+        )
+
+
+def _refuse_no_validation(data, split):
+    if not split.val:
+        raise ValueError(
+            f"{data}: expected images to validate on. Received: none in the split. Name some as "
+            "val in the split file, or leave val out of it to have them taken from train"
+        )
+
+
+def _facts(data, report, split, request):
+    channels = request.channels or _usual_channels(report, split.train)
+    mean, variance = channel_statistics(split.train, channels)
+    limits = request.input_range or value_range(split.train)
+    return {
+        "channels": int(channels),
+        "num_classes": int(report.figures["num_classes"]),
+        "class_names": _class_names(Path(data)),
+        "input_range": [float(value) for value in limits],
+        "mean": [float(value) for value in mean],
+        "variance": [float(value) for value in variance],
+    }
+
+
+def _class_names(data):
+    """Names by class id as text, from a COCO file; None where the data name no classes."""
+    listed = data / "annotations.json"
+    if (data / "masks").is_dir() or not listed.is_file():
+        return None
+    return {str(label): name for label, name in coco_classes(listed).items()}
+
+
+def _usual_channels(report, samples):
+    """Channels for a model of these images: the most that one has, not counting alpha."""
+    found = {int(count) for count in report.figures["channels"]}
+    if len(found) == 1 and samples[0].image.suffix.lower() != ".png":
+        return found.pop()  # a TIFF of two or four channels has no alpha
+    return max({2: 1, 4: 3}.get(count, count) for count in found)

@@ -1,0 +1,186 @@
+"""`Run`: what `train` returns and leaves in a folder, and all that repeats it."""
+
+import csv
+import dataclasses
+import functools
+import math
+from pathlib import Path
+
+import keras
+
+from keras_deepskip import _files
+from keras_deepskip.data import MaskReading, Split, load_split
+from keras_deepskip.models import load_model
+from keras_deepskip.training.recipe import Recipe
+
+# The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
+CONFIG = "config.json"  # arguments, what the data are, versions
+SPLIT = "split.json"  # which image is for what
+AUDIT = "audit.json"  # the report on the data
+MODEL = "model.keras"  # the best model
+HISTORY = "history.csv"  # a row an epoch
+CHECKPOINT = "checkpoint"  # what an exact resume needs
+LOGS = "logs"  # for TensorBoard
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training run: its model, and how it was made.
+
+    Attributes:
+        folder: the run's folder.
+        data: the folder of images and masks.
+        group_by: regular expression by which the split kept images together, or None.
+        recipe: the `Recipe`.
+        masks: the `MaskReading`, its number of classes filled in.
+        channels: of the images that the model takes.
+        input_range: (low, high) of the images' values.
+        class_names: dict from class id to name, or None if the data do not name their classes.
+        history: a dict for each row of `history.csv`; a value that is not finite is None.
+        versions: of the package, Python, Keras and the backend that made it.
+
+    Example:
+
+    ```python
+    run = Run.load("runs/first")
+    evaluation = keras_deepskip.evaluate(run)
+    ```
+    """
+
+    folder: Path
+    data: Path
+    group_by: str | None
+    recipe: Recipe
+    masks: MaskReading
+    channels: int
+    input_range: tuple[float, float]
+    class_names: dict[int, str] | None
+    history: list[dict]
+    versions: dict[str, str]
+
+    @classmethod
+    def load(cls, folder: str | Path, data: str | Path | None = None) -> "Run":
+        """Reads a run from its folder.
+
+        Args:
+            folder: the run's folder, `out` of `train`.
+            data: the folder of images and masks, if it has moved since.
+
+        Raises:
+            FileNotFoundError: if the folder holds no run.
+            ValueError: if a file of the run is damaged.
+
+        Example:
+
+        ```python
+        run = Run.load("runs/first", data="/mnt/cells")
+        ```
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        facts = config["facts"]
+        names = facts.get("class_names")
+        return cls(
+            folder=folder,
+            data=Path(config["folder"] if data is None else data),
+            group_by=config["data"].get("group_by"),
+            recipe=Recipe(**config["recipe"]),
+            masks=masks_of(config),
+            channels=facts["channels"],
+            input_range=tuple(facts["input_range"]),
+            class_names=names and {int(label): name for label, name in names.items()},
+            history=read_history(folder / HISTORY),
+            versions=config["versions"],
+        )
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The best model, loaded when it is first asked for.
+
+        Raises:
+            FileNotFoundError: if no epoch was finished.
+        """
+        path = self.folder / MODEL
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: expected the best model of a run here. Received: no such file; the run "
+                "has no whole epoch yet. Resume it: train(..., resume=True), or --resume"
+            )
+        return load_model(path)
+
+    @functools.cached_property
+    def split(self) -> Split:
+        """The `Split` of the images, read when it is first asked for.
+
+        Raises:
+            FileNotFoundError: if the folder of the data is not there.
+            ValueError: if an image of the split is missing.
+        """
+        if not self.data.is_dir():
+            raise FileNotFoundError(
+                f"{self.data}: expected the images and masks of the run {self.folder} here. "
+                "Received: no such folder. If they have moved, say where they are: "
+                "Run.load(folder, data=...), or --data"
+            )
+        return load_split(self.data, self.folder / SPLIT, group_by=self.group_by)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Number of the epoch that `model` is of, from 1 on; None if no epoch was finished."""
+        return best_epoch_of(self.history)
+
+
+def read_config(folder):
+    """Returns what the `config.json` of a run's folder holds.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if the file is damaged.
+    """
+    path = Path(folder) / CONFIG
+    config = _files.read_json(path, "the arguments of a training run")
+    missing = {"folder", "recipe", "data", "facts", "versions"} - set(config)
+    if missing:
+        raise ValueError(
+            f"{path}: expected the arguments of a training run. Received: a file without "
+            f"{', '.join(sorted(missing))}. Train anew"
+        )
+    return config
+
+
+def masks_of(config):
+    """The `MaskReading` of a run's `config.json`, its number of classes filled in."""
+    reading = MaskReading.from_dict(config["data"])
+    return dataclasses.replace(reading, num_classes=config["facts"]["num_classes"])
+
+
+def read_history(path):
+    """Returns the rows of a `history.csv`; none if there is no such file."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            {name: _number(name, text) for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def best_epoch_of(history, monitor="val_iou"):
+    """The epoch with the highest `monitor`; of equals that with the lower loss, then the first."""
+    best = max(history, key=lambda row: order(row.get(monitor), row.get("val_loss")), default=None)
+    return None if best is None else best["epoch"]
+
+
+def order(value, loss):
+    """A key by which epochs are ordered; None, a value that is not finite, is the worst."""
+    return (
+        -math.inf if value is None else value,
+        -math.inf if loss is None else -loss,
+    )
+
+
+def _number(name, text):
+    if not text:
+        return None
+    return int(text) if name == "epoch" else float(text)
