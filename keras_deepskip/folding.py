@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_deepskip._graphs import as_functional, tensors_of
 from keras_deepskip.layers import DeepSupervision, FeatureAggregation
 from keras_deepskip.layers.copying import set_weights
 
@@ -44,7 +45,7 @@ def fold_batch_norm(model):
     >>> [weight.path for weight in folded.weights if "moving" in weight.path]
     []
     """
-    graph = _graph(model)
+    graph = as_functional(model)
     norms = _norms_behind_convolutions(graph)
     gone = {norm.name for norm in norms.values()}
 
@@ -69,20 +70,6 @@ def fold_batch_norm(model):
             original = graph.get_layer(layer.name)
             set_weights(layer, _weights(original, norms.get(layer.name)))
     return folded
-
-
-def _graph(model):
-    """The model as a functional one, uncompiled, of the very same layers."""
-    try:
-        if isinstance(model, keras.Sequential):  # its `input` may be that of a model around it
-            return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-        return keras.Model(model.input, model.output, name=model.name)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            "a built functional or sequential `keras.Model` was wanted. Received: "
-            f"{type(model).__name__} {model.name!r}. Call a sequential model once; of a subclass "
-            "fold the functional models inside it"
-        ) from error
 
 
 def _weights(layer, norm):
@@ -142,15 +129,9 @@ def _norms_behind_convolutions(model):
     return found
 
 
-def _sources(node):
-    """Names of the layers whose outputs a piece of a model's configuration takes, each use once."""
-    if isinstance(node, dict):
-        if "keras_history" in node:
-            return [node["keras_history"][0]]
-        node = list(node.values())
-    if not isinstance(node, list | tuple):
-        return []
-    return [name for part in node for name in _sources(part)]
+def _sources(nodes):
+    """Names of the layers whose outputs a layer's calls take, each use once."""
+    return [tensor["keras_history"][0] for tensor in tensors_of(nodes)]
 
 
 def _output_names(node):

@@ -140,5 +140,5 @@ def test_what_cannot_be_folded():
         def call(self, x):
             return x
 
-    with pytest.raises(ValueError, match="functional or sequential.*Received: Own"):
+    with pytest.raises(ValueError, match="expected a functional .*Received: Own"):
         fold_batch_norm(Own())

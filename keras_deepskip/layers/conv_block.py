@@ -56,11 +56,6 @@ def batch_norm(**arguments):
     return FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, **arguments)
 
 
-def takes_training(step):
-    """Whether a layer works in another way in training, and is to be told."""
-    return isinstance(step, layers.BatchNormalization | layers.Dropout)
-
-
 def conv_bn_relu(x, filters, kernel_size, name, suffix="", strides=1):
     """Applies convolution, batch norm and ReLU, named `{name}_conv{suffix}` and so on.
 

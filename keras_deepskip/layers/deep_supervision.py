@@ -10,7 +10,6 @@ from keras_deepskip.layers.conv_block import (
     batch_norm,
     plain_conv,
     spatial_rank,
-    takes_training,
 )
 from keras_deepskip.layers.initializers import FanInNormal
 
@@ -116,7 +115,7 @@ class DeepSupervision(layers.Layer):
         blocks = [output]
         for u, (x, factor, head) in enumerate(zip(maps, factors, self.heads, strict=True)):
             for step in self.hidden[u * per_head : (u + 1) * per_head]:
-                x = step(x, training=True) if takes_training(step) else step(x)
+                x = step(x)
             blocks.append(_enlarged(head(x), size, factor))
         return ops.concatenate(blocks, axis=-1)  # (N, H, W, L K)
 

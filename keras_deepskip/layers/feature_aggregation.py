@@ -8,7 +8,6 @@ from keras_deepskip.layers.conv_block import (
     batch_norm,
     conv_initializer,
     spatial_rank,
-    takes_training,
 )
 from keras_deepskip.layers.plain_conv import CONCATENATED_CONVS, PLAIN_CONVS, SameConv
 
@@ -88,8 +87,8 @@ class FeatureAggregation(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         x = inputs
-        for step in self.steps:
-            x = step(x, training=training) if takes_training(step) else step(x)
+        for step in self.steps:  # Keras hands `training` on to them
+            x = step(x)
         return x  # (N, H, W, filters)
 
     def compute_output_shape(self, input_shape):
