@@ -122,7 +122,8 @@ def _add_summary(page, recipe, minutes, found):
         f"{minutes:.1f} minutes, on synthetic scenes in which no threshold finds the coins. On "
         f"{found.images} images that it was not trained on it has a pixel IoU of "
         f"{found.pixels['IoU']:.2f}, and finds {100 * found.objects['all']['recall']:.0f} % of the "
-        f"coins; {100 * found.objects['all']['precision']:.0f} % of what it predicts as a coin is one."
+        f"coins; {100 * found.objects['all']['precision']:.0f} % of the coins that it "
+        "predicts are coins."
     )
 
 

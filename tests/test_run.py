@@ -61,7 +61,7 @@ def test_colours_and_ignored_pixels_count_in_python_as_on_the_command_line(tmp_p
     generator = np.random.default_rng(0)
     for number in range(8):
         ids = np.zeros((48, 48), int)
-        ids[4:14, 4:14], ids[30:40, 20:30] = 1, 2
+        ids[4 + number : 14 + number, 4:14], ids[30:40, 20:30] = 1, 2  # no mask twice
         coarse = generator.integers(0, 90, (6, 6, 3))  # no two images are alike
         image = np.kron(coarse, np.ones((8, 8, 1), int)) + 80 * ids[..., None]
         tiny.put(tmp_path / "data", f"n{number}", image, palette[ids])
