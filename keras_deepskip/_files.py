@@ -137,11 +137,11 @@ def read_json(path, what):
     """Reads a JSON file that should hold `what`; a missing or broken file is named in the error."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: {what} was wanted here, and there is no such file")
+        raise FileNotFoundError(f"{path}: expected {what} here. Received: no such file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: {what} was wanted, received no valid JSON ({error})") from error
+        raise ValueError(f"{path}: expected {what}. Received: no valid JSON ({error})") from error
 
 
 def _exchange(new, path):

@@ -1,4 +1,4 @@
-"""`demo`: the whole main job on made-up data, from the audit to a page in the browser."""
+"""`demo`: the whole main job on synthetic data, from the audit to a page in the browser."""
 
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
             does), `saved_model/`, `photograph/`, and `report.html`.
         seed: of the scenes and of the training.
         epochs: of training; None takes the recipe's 8.
-        verbose: 1 tells what is being done, 0 nothing.
+        verbose: 1 reports what is being done, 0 nothing.
 
     Returns:
         Path of the page, `out/report.html`.
@@ -53,33 +53,33 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
         raise ValueError(f"{out} already holds a demo. Remove it, or choose another folder (--out)")
     for package in ("matplotlib", "skimage"):
         _checks.require(package, '"keras-deepskip[demo]"', "the demo")
-    say = print if verbose else lambda *_: None
+    log = print if verbose else lambda *_: None
     recipe = Recipe(**{**RECIPE.to_dict(), "seed": seed, "epochs": epochs or RECIPE.epochs})
 
-    say("1/6 Making scenes of small coins among other things ...")
+    log("1/6 Making scenes of small coins among other things ...")
     data = sample(out / "data", seed=seed, **SCENES)
-    say("2/6 Auditing them ...")
+    log("2/6 Auditing them ...")
     report = audit(data, seed=seed)
-    say(f"3/6 Training {recipe.epochs} epochs ({keras.backend.backend()} backend) ...")
+    log(f"3/6 Training {recipe.epochs} epochs ({keras.backend.backend()} backend) ...")
     start = time.perf_counter()
     run = train(data, out / "run", recipe, verbose=verbose)
     minutes = (time.perf_counter() - start) / 60
-    say("4/6 Evaluating on images that it was not trained on ...")
+    log("4/6 Evaluating on images that it was not trained on ...")
     found = evaluate(run, out=run.folder, verbose=verbose)
-    say(found.text())
-    say("5/6 Predicting, also on a real photograph ...")
+    log(found.text())
+    log("5/6 Predicting, also on a real photograph ...")
     images = [item.image for item in run.split.test] + [_photograph(out / "photograph")]
     objects = predict(run, images, out / "found", verbose=verbose)
-    say("6/6 Exporting a SavedModel and comparing it ...")
+    log("6/6 Exporting a SavedModel and comparing it ...")
     exported = _export(run, out / "saved_model")
-    say(exported)
+    log(exported)
 
     page = Page("keras_deepskip demo: small coins in cluttered scenes")
     _add_summary(page, recipe, minutes, found)
     page.add_heading("What it finds")
     _add_comparisons(page, run)
     _add_photograph(page, run.model, images[-1])
-    page.add_heading("Figures on images that it was not trained on")
+    page.add_heading("Results on images that it was not trained on")
     page.add_block(found.text())
     page.add_heading("Training")
     page.add_picture(
@@ -119,10 +119,11 @@ def _export(run, path):
 def _add_summary(page, recipe, minutes, found):
     page.add_text(
         f"A light deep-skip network of 644,192 weights was trained for {recipe.steps} steps, "
-        f"{minutes:.1f} minutes, on made-up scenes in which no threshold finds the coins. On "
+        f"{minutes:.1f} minutes, on synthetic scenes in which no threshold finds the coins. On "
         f"{found.images} images that it was not trained on it has a pixel IoU of "
         f"{found.pixels['IoU']:.2f}, and finds {100 * found.objects['all']['recall']:.0f} % of the "
-        f"coins; {100 * found.objects['all']['precision']:.0f} % of what it calls a coin is one."
+        f"coins; {100 * found.objects['all']['precision']:.0f} % of the coins that it "
+        "predicts are coins."
     )
 
 
@@ -144,6 +145,6 @@ def _add_photograph(page, model, path):
     page.add_picture(
         draw_mask(image, mask),
         "A real photograph (scikit-image's coins), of which the network has seen nothing alike: "
-        "what it calls a coin is outlined.",
+        "what it predicts as a coin is outlined.",
         zoom=2,
     )

@@ -8,7 +8,7 @@ from keras_deepskip import _checks
 from keras_deepskip.objects import label_objects, match_objects
 
 HIT, MISSED, FALSE = (60, 200, 90), (235, 50, 50), (255, 200, 0)  # green, red, amber
-# One colour a class id, from 1 on; told apart by people with colour-blindness (Okabe and Ito).
+# One colour a class id, from 1 on; distinct to people with colour-blindness (Okabe and Ito).
 CLASS_COLORS = (
     (86, 180, 233),
     (230, 159, 0),

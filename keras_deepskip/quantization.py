@@ -33,7 +33,7 @@ class QuantizationReport:
     Attributes:
         path: the file that was written.
         calibration: number of images that it was calibrated with.
-        held_out: number of images that both were judged on.
+        held_out: number of images that both were evaluated on.
         bytes: size of the file, `{"float32": ..., "int8": ...}`.
         milliseconds: median of a call with one image of 512 x 512 (or of the model's own size).
         figures: by kind, `IoU`, `object recall` and `object F1` on the images held out; {} without.
@@ -56,7 +56,7 @@ class QuantizationReport:
             rows.append([kind, self.bytes[kind], round(self.milliseconds[kind], 1), *figures])
         table = markdown_table(["", "bytes", "ms a call", *FIGURES], rows)
         return (
-            f"{self.path}, calibrated with {self.calibration} images, judged on {self.held_out} "
+            f"{self.path}, calibrated with {self.calibration} images, evaluated on {self.held_out} "
             f"others, both by ONNX Runtime {self.versions['onnxruntime']}:\n\n{table}"
         )
 

@@ -157,9 +157,9 @@ def test_json_is_readable_and_knows_no_nan(tmp_path):
     assert _files.read_json(tmp_path / "a.json", "figures") == {"b": [1, None]}
 
 
-def test_what_is_no_json_is_named_with_what_was_wanted(tmp_path):
+def test_what_is_no_json_is_named_with_what_was_expected(tmp_path):
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(ValueError, match="a.json: figures was wanted.*no valid JSON"):
+    with pytest.raises(ValueError, match="a.json: expected figures. Received: no valid JSON"):
         _files.read_json(tmp_path / "a.json", "figures")
-    with pytest.raises(FileNotFoundError, match="b.json: figures was wanted"):
+    with pytest.raises(FileNotFoundError, match="b.json: expected figures here"):
         _files.read_json(tmp_path / "b.json", "figures")

@@ -1,4 +1,4 @@
-"""A run that was broken off goes on to what an uninterrupted run would have left."""
+"""A run that was broken off resumes to what an uninterrupted run would have left."""
 
 import csv
 import functools

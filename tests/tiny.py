@@ -34,13 +34,13 @@ def scratch():
 
 @functools.cache
 def data():
-    """Eight drawn scenes of 48 x 48."""
+    """Eight synthetic scenes of 48 x 48."""
     return sample(scratch() / "data", images=8, height=48, width=48, count=(1, 3), size=(6, 16))
 
 
 @functools.cache
 def run():
-    """A `TrainingRun` of three epochs of two steps, not interrupted."""
+    """A `Run` of three epochs of two steps, not interrupted."""
     keep = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: initial_weights.extend(keep.model.get_weights())
     )

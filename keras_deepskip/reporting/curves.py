@@ -1,8 +1,6 @@
 """Training curves as a picture."""
 
-import io
-
-from keras_deepskip import _checks
+from keras_deepskip.drawing import figure_png, new_figure
 
 PANELS = (("loss", "loss"), ("iou", "pixel IoU"), ("object_f1", "object F1"))
 
@@ -25,10 +23,7 @@ def draw_curves(history):
     >>> png[1:4]
     b'PNG'
     """
-    _checks.require("matplotlib", '"keras-deepskip[plots]"', "drawing curves")
-    from matplotlib.figure import Figure  # no pyplot: no window, no global state
-
-    figure = Figure(figsize=(11, 3), layout="constrained")
+    figure = new_figure(11, 3, "drawing curves")
     epochs = [row["epoch"] for row in history]
     for axes, (name, title) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
@@ -40,6 +35,4 @@ def draw_curves(history):
             axes.set_ylim(0, 1)
         if axes.lines:
             axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
+    return figure_png(figure)

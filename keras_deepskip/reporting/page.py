@@ -46,7 +46,7 @@ class Page:
         self.parts.append(f"<p>{html.escape(text)}</p>")
 
     def add_block(self, text):
-        """Adds text as it stands, such as a table or a command."""
+        """Adds text unchanged, such as a table or a command."""
         self.parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def add_picture(self, picture, caption, zoom=1):
@@ -55,11 +55,11 @@ class Page:
         Args:
             picture: the array or the bytes.
             caption: what it shows.
-            zoom: whole number of times it is enlarged, each pixel to a square.
+            zoom: whole number of times it is upsampled, each pixel to a square.
         """
         if not isinstance(picture, bytes):
-            enlarged = np.repeat(np.repeat(picture, zoom, axis=0), zoom, axis=1)
-            picture = _png(enlarged)
+            upsampled = np.repeat(np.repeat(picture, zoom, axis=0), zoom, axis=1)
+            picture = _png(upsampled)
         data = base64.b64encode(picture).decode("ascii")
         text = html.escape(caption)
         self.parts.append(

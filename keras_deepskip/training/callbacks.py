@@ -71,9 +71,9 @@ class StopOnNaN(keras.callbacks.Callback):
 class SeedEpochs(keras.callbacks.Callback):
     """Has every epoch begin with generators seeded by the run's seed and the epoch's number.
 
-    What is drawn in an epoch (by dropout and random layers, by Python, NumPy and PyTorch) is then
-    the same whether the epochs before it were run in this process or in another: a `.keras` file
-    does not hold the state of generators.
+    The random numbers of an epoch (of dropout and random layers, by Python, NumPy and PyTorch) are
+    then the same whether the epochs before it were run in this process or in another: a `.keras`
+    file does not hold the state of generators.
 
     Args:
         seed: integer of at least 0.

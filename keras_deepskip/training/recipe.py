@@ -22,11 +22,11 @@ class Recipe:
     """How a network is trained. The defaults work without being tuned.
 
     Attributes:
-        epochs: rounds of `steps_per_epoch` batches, each judged on the validation images.
+        epochs: rounds of `steps_per_epoch` batches, each evaluated on the validation images.
         steps_per_epoch: batches a round.
         batch_size: crops a batch.
         crop_size: side of the square crops, in pixels.
-        positive_share: share of the crops that are drawn around an object, so that rare objects
+        positive_share: share of the crops that are taken around an object, so that rare objects
             are seen.
         learning_rate: of Adam, after the warm-up; falls to 0 along a half cosine.
         warmup: share of all steps in which the learning rate rises from 0.
@@ -42,7 +42,7 @@ class Recipe:
         patience: stops after so many epochs without a better validation IoU; None never stops,
             nor do the epochs with a frozen backbone.
         precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
-        validation_windows: windows of `crop_size` on which each epoch is judged, at most.
+        validation_windows: windows of `crop_size` on which each epoch is evaluated, at most.
         seed: of the split, the initial weights, the crops and their augmentation.
         workers: threads (or processes) that prepare batches.
         use_multiprocessing: whether the workers are processes.

@@ -1,0 +1,78 @@
+"""`Run`: what `train` returned is what `Run.load` reads."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from keras_deepskip import cli
+from keras_deepskip.data import MaskReading, split_to_json
+from keras_deepskip.inference import evaluate
+from keras_deepskip.training import Run, train
+from tests import tiny
+
+
+def test_what_is_loaded_is_what_train_returned():
+    run, loaded = tiny.run(), Run.load(tiny.run().folder)
+    for field in dataclasses.fields(Run):
+        if field.name != "data":
+            assert getattr(loaded, field.name) == getattr(run, field.name), field.name
+    assert loaded.data == run.data.resolve()
+    assert loaded.best_epoch == run.best_epoch
+    assert loaded.masks == MaskReading(1)
+    assert split_to_json(loaded.split) == split_to_json(run.split)
+    for ours, theirs in zip(loaded.model.get_weights(), run.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="config.json: expected the arguments of a trai"):
+        Run.load(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="Received: a file without data, facts, folder"):
+        Run.load(tmp_path)
+
+
+def test_a_run_without_a_whole_epoch_has_no_model(tmp_path):
+    shutil.copy(tiny.run().folder / "config.json", tmp_path)
+    run = Run.load(tmp_path)
+    assert run.history == [] and run.best_epoch is None
+    with pytest.raises(FileNotFoundError, match="model.keras.*no whole epoch yet. Resume it"):
+        run.model  # noqa: B018
+
+
+def test_data_that_moved(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny.run().folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    gone = {**config, "folder": str(tmp_path / "gone")}
+    (folder / "config.json").write_text(json.dumps(gone))
+    with pytest.raises(FileNotFoundError, match=r"gone: expected the images.*Run.load\(.*data="):
+        Run.load(folder).split  # noqa: B018
+    split = Run.load(folder, data=tiny.data()).split
+    assert split_to_json(split) == split_to_json(tiny.run().split)
+
+
+def test_colours_and_ignored_pixels_count_in_python_as_on_the_command_line(tmp_path):
+    colours = {(0, 0, 0): 0, (255, 0, 0): 1, (0, 0, 255): 2}
+    palette = np.array(list(colours), "uint8")
+    generator = np.random.default_rng(0)
+    for number in range(8):
+        ids = np.zeros((48, 48), int)
+        ids[4 + number : 14 + number, 4:14], ids[30:40, 20:30] = 1, 2  # no mask twice
+        coarse = generator.integers(0, 90, (6, 6, 3))  # no two images are alike
+        image = np.kron(coarse, np.ones((8, 8, 1), int)) + 80 * ids[..., None]
+        tiny.put(tmp_path / "data", f"n{number}", image, palette[ids])
+    reading = MaskReading(2, colours, ignore_class=2)
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=1, patience=None)
+    out = tmp_path / "run"
+    train(tmp_path / "data", out, recipe, masks=reading, verbose=0, **tiny.MODEL)
+
+    run = Run.load(out)
+    assert run.masks == reading
+    ours = evaluate(run, verbose=0).to_dict()
+    assert cli.main(["evaluate", "--run", str(out), "--out", str(tmp_path / "found")]) == 0
+    theirs = json.loads((tmp_path / "found" / "evaluation.json").read_text())
+    assert theirs["pixels"] == ours["pixels"] and theirs["objects"] == ours["objects"]
