@@ -2,8 +2,8 @@
 
     python benchmarks/backends_agree.py runs/tensorflow runs/jax runs/torch
 
-Reads `history.csv`, `split.json` and `evaluation.json` of runs that were made by one recipe and one
-seed under different backends, and prints them side by side.
+Reads `history.csv`, `split.json` and `evaluation.json` of runs with one recipe and one seed under
+different backends, and prints them side by side.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def main():
         found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
         shown = (history.get(epoch) for epoch in EPOCHS)
         losses = [round(float(row["loss"]), 4) if row else None for row in shown]
-        figures = [round(found["pixels"]["IoU"], 4), round(found["objects"]["all"]["f1"], 4)]
-        rows.append([run.name, *losses, *figures])
+        metrics = [round(found["pixels"]["IoU"], 4), round(found["objects"]["all"]["f1"], 4)]
+        rows.append([run.name, *losses, *metrics])
     headers = ["run", *(f"loss, epoch {epoch}" for epoch in EPOCHS), "test IoU", "test object F1"]
     print(markdown_table(headers, rows))
 

@@ -1,10 +1,10 @@
-"""What XLA sets aside for the network under JAX, written plainly and as it is.
+"""The memory that XLA plans for the network under JAX, in plain layers and in this package's.
 
     KERAS_BACKEND=jax python benchmarks/jax_memory.py
 
 Prints, for 4 images of 256 x 256, the megabytes of temporary memory that the compiler plans for the
 value and the gradients of the loss, and for a prediction. (A process's own peak, which
-`keras-deepskip benchmark` tells, has what is left of the compilation in it.)
+`keras-deepskip benchmark` reports, includes what is left of the compilation.)
 """
 
 import keras

@@ -3,9 +3,9 @@
     python benchmarks/loss_defaults.py --data ../shared/data --out runs/loss_defaults
 
 Trains the light VGG16 network with each pair of values on each set, several seeds, 200 steps of 8
-crops of 96 x 96, and judges it on the held-out quarter of the images. A line a run is appended to
-`rows.csv`; runs that are there are not repeated, so it goes on where it was stopped. The table in
-`docs/loss.md` was made with this. About a minute a run on two CPU cores.
+crops of 96 x 96, and evaluates it on the held-out quarter of the images. Each run appends a line to
+`rows.csv`; finished runs are not repeated, so an interrupted benchmark resumes. The table in
+`docs/loss.md` was made with this. About a minute per run on two CPU cores.
 """
 
 import argparse
@@ -32,18 +32,18 @@ from keras_deepskip.losses import SmallObjectLoss
 # alpha = 0.5, beta = 2 is the plain cross-entropy plus Dice; beta = 0 is Dice alone.
 PAIRS = ((0.5, 1.0), (0.5, 2.0), (0.75, 1.0), (0.5, 0.0))
 SETS = ("nuclei_fluorescence", "nuclei_histology", "ecoli", "rare")
-STEPS, FIGURES = 200, ("IoU", "Precision", "Recall", "object F1")
+STEPS, METRICS = 200, ("IoU", "Precision", "Recall", "object F1")
 
 
 def rare_objects(folder):
-    """A made-up set with few small objects: under 1 % of the pixels."""
+    """A synthetic set with few small objects: under 1 % of the pixels."""
     if not folder.exists():
         sample(folder, kind="lesions", images=60, seed=11, count=(0, 4), size=(6, 16))
     return folder
 
 
 def run(folder, alpha, beta, seed):
-    """Trains once and returns the figures on the held-out images."""
+    """Trains once and returns the metrics on the held-out images."""
     keras.utils.set_random_seed(seed)
     split = split_samples(find_samples(folder), seed=seed)
     mean, variance = channel_statistics(split.train + split.val, 3)
@@ -60,16 +60,16 @@ def run(folder, alpha, beta, seed):
 
 
 def table(rows):
-    """Mean and spread over seeds, a line for each set and pair."""
+    """Mean and spread over seeds, a row for each set and pair."""
     lines = []
     for name in SETS:
         for pair in PAIRS:
             chosen = [r for r in rows if r["set"] == name and (r["alpha"], r["beta"]) == pair]
             if chosen:
-                cells = [[float(r[figure]) for r in chosen] for figure in FIGURES]
+                cells = [[float(r[metric]) for r in chosen] for metric in METRICS]
                 shown = [f"{np.mean(c):.3f} ± {np.std(c):.3f}" for c in cells]
                 lines.append([name, *map(str, pair), str(len(chosen)), *shown])
-    return markdown_table(["set", "alpha", "beta", "seeds", *FIGURES], lines)
+    return markdown_table(["set", "alpha", "beta", "seeds", *METRICS], lines)
 
 
 def main():
@@ -80,7 +80,7 @@ def main():
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "rows.csv"
-    columns = ["set", "alpha", "beta", "seed", *FIGURES, "seconds"]
+    columns = ["set", "alpha", "beta", "seed", *METRICS, "seconds"]
     rows = []
     if path.exists():
         with path.open(newline="") as file:
@@ -98,10 +98,10 @@ def main():
         if name == "rare":
             folder = rare_objects(arguments.out / "rare")
         start = time.perf_counter()
-        figures = run(folder, alpha, beta, seed)
+        metrics = run(folder, alpha, beta, seed)
         row = {
             "set": name, "alpha": alpha, "beta": beta, "seed": seed,
-            **{figure: round(figures[figure], 4) for figure in FIGURES},
+            **{metric: round(metrics[metric], 4) for metric in METRICS},
             "seconds": round(time.perf_counter() - start, 1),
         }  # fmt: skip
         new = not path.exists()

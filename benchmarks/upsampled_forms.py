@@ -4,7 +4,7 @@
 
 Prints a Markdown table: for each factor and form, milliseconds of the value alone, and of the value
 with both gradients, on the maps that the light network's finest decoder level works with (4 images
-of 256 x 256, 8 filters; 8 x factor channels come in). Rounds are interleaved; medians are shown.
+of 256 x 256, 8 filters; 8 x factor input channels). Rounds are interleaved; medians are shown.
 """
 
 import statistics
@@ -54,8 +54,8 @@ def interleaved(calls):
 
 
 def compiled(form, x, kernel, factor):
-    """Two functions of no arguments: the value, and the value with its gradients; both end when
-    the numbers are there."""
+    """Two functions of no arguments: the value, and the value with its gradients; both
+    return when the values are computed."""
     backend = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
     return backend[keras.backend.backend()](lambda x, kernel: form(x, kernel, factor), x, kernel)
 

@@ -1,6 +1,9 @@
 """Processes that this package starts, and the memory that a process has needed."""
 
+import contextlib
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,6 +36,31 @@ def child_environment(backend, threads=None, **variables):
         **(dict.fromkeys(THREADS, str(threads)) if threads else {}),
         **variables,
     }
+
+
+def start_process(module, *arguments, environment, **streams):
+    """Starts `python -m module` in a session of its own.
+
+    An interrupt from the keyboard then reaches the calling process alone, which ends the others.
+
+    Args:
+        module: dotted name of the module.
+        *arguments: its command line.
+        environment: as `child_environment` returns it.
+        **streams: further arguments of `subprocess.Popen`, such as `stdout`.
+
+    Returns:
+        The `subprocess.Popen`; `end_process_group` ends it.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+
+
+def end_process_group(process):
+    """Kills a process of `start_process` and all processes that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def peak_memory():

@@ -525,7 +525,7 @@ def _backbones(options):
         return
     from keras_deepskip.studies.timing import backbones
 
-    found = backbones(say=print, **_fields(options, ("names", "size", "repeats", "out")))
+    found = backbones(log=print, **_fields(options, ("names", "size", "repeats", "out")))
     print(found.text())
 
 
@@ -574,7 +574,7 @@ def _benchmark(options):
     run, name = (
         (benchmark.scaling, "scaling") if options.scaling else (benchmark.benchmark, "results")
     )
-    run(options.out, say=print, **chosen)
+    run(options.out, log=print, **chosen)
     print(f"Wrote {Path(options.out) / name}.md, .png and .json")
 
 
@@ -594,7 +594,7 @@ def _study(options):
     from keras_deepskip.studies.experiments import Category
 
     return {
-        "say": functools.partial(print, flush=True),
+        "log": functools.partial(print, flush=True),
         "own_categories": [Category(*pair) for pair in options.category or ()],
         **_fields(options, ("preset", "data", "networks", "categories", "seeds", "steps", "jobs")),
     }

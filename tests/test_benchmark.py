@@ -1,5 +1,6 @@
-"""The benchmark: fair rivals, rounds, what is kept, and what is said of those that cannot run."""
+"""The benchmark: equal networks, rounds, stored results, and networks that cannot run."""
 
+import inspect
 import json
 import math
 import sys
@@ -13,21 +14,27 @@ import pytest
 import keras_deepskip
 from keras_deepskip import analysis, cli
 from keras_deepskip.losses import SmallObjectLoss
-from keras_deepskip.studies.timing import RIVALS, adapters, benchmark, machine, scaling
+from keras_deepskip.studies.timing import (
+    TIMED_NETWORKS,
+    adapters,
+    benchmark,
+    machine,
+    process_pool,
+    scaling,
+)
 from keras_deepskip.studies.timing import measure as measuring
-from keras_deepskip.studies.timing import process_pool as crews
 from keras_deepskip.studies.timing.curves import Point, bends, curve, exponents
 from keras_deepskip.studies.timing.figures import draw_scaling, draw_times
+from keras_deepskip.studies.timing.network_process import RequestHandler, _own_output
 from keras_deepskip.studies.timing.plain_networks import deepskip_plain
-from keras_deepskip.studies.timing.rival_process import Stand
-from keras_deepskip.studies.timing.rivals import Rival
 from keras_deepskip.studies.timing.tables import comparison_text, scaling_text
+from keras_deepskip.studies.timing.timed_networks import TimedNetwork
 from tests import tiny
 
 SMALL = {"levels": 2, "base_filters": 2}
 
 
-# ---- Rivals --------------------------------------------------------------------------------------
+# ---- Networks ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -44,9 +51,9 @@ def test_the_plain_network_is_the_same_function(levels, base_filters):
     ours.set_weights([w + 0.2 * rng.random(w.shape) if w.ndim == 1 else w for w in weights])
     plain.set_weights(ours.get_weights())
     images = rng.random((2, 48, 48, 3), dtype="float32")
-    wanted = ours.predict_on_batch(images)
-    assert wanted.std() > 0.01
-    np.testing.assert_allclose(plain.predict_on_batch(images), wanted, atol=1e-5)
+    expected = ours.predict_on_batch(images)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(plain.predict_on_batch(images), expected, atol=1e-5)
 
 
 def test_the_plain_network_has_the_weights_of_the_closed_form_and_the_settings_of_ours():
@@ -67,45 +74,44 @@ def is_norm(layer):
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
-def test_every_rival_says_what_it_is_and_needs():
-    for name, rival in RIVALS.items():
-        assert rival.about and callable(rival.build), name
-        assert rival.backend in (None, *measuring.BACKENDS)
-    assert list(RIVALS)[0] == "deepskip"
+def test_every_network_has_a_description_and_a_builder():
+    for name, network in TIMED_NETWORKS.items():
+        assert network.about and callable(network.build), name
+        assert network.backend in (None, *measuring.BACKENDS)
+    assert list(TIMED_NETWORKS)[0] == "deepskip"
 
 
-# ---- Contestants ---------------------------------------------------------------------------------
+# ---- Adapters ------------------------------------------------------------------------------------
 
 
 def small_network(size, **options):
     return keras_deepskip.build_model((size, size, 3), input_range=(0, 1), **SMALL, **options)
 
 
-def test_a_stand_builds_runs_and_trains(monkeypatch):
-    monkeypatch.setitem(RIVALS, "small", Rival("small", small_network))
-    stand = Stand()
+def test_a_request_handler_builds_runs_and_trains(monkeypatch):
+    monkeypatch.setitem(TIMED_NETWORKS, "small", TimedNetwork("small", small_network))
+    handler = RequestHandler()
     model = small_network(16)
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    facts = stand.build("small", 16, {"skips": "flat"})
+    facts = handler.build("small", 16, {"skips": "flat"})
     assert facts == {"parameters": trained, "macs": sum(analysis.macs(model, 16, 16).values())}
-    before = stand.contestant.model.get_weights()
+    before = handler.adapter.model.get_weights()
     for mode in ("predict", "train"):
-        answer = stand.run(mode, 2)
+        answer = handler.run(mode, 2)
         assert answer["ns"] > 0
         assert json.loads(json.dumps(answer)) == answer
         changed = any(
-            (a != b).any()
-            for a, b in zip(before, stand.contestant.model.get_weights(), strict=True)
+            (a != b).any() for a, b in zip(before, handler.adapter.model.get_weights(), strict=True)
         )
         assert changed == (mode == "train")
 
 
-def test_a_turn_is_filled_with_calls_and_tells_their_mean(monkeypatch):
-    monkeypatch.setattr("keras_deepskip.studies.timing.rival_process.TURN_NS", 50_000_000)
-    stand, calls = Stand(), []
-    stand.prepared, stand.baseline = ("predict", 1), 0
-    stand.task = lambda: calls.append(time.sleep(0.01))
-    answer = stand.run("predict", 1)
+def test_a_measurement_is_filled_with_calls_and_returns_their_mean(monkeypatch):
+    monkeypatch.setattr("keras_deepskip.studies.timing.network_process.MIN_TIMED_NS", 50_000_000)
+    handler, calls = RequestHandler(), []
+    handler.prepared, handler.baseline = ("predict", 1), 0
+    handler.task = lambda: calls.append(time.sleep(0.01))
+    answer = handler.run("predict", 1)
     assert 2 <= len(calls) <= 5
     assert 50_000_000 / len(calls) <= answer["ns"]
 
@@ -128,15 +134,15 @@ def torch_network(size):
 
 def test_a_torch_module():
     pytest.importorskip("torch")
-    contestant = adapters.TorchModule(torch_network, 16, {})
-    assert contestant.parameters == (3 * 4 * 9 + 4) + 8 + (4 * 4 + 1)
-    assert contestant.macs == 8 * 8 * (3 * 4 * 9) + 8 * 8 * (4 * 4)
+    adapter = adapters.TorchModule(torch_network, 16, {})
+    assert adapter.parameters == (3 * 4 * 9 + 4) + 8 + (4 * 4 + 1)
+    assert adapter.macs == 8 * 8 * (3 * 4 * 9) + 8 * 8 * (4 * 4)
     rng = np.random.default_rng(0)
     images = rng.random((2, 16, 16, 3), dtype="float32")
     masks = (images[..., :1] > 0.5).astype("float32")
-    outputs = contestant.predict(images)()
+    outputs = adapter.predict(images)()
     assert outputs.shape == (2, 1, 16, 16) and 0 < outputs.min() <= outputs.max() < 1
-    step = contestant.train(images, masks)
+    step = adapter.train(images, masks)
     first = step()
     assert all(step() < first for _ in range(3))
 
@@ -162,11 +168,11 @@ def test_an_exported_network(name, package):
     pytest.importorskip(package)
     if keras.backend.backend() != "tensorflow":
         pytest.skip("the file is written under the TensorFlow backend")
-    contestant = getattr(adapters, name)(small_network, 16, {})
-    assert contestant.macs == sum(analysis.macs(small_network(16), 16, 16).values())
+    adapter = getattr(adapters, name)(small_network, 16, {})
+    assert adapter.macs == sum(analysis.macs(small_network(16), 16, 16).values())
     for batch in (1, 3):
         images = np.zeros((batch, 16, 16, 3), "float32")
-        assert contestant.predict(images)().shape == (batch, 16, 16, 1)
+        assert adapter.predict(images)().shape == (batch, 16, 16, 1)
 
 
 # ---- Processes -----------------------------------------------------------------------------------
@@ -174,16 +180,18 @@ def test_an_exported_network(name, package):
 
 @pytest.fixture
 def process():
-    process = crews.Process(keras.backend.backend())
+    process = process_pool.NetworkProcess(keras.backend.backend())
     yield process
     process.end()
     assert process.process.poll() is not None
 
 
-def test_a_process_answers_and_goes_on_after_a_failure(process):
-    with pytest.raises(crews.Failure, match="ValueError: `size` must be a multiple of 2 .*size=9"):
-        process.ask(60, do="build", rival="deepskip_plain", size=9, options=SMALL)
-    facts = process.ask(60, do="build", rival="deepskip_plain", size=8, options=SMALL)
+def test_a_process_answers_after_a_failure_too(process):
+    with pytest.raises(
+        process_pool.Failure, match="ValueError: `size` must be a multiple of 2 .*size=9"
+    ):
+        process.ask(60, do="build", network="deepskip_plain", size=9, options=SMALL)
+    facts = process.ask(60, do="build", network="deepskip_plain", size=8, options=SMALL)
     model = deepskip_plain(8, **SMALL)
     assert facts["macs"] == sum(analysis.macs(model, 8, 8).values())
     process.process.stdin.close()
@@ -191,27 +199,27 @@ def test_a_process_answers_and_goes_on_after_a_failure(process):
 
 
 def test_a_process_over_the_limit(process):
-    with pytest.raises(crews.Failure, match="over the limit of 0.01 s"):
-        process.ask(0.01, do="build", rival="deepskip_plain", size=8, options={})
+    with pytest.raises(process_pool.Failure, match="over the limit of 0.01 s"):
+        process.ask(0.01, do="build", network="deepskip_plain", size=8, options={})
 
 
 def test_a_process_that_is_killed(process):
     threading.Timer(0.2, process.process.kill).start()
     for _ in range(2):  # while it is asked, and before
-        with pytest.raises(crews.Failure, match="killed: out of memory?"):
-            process.ask(60, do="build", rival="deepskip_plain", size=8, options={})
+        with pytest.raises(process_pool.Failure, match="killed: out of memory?"):
+            process.ask(60, do="build", network="deepskip_plain", size=8, options={})
 
 
 def test_answers_are_alone_on_the_standard_output():
-    code = (
-        "import os; from keras_deepskip.studies.timing.rival_process import _own_output; "
+    code = (  # the function alone: its module takes seconds to import
+        f"import os\n\n{inspect.getsource(_own_output)}\n"
         "answers = _own_output(); print('noise', flush=True); os.system('echo noise'); "
         "answers.write('answer'); answers.flush()"
     )
     assert tiny.python(code) == "answer"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is told by Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports peak memory")
 def test_peak_memory():
     before = machine.resident()
     if not machine.reset_peak():
@@ -219,18 +227,18 @@ def test_peak_memory():
     del_me = np.ones(8_000_000)  # 64 MB
     assert 60e6 < machine.peak() - before < 80e6
     del del_me
-    machine.give_back()
+    machine.release_memory()
     machine.reset_peak()
     assert machine.peak() - before < 20e6
 
 
-class FakeCrew:
-    """Runs nothing: notes who was asked, and answers or fails as `script` says."""
+class FakePool:
+    """Runs nothing: records which network was run, and answers or fails as in `script`."""
 
     def __init__(self, script=None):
         self.script = script or {}
-        self.asked = []
-        self.facts = dict.fromkeys(RIVALS, {"parameters": 1, "macs": 1_000_000})
+        self.calls = []
+        self.facts = dict.fromkeys(TIMED_NETWORKS, {"parameters": 1, "macs": 1_000_000})
 
     def __call__(self, backend, limit_s):
         return self
@@ -242,8 +250,8 @@ class FakeCrew:
         pass
 
     def run(self, name, case):
-        self.asked.append(name)
-        outcome = self.script.get((name, self.asked.count(name)), len(self.asked))
+        self.calls.append(name)
+        outcome = self.script.get((name, self.calls.count(name)), len(self.calls))
         if isinstance(outcome, BaseException):
             raise outcome
         return {"ns": outcome * 1_000_000, "peak_bytes": outcome * 1_000_000}
@@ -251,98 +259,102 @@ class FakeCrew:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Puts a `FakeCrew` with a script in place of the processes."""
+    """Replaces the processes by a `FakePool` with a script."""
     monkeypatch.setattr(measuring, "PAUSE_S", 0)
 
     def install(script=None):
-        crew = FakeCrew(script)
-        monkeypatch.setattr(measuring, "Crew", crew)
-        return crew
+        pool = FakePool(script)
+        monkeypatch.setattr(measuring, "ProcessPool", pool)
+        return pool
 
     return install
 
 
-def test_missing_packages_are_told_with_the_pip_line(monkeypatch):
+def test_missing_packages_are_reported_with_the_pip_line(monkeypatch):
     needs = {"no_such_module_a": "package-a", "json": "json", "no_such_module_b": "package-b"}
-    monkeypatch.setitem(RIVALS, "absent", Rival("absent", None, needs=needs))
+    monkeypatch.setitem(TIMED_NETWORKS, "absent", TimedNetwork("absent", None, needs=needs))
     case = {"mode": "predict", "size": 8, "batch": 1, "options": {}}
-    with crews.Crew("tensorflow", 1) as crew:
+    with process_pool.ProcessPool("tensorflow", 1) as pool:
         for _ in range(2):
-            with pytest.raises(crews.Failure, match="^not run: pip install package-a package-b$"):
-                crew.run("absent", case)
-        with pytest.raises(crews.Failure, match="predicts only"):
-            crew.run("deepskip_openvino", {**case, "mode": "train"})
-        assert not crew.processes
+            with pytest.raises(
+                process_pool.Failure, match="^not run: pip install package-a package-b$"
+            ):
+                pool.run("absent", case)
+        with pytest.raises(process_pool.Failure, match="predicts only"):
+            pool.run("deepskip_openvino", {**case, "mode": "train"})
+        assert not pool.processes
 
 
-# ---- Rounds and what is kept ---------------------------------------------------------------------
+# ---- Rounds and stored results -------------------------------------------------------------------
 
 PAIR = ["deepskip", "deepskip_plain"]
 CASE = {"mode": "predict", "size": 8, "batch": 2, "options": {}}
 
 
 def measure(path, cases=(CASE,), rivals=PAIR, repeats=2, **changed):
-    said = []
+    lines = []
     settings = {"limit_s": 9, "backend": "tensorflow", **changed}
-    return measuring.measure(path, list(cases), rivals, repeats, say=said.append, **settings), said
+    return measuring.measure(
+        path, list(cases), rivals, repeats, log=lines.append, **settings
+    ), lines
 
 
-def test_rivals_take_turns(tmp_path, fake):
-    crew = fake()
-    result, said = measure(tmp_path / "r.json", repeats=3)
+def test_networks_alternate(tmp_path, fake):
+    pool = fake()
+    result, lines = measure(tmp_path / "r.json", repeats=3)
     a, b = PAIR
-    assert crew.asked == [a, a, b, b, a, b, a, b, a, b]
-    figures = result["cases"][0]["rivals"]
-    assert figures[a]["ns"] == [5_000_000, 7_000_000, 9_000_000]
-    assert figures[b]["ns"] == [6_000_000, 8_000_000, 10_000_000]
-    assert figures[b]["peak_bytes"] == 10_000_000 and figures[b]["macs"] == 1_000_000
-    assert said == ["1/1 predict, 8 x 8, batch 2", f"    {a}: 7.0 ms", f"    {b}: 8.0 ms"]
+    assert pool.calls == [a, a, b, b, a, b, a, b, a, b]
+    found = result["cases"][0]["rivals"]
+    assert found[a]["ns"] == [5_000_000, 7_000_000, 9_000_000]
+    assert found[b]["ns"] == [6_000_000, 8_000_000, 10_000_000]
+    assert found[b]["peak_bytes"] == 10_000_000 and found[b]["macs"] == 1_000_000
+    assert lines == ["1/1 predict, 8 x 8, batch 2", f"    {a}: 7.0 ms", f"    {b}: 8.0 ms"]
 
 
-@pytest.mark.parametrize("turn", [1, 2, 4])
-def test_a_rival_that_fails_leaves_the_others_alone(tmp_path, fake, turn):
+@pytest.mark.parametrize("call", [1, 2, 4])
+def test_a_network_that_fails_leaves_the_others_alone(tmp_path, fake, call):
     a, b = PAIR
-    crew = fake({(a, turn): crews.Failure("out of memory")})
+    pool = fake({(a, call): process_pool.Failure("out of memory")})
     result, _ = measure(tmp_path / "r.json", repeats=3)
-    figures = result["cases"][0]["rivals"]
-    assert figures[a] == {"failure": "out of memory"}
-    assert len(figures[b]["ns"]) == 3
-    assert crew.asked.count(a) == turn
+    found = result["cases"][0]["rivals"]
+    assert found[a] == {"failure": "out of memory"}
+    assert len(found[b]["ns"]) == 3
+    assert pool.calls.count(a) == call
 
 
-def test_what_is_there_is_not_measured_again(tmp_path, fake):
+def test_stored_cases_are_not_measured_again(tmp_path, fake):
     path = tmp_path / "r.json"
     other = {**CASE, "batch": 3}
     fake()
     first, _ = measure(path)
-    crew = fake()
-    again, said = measure(path, [CASE, other])
-    assert len(crew.asked) == 8 and said[0] == f"1 of 2 cases are in {path} already"
+    pool = fake()
+    again, lines = measure(path, [CASE, other])
+    assert len(pool.calls) == 8 and lines[0] == f"1 of 2 cases are in {path} already"
     assert again["cases"][0] == first["cases"][0] and again["cases"][1]["case"] == other
     assert json.loads(path.read_text()) == again
-    crew = fake()
-    assert measure(path, [CASE, other])[0] == again and not crew.asked
+    pool = fake()
+    assert measure(path, [CASE, other])[0] == again and not pool.calls
 
 
 @pytest.mark.parametrize("changed", [{"repeats": 3}, {"limit_s": 8}, {"rivals": PAIR[::-1]}])
-def test_other_settings_are_measured_anew(tmp_path, fake, changed):
+def test_other_settings_are_measured_again(tmp_path, fake, changed):
     path = tmp_path / "r.json"
     fake()
     measure(path)
-    crew = fake()
-    result, said = measure(path, **changed)
-    assert crew.asked and len(result["cases"]) == 1
-    assert said[0] == f"{path} was measured with other settings: all cases are measured anew"
+    pool = fake()
+    result, lines = measure(path, **changed)
+    assert pool.calls and len(result["cases"]) == 1
+    assert lines[0] == f"{path} was measured with other settings: all cases are measured again"
 
 
-def test_other_versions_are_measured_anew(tmp_path, fake, monkeypatch):
+def test_other_versions_are_measured_again(tmp_path, fake, monkeypatch):
     path = tmp_path / "r.json"
     fake()
     measure(path)
     monkeypatch.setattr(measuring, "versions", lambda: {"keras": "4.0"})
-    crew = fake()
-    _, said = measure(path)
-    assert crew.asked and "other versions:" in said[0]
+    pool = fake()
+    _, lines = measure(path)
+    assert pool.calls and "other versions:" in lines[0]
 
 
 def test_an_interrupt_loses_nothing(tmp_path, fake):
@@ -353,12 +365,12 @@ def test_an_interrupt_loses_nothing(tmp_path, fake):
         measure(path, cases)
     assert [entry["case"] for entry in json.loads(path.read_text())["cases"]] == cases[:1]
     assert not tiny.leftovers(tmp_path)
-    crew = fake()
+    pool = fake()
     assert [entry["case"] for entry in measure(path, cases)[0]["cases"]] == cases
-    assert len(crew.asked) == 8
+    assert len(pool.calls) == 8
 
 
-def test_unknown_names_are_told(tmp_path):
+def test_unknown_names_are_reported(tmp_path):
     with pytest.raises(ValueError, match="Received: rivals='deepskp'. Did you mean 'deepskip'"):
         benchmark(tmp_path, ["deepskp"])
     with pytest.raises(ValueError, match="`modes` must be one of 'predict', 'train'"):
@@ -372,7 +384,7 @@ def test_unknown_names_are_told(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ---- Statistics, tables, pictures ----------------------------------------------------------------
+# ---- Statistics, tables, figures -----------------------------------------------------------------
 
 
 def test_quartiles_by_hand():
@@ -382,7 +394,7 @@ def test_quartiles_by_hand():
 
 
 def result_of(*entries, rivals=PAIR):
-    """A result as `measure` gives it, of entries (case, figures of the first, of the second)."""
+    """A result as `measure` returns it, of entries (case, values of the first, of the second)."""
     return {
         "settings": {"backend": "jax", "rivals": rivals, "repeats": 3, "limit_s": 60.0},
         "machine": {"processor": "abacus"},
@@ -395,13 +407,13 @@ def result_of(*entries, rivals=PAIR):
     }
 
 
-def figures(*ms, macs=2_000_000_000, peak=123_000_000):
+def values(*ms, macs=2_000_000_000, peak=123_000_000):
     ns = [round(value * 1e6) for value in ms]
     return {"parameters": 12345, "macs": macs, "ns": ns, "peak_bytes": peak}
 
 
 def rows(text):
-    """The cells of all rows of a Markdown text, by what stands first."""
+    """The cells of all table rows in a Markdown text."""
     lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line] for line in lines]
 
@@ -410,12 +422,12 @@ def test_the_table_of_a_comparison():
     one, eight = {**CASE, "batch": 1}, {**CASE, "batch": 8}
     step = {**CASE, "mode": "train", "batch": 1}
     result = result_of(
-        (eight, figures(800, 1600, 2400), {"failure": "ended | so"}),
-        (one, figures(100), figures(250, macs=None, peak=None)),
-        (step, {"failure": "over the limit of 60 s"}, figures(1234.5)),
+        (eight, values(800, 1600, 2400), {"failure": "ended | so"}),
+        (one, values(100), values(250, macs=None, peak=None)),
+        (step, {"failure": "over the limit of 60 s"}, values(1234.5)),
     )
     text = comparison_text(result, "deepskip")
-    head = ["rival", "parameters", "GMACs"]
+    head = ["network", "parameters", "GMACs"]
     for batch in (1, 8):
         head += [f"ms an image, batch {batch}", f"x, batch {batch}", f"MB, batch {batch}"]
     found = rows(text)
@@ -443,27 +455,27 @@ def test_exponents_and_bends_by_hand():
 
 
 def scaled():
-    """Four cases: the base, which is on every curve, two batches more, one failing; two levels."""
+    """Four cases: the base, which is on every curve, two more batches, one failing; two levels."""
     base = {"batch": 1, "size": 8, "levels": 5, "base_filters": 8}
     options = {"levels": 5, "base_filters": 8}
     case = {**CASE, "batch": 1, "options": options}
     failed = {"failure": "killed: out of memory?"}
     return base, result_of(
-        (case, figures(10), figures(20)),
-        ({**case, "batch": 2}, figures(20), figures(80)),
-        ({**case, "batch": 4}, figures(80), failed),
-        ({**case, "options": {**options, "levels": 3}}, figures(5), figures(5)),
+        (case, values(10), values(20)),
+        ({**case, "batch": 2}, values(20), values(80)),
+        ({**case, "batch": 4}, values(80), failed),
+        ({**case, "options": {**options, "levels": 3}}, values(5), values(5)),
     )
 
 
-def test_curves_take_the_points_at_which_all_else_rests():
+def test_curves_take_the_points_with_all_else_at_default():
     base, result = scaled()
 
-    def values(quantity):
+    def along(quantity):
         return [p.value for p in curve(result, "deepskip_plain", "predict", quantity, base)]
 
-    assert values("batch") == [1, 2, 4] and values("levels") == [3, 5]
-    assert values("size") == [8] and values("base_filters") == [8]
+    assert along("batch") == [1, 2, 4] and along("levels") == [3, 5]
+    assert along("size") == [8] and along("base_filters") == [8]
     assert curve(result, "deepskip", "train", "size", base) == []
 
 
@@ -477,9 +489,9 @@ def test_the_table_of_a_scaling():
     assert "Bends: `deepskip` at 2; `deepskip_plain` at no point." in text
 
 
-def test_pictures_are_drawn_also_where_figures_are_missing():
+def test_figures_are_drawn_also_where_values_are_missing():
     failed = {"failure": "out of memory"}
-    cases = (CASE, failed, failed), ({**CASE, "mode": "train"}, failed, figures(3, 4, peak=None))
+    cases = (CASE, failed, failed), ({**CASE, "mode": "train"}, failed, values(3, 4, peak=None))
     base, curves = scaled()
     for png in (draw_times(result_of(*cases)), draw_scaling(curves, base)):
         assert png[1:4] == b"PNG"
@@ -488,11 +500,25 @@ def test_pictures_are_drawn_also_where_figures_are_missing():
 # ---- All of it -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_command_runs_and_resumes(tmp_path, capsys):
+class ProcessInPlace:
+    """As `NetworkProcess`, in this process, which has the libraries loaded already."""
+
+    def __init__(self, backend):
+        assert backend == keras.backend.backend()
+        self.handler = RequestHandler()
+
+    def ask(self, limit_s, do, **request):
+        return json.loads(json.dumps(getattr(self.handler, do)(**request)))
+
+    def end(self):
+        pass
+
+
+def test_the_command_runs_and_resumes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(process_pool, "NetworkProcess", ProcessInPlace)
     command = ["benchmark", "--out", str(tmp_path), "--rivals", *PAIR, "hub_segformer_b0"]
     command += ["--sizes", "16", "--batches", "1", "--modes", "predict", "--repeats", "2"]
-    if crews.importlib.util.find_spec("keras_hub"):
+    if process_pool.importlib.util.find_spec("keras_hub"):
         command.remove("hub_segformer_b0")
     assert cli.main(command) == 0
     assert f"Wrote {tmp_path / 'results'}.md, .png and .json" in capsys.readouterr().out
@@ -525,7 +551,7 @@ def test_scaling_in_earnest(tmp_path):
 
 
 def test_scaling_measures_each_point_once(tmp_path, fake):
-    crew = fake()
+    pool = fake()
     result = scaling(
         tmp_path, ["deepskip"], sizes=[16, 32], batches=[1, 2], modes=["predict"], repeats=1,
         base_filters=[4, 8], levels=[5, 6],
@@ -535,10 +561,10 @@ def test_scaling_measures_each_point_once(tmp_path, fake):
         for entry in result["cases"]
     ]
     assert cases == [(16, 1, 5, 8), (16, 2, 5, 8), (32, 1, 5, 8), (16, 1, 5, 4), (16, 1, 6, 8)]
-    assert len(crew.asked) == 5 * (measuring.WARM_UPS + 1)
+    assert len(pool.calls) == 5 * (measuring.WARM_UPS + 1)
 
 
-def test_the_command_hands_on_what_is_given(tmp_path, monkeypatch):
+def test_the_command_passes_its_options_on(tmp_path, monkeypatch):
     seen = []
     for name in ("benchmark", "scaling"):
         monkeypatch.setattr(
@@ -553,10 +579,10 @@ def test_the_command_hands_on_what_is_given(tmp_path, monkeypatch):
     assert cli.main(["benchmark", "--out", out, "--scaling", "--sizes", "8"]) == 0
     given = {"rivals": ["unet"], "sizes": [8, 16], "batches": [2], "modes": ["train"]}
     given |= {"repeats": 3, "backend": "jax", "limit_s": 9.0}
-    say = {"say": print}
+    log = {"log": print}
     assert seen == [
-        ("benchmark", out, say),
-        ("benchmark", out, {**given, **say}),
-        ("benchmark", out, {"reference": "unet", **say}),
-        ("scaling", out, {"sizes": [8], **say}),
+        ("benchmark", out, log),
+        ("benchmark", out, {**given, **log}),
+        ("benchmark", out, {"reference": "unet", **log}),
+        ("scaling", out, {"sizes": [8], **log}),
     ]

@@ -1,4 +1,4 @@
-"""Studies: plans, runs that go on after an interrupt, statistics, tables, figures, the report."""
+"""Studies: configurations, runs that resume after an interrupt, statistics, tables, the report."""
 
 import csv
 import dataclasses
@@ -20,17 +20,18 @@ from keras_deepskip.studies.experiments import (
     Network,
     Preset,
     Study,
+    run_process,
     run_study,
     runner,
     tables,
 )
 from keras_deepskip.studies.experiments.ablation_study import WIDE
 from keras_deepskip.studies.experiments.spread import paired_test, spread
-from keras_deepskip.studies.timing.rivals import COMPARED, RIVALS
+from keras_deepskip.studies.timing.timed_networks import COMPARED, TIMED_NETWORKS
 from tests import tiny
 
 TINY = {"levels": 2, "base_filters": 2}
-DRAWN = {"kind": "coins", "images": 8, "height": 48, "width": 48, "count": (1, 3), "size": (6, 16)}
+SCENES = {"kind": "coins", "images": 8, "height": 48, "width": 48, "count": (1, 3), "size": (6, 16)}
 PRESET = Preset(
     "tiny",
     ("coins",),
@@ -48,17 +49,17 @@ STUDY = Study(
         Network("flat", "flat skips", {"skips": "flat", **TINY}, {"beta": 0.0}),
     ),
     "deep",
-    (Category("coins", drawn=DRAWN),),
+    (Category("coins", synthetic=SCENES),),
     {"tiny": PRESET},
 )
 
-# ---- The plans that are in the package -----------------------------------------------------------
+# ---- The studies of the package ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("study", [ABLATION, COMPARISON], ids=lambda study: study.name)
 @pytest.mark.parametrize("preset", ["quick", "light", "full"])
-def test_plans_are_whole(study, preset, tmp_path):
-    """Every name is known, and every run's recipe can be made."""
+def test_studies_are_complete(study, preset, tmp_path):
+    """Every name is known, and every run's recipe is valid."""
     preset = study.presets[preset]
     runs = runner.runs_of(study, preset, tmp_path)
     assert len({run.folder for run in runs}) == len(runs)
@@ -72,7 +73,7 @@ def test_light_presets_have_three_seeds_and_categories():
     for study in (ABLATION, COMPARISON):
         light = study.presets["light"]
         assert len(light.seeds) >= 3 and len(light.categories) == 3
-        assert not any(c.is_drawn for c in CATEGORIES if c.name in light.categories)
+        assert not any(c.is_synthetic for c in CATEGORIES if c.name in light.categories)
 
 
 def test_the_wide_flat_network_has_the_weights_of_the_deep_one():
@@ -81,7 +82,7 @@ def test_the_wide_flat_network_has_the_weights_of_the_deep_one():
     assert deep == 644_192 and wide == 643_185
 
 
-def test_the_loss_parts_are_what_they_are_called():
+def test_the_loss_parts_are_as_named():
     losses = {
         network.name: {k: v for k, v in network.recipe.items() if k != "learning_rate"}
         for network in ABLATION.networks
@@ -94,8 +95,8 @@ def test_the_loss_parts_are_what_they_are_called():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Category("cells"), "either a `folder` or scenes"),
-        (lambda: Category("cells", "a", drawn={}), "either a `folder` or scenes"),
+        (lambda: Category("cells"), "either a `folder` or `synthetic` images"),
+        (lambda: Category("cells", "a", synthetic={}), "either a `folder` or `synthetic` images"),
         (lambda: Category("../cells", "a"), "letters, digits"),
         (lambda: Network("n", "n", {"architecture": "unett"}), "Did you mean 'unet'"),
         (lambda: Network("n", "n", {"level": 3}), "Did you mean 'levels'"),
@@ -106,13 +107,15 @@ def test_the_loss_parts_are_what_they_are_called():
         (lambda: run_study(STUDY, "x", "tiny", jobs=0), "`jobs`"),
     ],
 )
-def test_bad_plans(make, message):
+def test_bad_configurations(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"cells: images and masks of the category 'mine'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cells: expected images and masks of the category 'mine'"
+    ):
         run_study(STUDY, tmp_path, "tiny", own_categories=[Category("mine", "cells")])
 
 
@@ -121,17 +124,17 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A study of two runs: its folder, rows and what was said."""
-    out, said = tmp_path_factory.mktemp("study"), []
-    rows = run_study(STUDY, out, "tiny", say=said.append, jobs=2)
-    return out, rows, said
+    """A study of two runs: its folder, rows and log."""
+    out, lines = tmp_path_factory.mktemp("study"), []
+    rows = run_study(STUDY, out, "tiny", log=lines.append, jobs=2)
+    return out, rows, lines
 
 
 def test_rows(done):
-    out, rows, said = done
+    out, rows, lines = done
     assert [row["network"] for row in rows] == ["deep", "flat"]
     for row in rows:
-        assert row["source"] == "drawn" and row["backend"] == keras.backend.backend()
+        assert row["source"] == "synthetic" and row["backend"] == keras.backend.backend()
         assert row["steps"] == 4 and row["batch_size"] == 2 and row["test_images"] == 2
         counts = [row[name] for name in row if name.startswith(("found ", "missed "))]
         assert sum(counts) > 0 and 0 <= row["IoU"] <= 1
@@ -141,7 +144,7 @@ def test_rows(done):
         assert not (folder / "checkpoint").exists() and (folder / "model.keras").exists()
     with (out / "results.csv").open(newline="") as file:
         assert [float(row["IoU"]) for row in csv.DictReader(file)] == [r["IoU"] for r in rows]
-    assert any("2/2, about 0 min left" in line for line in said)
+    assert any("2/2, about 0 min left" in line for line in lines)
 
 
 def test_networks_share_split_and_seed_and_differ_in_what_they_should(done):
@@ -158,10 +161,10 @@ def test_networks_share_split_and_seed_and_differ_in_what_they_should(done):
 def test_report(done):
     out, _, _ = done
     text = (out / "report.md").read_text()
-    for piece in ("A tiny study", "Pixel IoU by", "deep skips", "coins (drawn)", "sign-flip",
+    for piece in ("A tiny study", "Pixel IoU by", "deep skips", "coins (synthetic)", "sign-flip",
                   "curves.png", "Object recall by size", "tiny --preset tiny"):  # fmt: skip
         assert piece in text
-    for name in ("categories.png", "curves.png", "multiples_drawn.png"):
+    for name in ("categories.png", "curves.png", "multiples_synthetic.png"):
         assert (out / name).read_bytes()[1:4] == b"PNG"
     latex = (out / "tables" / "iou_by_category.tex").read_text()
     assert latex.count(r"\\") == 3 and r"\toprule" in latex
@@ -171,14 +174,14 @@ def test_report(done):
 def test_the_same_call_does_nothing_again(done):
     out, rows, _ = done
     before = (out / "coins" / "deep" / "seed0" / "model.keras").stat().st_mtime_ns
-    said = []
-    assert run_study(STUDY, out, "tiny", say=said.append) == rows
-    assert "2 of 2 runs are done already" in said[1]
+    lines = []
+    assert run_study(STUDY, out, "tiny", log=lines.append) == rows
+    assert "2 of 2 runs are done already" in lines[1]
     assert (out / "coins" / "deep" / "seed0" / "model.keras").stat().st_mtime_ns == before
 
 
 def test_processes_at_once_share_the_machine(monkeypatch):
-    """Cores are shared out, and no process takes a GPU whole."""
+    """Cores are divided, and no process takes all of a GPU's memory."""
     monkeypatch.setattr(runner.os, "cpu_count", lambda: 16)
     monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
     four = runner._environment(4)
@@ -204,10 +207,32 @@ def processes(monkeypatch):
     return started
 
 
-def test_an_interrupted_run_goes_on_and_gives_the_same(done, tmp_path, monkeypatch, processes):
+class Ended:
+    """In place of a run's process that has ended well."""
+
+    returncode = 0
+
+    def poll(self):
+        return self.returncode
+
+
+@pytest.fixture
+def run_in_place(monkeypatch):
+    """Returns a function that has runs execute in this process, which has all libraries loaded."""
+
+    def start(run, environment):
+        run_process.main(run.folder)
+        return Ended()
+
+    return lambda: monkeypatch.setattr(runner, "_start", start)
+
+
+def test_an_interrupted_run_resumes_with_the_same_result(
+    done, tmp_path, monkeypatch, processes, run_in_place
+):
     """Interrupted when the first epoch of the first run is there; nothing of it is left running."""
     out, rows, _ = done
-    shutil.copytree(out / "drawn", tmp_path / "drawn")
+    shutil.copytree(out / "synthetic", tmp_path / "synthetic")
     state = tmp_path / "coins" / "deep" / "seed0" / "checkpoint" / "state.json"
     sleep = runner.time.sleep
 
@@ -221,6 +246,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(done, tmp_path, monkeypat
         run_study(STUDY, tmp_path, "tiny", networks=["deep"])
     assert [process.poll() is not None for process in processes] == [True]
     monkeypatch.setattr(runner.time, "sleep", sleep)
+    run_in_place()
     again = run_study(STUDY, tmp_path, "tiny", networks=["deep"])[0]
     timed = ("seconds", "train_seconds", "train_peak_mb")
     assert {k: v for k, v in again.items() if k not in timed} == {
@@ -228,18 +254,14 @@ def test_an_interrupted_run_goes_on_and_gives_the_same(done, tmp_path, monkeypat
     }
 
 
-def test_a_failing_process_is_told_and_the_others_are_kept(done, tmp_path, monkeypatch):
+def test_a_failing_process_is_reported_and_the_others_are_kept(done, tmp_path, monkeypatch):
     out, rows, _ = done
     shutil.copytree(out, tmp_path / "study")
     (tmp_path / "study" / "coins" / "flat" / "seed0" / "row.json").unlink()
-    start = runner._start
-
-    def start_without_split(run, environment):
-        (run.folder / "split.json").write_text("{")
-        return start(run, environment)
-
-    monkeypatch.setattr(runner, "_start", start_without_split)
-    with pytest.raises(RuntimeError, match=r"1 of 2 runs failed.*flat, seed 0: .*status 1"):
+    monkeypatch.setattr(runner, "RUN_PROCESS", "no_such_module")
+    with pytest.raises(
+        RuntimeError, match=r"1 of 2 runs failed.*flat, seed 0: .*status 1;.*No module named"
+    ):
         run_study(STUDY, tmp_path / "study", "tiny")
     assert "flat skips" not in (tmp_path / "study" / "report.md").read_text()
 
@@ -253,8 +275,9 @@ def test_a_diverged_training_is_a_row(done):
     assert len(tables.effort(mixed).rows) == 1
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
-    """A category of one's own, by one option; the preset is that of the tests."""
+def test_command_line(tmp_path, monkeypatch, capsys, run_in_place):
+    """A category of one's own by one option; the preset is that of the tests."""
+    run_in_place()
     monkeypatch.setitem(ABLATION.presets, "tiny", PRESET)
     small = tuple(dataclasses.replace(n, options={**n.options, **TINY}) for n in ABLATION.networks
                   if n.name in ("deep_both",))  # fmt: skip
@@ -304,11 +327,11 @@ def test_paired_test_by_hand():
     assert paired_test([1.0], [0.5]).p is None and paired_test([], []).mean is None
 
 
-def rows_of(figures):
+def rows_of(values):
     """Rows of (category, network, seed, IoU, found small, missed small, found large, missed)."""
     names = ("category", "network", "seed", "IoU", "found small", "missed small", "found large",
              "missed large")  # fmt: skip
-    rows = [dict(zip(names, row, strict=True)) for row in figures]
+    rows = [dict(zip(names, row, strict=True)) for row in values]
     return [{**row, "label": row["network"].upper(), "source": "real", "object_f1": row["IoU"]}
             for row in rows]  # fmt: skip
 
@@ -335,13 +358,13 @@ def test_recall_by_size_by_hand():
 
 
 def test_pairs_are_of_one_category_and_seed():
-    by_figure = {row[1]: row for row in tables.paired(ROWS, "x").rows}
-    assert by_figure["pixel IoU"][2:4] == [2, "+0.000"]  # 0.8 - 0.7, 0.4 - 0.5
+    by_metric = {row[1]: row for row in tables.paired(ROWS, "x").rows}
+    assert by_metric["pixel IoU"][2:4] == [2, "+0.000"]  # 0.8 - 0.7, 0.4 - 0.5
     # the smallest stratum with objects: "small" in a, "large" in b: 3/4 - 1/4, 1/2 - 1
-    assert by_figure["recall of the smallest"][2:4] == [2, "+0.000"]
+    assert by_metric["recall of the smallest"][2:4] == [2, "+0.000"]
 
 
-def test_a_p_that_rounds_to_nothing_is_told_as_a_bound():
+def test_a_p_that_rounds_to_zero_is_a_bound():
     """Of 12 differences of one sign, 2 of the 2^12 signs are as extreme: p = 2^-11."""
     test = paired_test([1.0 + 0.01 * n for n in range(12)], [0.0] * 12)
     assert test.p == 2**-11 and tables._shown(test)[2] == "<0.001"
@@ -356,15 +379,15 @@ def test_tables_as_text():
 
 
 def test_costs_by_hand():
-    """Median of the times; what was not measured is a dash, and a failure its own words."""
-    networks = [Network(name, name.upper(), rival=name) for name in ("x", "y")]
+    """The median of times; a dash where nothing was measured; the text of a failure."""
+    networks = [Network(name, name.upper(), timed_as=name) for name in ("x", "y")]
     networks.append(Network("z", "Z"))  # not measured
     case = {"mode": "predict", "size": 256, "batch": 1, "options": {}}
-    figures = {"parameters": 5, "macs": 2_240_000_000, "ns": [3_000_000, 1_000_000, 2_000_000],
+    found = {"parameters": 5, "macs": 2_240_000_000, "ns": [3_000_000, 1_000_000, 2_000_000],
                "peak_bytes": None}  # fmt: skip
     measured = {
         "settings": {"backend": "jax"}, "date": "2026-01-02",
-        "cases": [{"case": case, "rivals": {"x": figures, "y": {"failure": "out of memory"}}}],
+        "cases": [{"case": case, "rivals": {"x": found, "y": {"failure": "out of memory"}}}],
     }  # fmt: skip
     table = tables.costs(ROWS, networks, measured)
     assert table.rows == [
@@ -385,8 +408,8 @@ def test_a_network_of_both_studies_has_one_learning_rate():
 
 
 def test_every_network_of_the_comparison_has_its_cost():
-    """What is timed has the options of what is trained."""
+    """The timed network has the options of the trained one."""
     for network in COMPARISON.networks:
-        assert network.rival in RIVALS, network.name
-        timed = {} if network.rival == "deepskip_folded" else COMPARED[network.rival][1]
+        assert network.timed_as in TIMED_NETWORKS, network.name
+        timed = {} if network.timed_as == "deepskip_folded" else COMPARED[network.timed_as][1]
         assert network.options == timed, network.name

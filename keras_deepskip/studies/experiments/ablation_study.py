@@ -1,28 +1,29 @@
-"""Table 1: which part of the network, and of its loss, is worth what.
+"""Table 1: what each part of the network, and of its loss, contributes.
 
     keras-deepskip ablation --preset light --data FOLDER_OF_SETS --out runs/ablation --jobs 2
 
 Takes on 2 CPU cores: `quick` 40 minutes, `light` 47; `full` by estimate 18 on an H200, not run yet.
 
-Gave (docs/comparison.md): deep skips +0.019 in IoU over flat ones, +0.009 over flat ones of as many
-weights; BCE + Dice level with its parts where objects are many, +0.20 over BCE where they are rare.
+Results (docs/comparison.md): deep skips +0.019 in IoU over flat ones, +0.009 over flat ones of as
+many weights; BCE + Dice level with its parts where objects are many, +0.20 over BCE where they are
+rare.
 """
 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW
 from keras_deepskip.studies.experiments.categories import CATEGORIES
-from keras_deepskip.studies.experiments.plan import Network, Preset, Study
+from keras_deepskip.studies.experiments.study_config import Network, Preset, Study
 
-# Of the loss L = beta L_BCE + dice_weight L_Dice; alpha = 0.5 weighs object and background alike.
+# The loss is L = beta L_BCE + dice_weight L_Dice; alpha = 0.5 weighs object and background equally.
 BCE = {"alpha": 0.5, "beta": 2.0, "dice_weight": 0.0}
 WEIGHTED_BCE = {"alpha": 0.8, "beta": 2.0, "dice_weight": 0.0}
 DICE = {"beta": 0.0}
 
-# A flat network whose decoder brings it to the weights of the deep one: 643,185 to 644,192.
+# A flat network with as many weights as the deep one, by a wider decoder: 643,185 to 644,192.
 WIDE = {"skips": "flat", "decoder_filters": (9, 18, 36, 71)}
 
 NETWORKS = (
-    # The four of the paper's table 1. Batch norm, as in the light ones: the skips and the width
-    # are the question, not the norm.
+    # The four of the paper's table 1. Batch norm as in the light ones: the study is about the skips
+    # and the width, not the norm.
     Network(
         "unet_bce",
         "(a) U-Net 64..1024, BCE",
@@ -34,10 +35,10 @@ NETWORKS = (
     Network("deep_both", "(d) light, deep skips, BCE + Dice"),
     # Is it the skips, or that deep skips have more weights?
     Network("wide_both", "flat skips at the weights of (d), BCE + Dice", WIDE),
-    # The loss by parts; (b) and (d) belong to it.
+    # The parts of the loss; (b) and (d) belong to this series.
     Network("deep_weighted", "light, deep skips, weighted BCE", {}, WEIGHTED_BCE),
     Network("deep_dice", "light, deep skips, Dice", {}, DICE),
-    # Is half the precision free? GPUs are quicker at it.
+    # Does half precision, which GPUs are faster at, cost anything?
     Network("deep_bfloat16", "(d) in bfloat16", {}, {"precision": "mixed_bfloat16"}),
 )
 
@@ -53,7 +54,7 @@ PRESETS = {
         steps_of={"unet_bce": 15},  # a step of the full-width network takes 40 times as long
     ),
     "light": Preset(
-        "the light variants, trained until they no longer gain much, on the real categories",
+        "the light variants, trained until they hardly improve any more, on the real categories",
         **LIGHT,
         networks=LIGHT_VARIANTS,
     ),
@@ -67,7 +68,7 @@ PRESETS = {
 
 ABLATION = Study(
     "ablation",
-    "Table 1: what deep skips and the loss's parts are worth",
+    "Table 1: what deep skips and the loss's parts contribute",
     NETWORKS,
     "deep_both",
     CATEGORIES,

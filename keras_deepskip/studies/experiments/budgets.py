@@ -1,14 +1,14 @@
-"""What a run of either study gets: steps, crops, learning rates."""
+"""The budgets of runs in both studies: steps, crops, learning rates."""
 
 from keras_deepskip.studies.experiments.categories import ALL, REAL
 
-# Light networks with a batch norm behind each convolution bear the default rate. Wide or deep ones
-# from drawn weights take a lower one, VGG16 without a norm the lowest.
+# Light networks with a batch norm after each convolution train at the default rate. Wide or deep
+# ones with random initialization need a lower one, VGG16 without batch norm the lowest.
 SLOW, SLOWER = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
 
 CROPS = {"crop_size": 96, "batch_size": 8}
 
-# A first look: all categories, and so few steps that every network gets some.
+# A first look: all categories, and few steps, so that no network is left out.
 QUICK = {
     "categories": ALL,
     "steps": 100,
@@ -16,7 +16,7 @@ QUICK = {
     "recipe": {**CROPS, "validation_windows": 16},
     "test_images": 8,
 }
-# Until light networks no longer gain much.
+# Until light networks hardly improve any more.
 LIGHT = {
     "categories": REAL,
     "seeds": (0, 1, 2),

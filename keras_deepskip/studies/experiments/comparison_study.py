@@ -1,33 +1,33 @@
-"""Tables 2 and 3, figures 4 and 5: the deep-skip network beside the paper's rivals, and others.
+"""Tables 2 and 3, figures 4 and 5: the deep-skip network, the paper's rivals, and others.
 
     keras-deepskip compare --preset light --data FOLDER_OF_SETS --out runs/compare --jobs 2
 
 Takes on 2 CPU cores: `light` 72 minutes, `quick` 66 with three runs at once; `full` by estimate 18
 on an H200, not run yet.
 
-Gave (docs/comparison.md): level with UNet 3+ of the same width at a third of its time; +0.018 in
+Results (docs/comparison.md): level with UNet 3+ of the same width at a third of its time; +0.018 in
 IoU over a U-Net of the same width, which takes 0.6 of the time; +0.10 over a light Mask R-CNN,
 which is level in objects, finds fewer of the smallest, and takes 6 times as long.
 """
 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW, SLOWER
 from keras_deepskip.studies.experiments.categories import CATEGORIES
-from keras_deepskip.studies.experiments.plan import Network, Preset, Study
-from keras_deepskip.studies.timing.rivals import COMPARED
+from keras_deepskip.studies.experiments.study_config import Network, Preset, Study
+from keras_deepskip.studies.timing.timed_networks import COMPARED
 
 
-def _network(name, label, recipe=(), rival=None):
-    """A network whose cost is measured by the benchmark's entry of the same options."""
-    rival = rival or name
-    return Network(name, label, COMPARED[rival][1], dict(recipe), rival)
+def _network(name, label, recipe=(), timed_as=None):
+    """A network with the options of the timed network that measures its cost."""
+    timed_as = timed_as or name
+    return Network(name, label, COMPARED[timed_as][1], dict(recipe), timed_as)
 
 
 NETWORKS = (
-    Network("deepskip", "deep skips (ours), VGG16", rival="deepskip_folded"),
+    Network("deepskip", "deep skips (ours), VGG16", timed_as="deepskip_folded"),
     _network("deepskip_resnet34", "deep skips (ours), ResNet34"),
     _network("unet", "U-Net 64..1024", SLOW, "unet_folded"),
     _network("unet_8", "U-Net 8..128"),
-    _network("unet3plus_8", "UNet 3+ 8..128", rival="unet3plus_light"),
+    _network("unet3plus_8", "UNet 3+ 8..128", timed_as="unet3plus_light"),
     _network("mask_rcnn_light", "Mask R-CNN, light ResNet34", SLOW),
     _network("fcn8s", "FCN-8s, VGG16", SLOWER),
     _network("pspnet", "PSPNet, ResNet50", SLOW),
@@ -41,14 +41,14 @@ HEAVY_NETWORKS = ("unet", "fcn8s", "pspnet", "h_denseunet", "mask_rcnn")
 
 PRESETS = {
     "quick": Preset(
-        "nine networks, all categories, few steps, one seed; the heavy ones get what fits",
+        "nine networks, all categories, few steps, one seed; fewer steps for the heavy ones",
         **QUICK,
         networks=(*LIGHT_SEMANTIC, *HEAVY_NETWORKS),  # one Mask R-CNN is enough
         seeds=(0,),
         steps_of=dict.fromkeys(HEAVY_NETWORKS, 15),
     ),
     "light": Preset(
-        "the light networks, trained until they no longer gain much, on the real categories",
+        "the light networks, trained until they hardly improve any more, on the real categories",
         **LIGHT,
         networks=LIGHT_NETWORKS,
     ),
@@ -61,7 +61,7 @@ PRESETS = {
 
 COMPARISON = Study(
     "compare",
-    "Tables 2 and 3: the deep-skip network beside others",
+    "Tables 2 and 3: the deep-skip network compared with others",
     NETWORKS,
     "deepskip",
     CATEGORIES,

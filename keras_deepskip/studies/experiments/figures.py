@@ -1,7 +1,5 @@
-"""Figures of a study: IoU by category and network, curves, and images with what was found."""
+"""Figures of a study: IoU by category and network, curves, and images with predictions."""
 
-import csv
-import io
 import textwrap
 from pathlib import Path
 
@@ -10,12 +8,14 @@ import numpy as np
 from keras_deepskip import _checks
 from keras_deepskip.data import find_samples, load_image
 from keras_deepskip.data.masks import read_ids
-from keras_deepskip.drawing import draw_judged, to_rgb
+from keras_deepskip.drawing import draw_judged, figure_png, new_figure, to_rgb
 from keras_deepskip.studies.experiments.spread import spread
 from keras_deepskip.studies.experiments.tables import category_title, chosen, labels_of, names_of
+from keras_deepskip.training.run import HISTORY, read_history
 
 CURVES = (("loss", "loss"), ("f1", "pixel Dice (F1)"), ("iou", "pixel IoU"))
 CELL = 128  # side in pixels of a cell of the small multiples
+WHY = "the figures of a study"
 TITLE_WIDTH = 20  # in characters, of a cell's title
 
 
@@ -25,9 +25,8 @@ def draw_categories(rows):
     Returns:
         The bytes of a PNG.
     """
-    figure_of = _figure()
     categories, labels = names_of(rows, "category"), labels_of(rows)
-    figure = figure_of(figsize=(2 + 1.6 * len(categories), 4.5), layout="constrained")
+    figure = new_figure(2 + 1.6 * len(categories), 4.5, WHY)
     axes, width = figure.subplots(), 0.8 / len(labels)
     for index, (network, label) in enumerate(labels.items()):
         found = [
@@ -48,14 +47,14 @@ def draw_categories(rows):
     axes.set(ylabel="pixel IoU, test images", ylim=(0, 1))
     axes.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    return _png(figure)
+    return figure_png(figure, dpi=110)
 
 
 def draw_histories(rows, folder_of):
-    """Draws loss, Dice and IoU of training and validation, a line a network (figure 5).
+    """Draws loss, Dice and IoU of training and validation, a line per network (figure 5).
 
-    Lines are means over categories and seeds; the horizontal axis is the share of the network's own
-    steps, as networks may have had different numbers of them.
+    Lines are means over categories and seeds. The horizontal axis is the share of the network's own
+    steps, as networks may differ in their number.
 
     Args:
         rows: of the runs.
@@ -64,14 +63,15 @@ def draw_histories(rows, folder_of):
     Returns:
         The bytes of a PNG.
     """
-    figure = _figure()(figsize=(12, 6.5), layout="constrained")
+    pandas = _checks.require("pandas", '"keras-deepskip[studies]"', WHY)
+    figure = new_figure(12, 6.5, WHY)
     grid = figure.subplots(2, len(CURVES), sharex=True)
     for index, (network, label) in enumerate(labels_of(rows).items()):
         own = [row for row in chosen(rows, network=network) if "failure" not in row]
-        histories = [_history(Path(folder_of(row)) / "history.csv") for row in own]
+        histories = [pandas.DataFrame(read_history(Path(folder_of(row)) / HISTORY)) for row in own]
         for axes_row, prefix in zip(grid, ("", "val_"), strict=True):
             for axes, (name, _) in zip(axes_row, CURVES, strict=True):
-                lines = [[epoch.get(prefix + name) for epoch in each] for each in histories]
+                lines = [each[prefix + name] for each in histories if prefix + name in each]
                 _draw_mean(axes, lines, _color(index), label)
     for axes_row, part in zip(grid, ("training", "validation"), strict=True):
         for axes, (name, title) in zip(axes_row, CURVES, strict=True):
@@ -81,37 +81,29 @@ def draw_histories(rows, folder_of):
                 axes.set_ylim(0, 1)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
-    return _png(figure)
+    return figure_png(figure, dpi=110)
 
 
 def _draw_mean(axes, lines, color, label):
-    """The mean of lines of one length; epochs that some lack are left out."""
-    lines = [line for line in lines if line and None not in line]
+    """Draws the mean of lines; epochs that some of them lack are left out."""
+    lines = [line for line in lines if line.notna().all()]
     length = min(map(len, lines), default=0)
     if length:
         mean = np.mean([line[:length] for line in lines], axis=0)
         axes.plot((np.arange(length) + 1) / length, mean, color=color, label=label, lw=1.3)
 
 
-def _history(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: float(value) if value else None for name, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
-
-
 def draw_small_multiples(rows, folder_of, data_of, seed):
-    """Draws test images of each category with each network's hits, misses and false alarms.
+    """Draws test images of each category with each network's found, missed and false objects.
 
-    In the picture of a network, objects that it found are green, those that it missed red, and its
-    false ones amber. Pictures are cut to the part of the image with most objects.
+    Found objects are green, missed ones red, and false ones amber. Images are cropped to the part
+    with most objects.
 
     Args:
         rows: of the runs.
         folder_of: function from a row to the run's folder.
         data_of: function from a row to the folder of its images and masks.
-        seed: whose runs are shown.
+        seed: of the runs that are shown.
 
     Returns:
         The bytes of a PNG.
@@ -121,27 +113,25 @@ def draw_small_multiples(rows, folder_of, data_of, seed):
         own = {row["network"]: row for row in chosen(rows, category=category, seed=seed)
                if "failure" not in row}  # fmt: skip
         if own:
-            cells.append((category, *_judged_cells(own, folder_of, data_of)))
+            cells.append((category, *_cells(own, folder_of, data_of)))
     if not cells:
         return None
-    figure = _figure()(
-        figsize=(1.5 * (len(labels) + 1), 1.65 * len(cells) + 0.6), layout="constrained"
-    )
+    figure = new_figure(1.5 * (len(labels) + 1), 1.65 * len(cells) + 0.6, WHY)
     grid = figure.subplots(len(cells), len(labels) + 1, squeeze=False)
-    for line, (category, image, judged) in zip(grid, cells, strict=True):
-        pictures = [image, *(judged.get(network) for network in labels)]
-        for axes, picture in zip(line, pictures, strict=True):
+    for line, (category, image, results) in zip(grid, cells, strict=True):
+        shown = [image, *(results.get(network) for network in labels)]
+        for axes, cell in zip(line, shown, strict=True):
             axes.set(xticks=[], yticks=[])
-            axes.axis("off") if picture is None else axes.imshow(picture, interpolation="nearest")
+            axes.axis("off") if cell is None else axes.imshow(cell, interpolation="nearest")
         line[0].set_ylabel(category, fontsize=8)
     titles = ["image", *(textwrap.fill(label, TITLE_WIDTH) for label in labels.values())]
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=7)
-    return _png(figure, dpi=130)
+    return figure_png(figure, dpi=130)
 
 
-def _judged_cells(rows_by_network, folder_of, data_of):
-    """The part of an image with most objects, and by network what it found there."""
+def _cells(rows_by_network, folder_of, data_of):
+    """The part of an image with most objects, and by network its result there."""
     first = next(iter(rows_by_network.values()))
     samples = {sample.name: sample for sample in find_samples(data_of(first))}
     shown = [path.stem for path in (Path(folder_of(first)) / "shown").glob("*.png")]
@@ -150,7 +140,7 @@ def _judged_cells(rows_by_network, folder_of, data_of):
     image, truth = load_image(samples[name], channels=3), masks[name]
     truth = truth > 0 if truth.max() > 254 else truth
     window = _fullest_window(truth)
-    judged = {
+    results = {
         network: draw_judged(
             image,
             truth.astype("int32"),
@@ -158,7 +148,7 @@ def _judged_cells(rows_by_network, folder_of, data_of):
         )[window]
         for network, row in rows_by_network.items()
     }
-    return to_rgb(image)[window], judged
+    return to_rgb(image)[window], results
 
 
 def _fullest_window(mask):
@@ -175,20 +165,7 @@ def _fullest_window(mask):
     return slice(top, top + CELL), slice(left, left + CELL)
 
 
-def _figure():
-    _checks.require("matplotlib", '"keras-deepskip[plots]"', "the figures of a study")
-    from matplotlib.figure import Figure  # no pyplot: no window, no global state
-
-    return Figure
-
-
 def _color(index):
     from matplotlib import colormaps
 
     return colormaps["tab10"](index % 10)
-
-
-def _png(figure, dpi=110):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()

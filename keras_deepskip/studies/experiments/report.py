@@ -1,7 +1,5 @@
-"""The report of a study: its tables in three forms, its figures, and one page of both."""
+"""The report of a study: its tables in three forms, its figures, and a page with both."""
 
-import csv
-import io
 from pathlib import Path
 
 from keras_deepskip import _files
@@ -13,18 +11,18 @@ def write_report(study, rows, runs, out, settings, measured=None):
 
     Args:
         study: the `Study`.
-        rows: list of dicts, one a run that is done.
-        runs: list of `Run`, all of them.
+        rows: list of dicts, one per finished run.
+        runs: list of all `StudyRun`s.
         out: folder to write to.
-        settings: text on how it was made.
-        measured: what `benchmark.measure` gave, or None.
+        settings: text on how the results were made.
+        measured: result of `timing.measure.measure`, or None.
 
     Returns:
         The path of `report.md`.
     """
     out = Path(out)
-    _files.write_text(out / "results.csv", _csv(rows))
-    found = [tables.by_category(rows, figure) for figure in tables.FIGURES]
+    _files.write_text(out / "results.csv", _files.csv_text(rows))
+    found = [tables.by_category(rows, metric) for metric in tables.METRICS]
     if len(chosen := tables.labels_of(rows)) > 1 and study.reference in chosen:
         found.append(tables.paired(rows, study.reference))
     found += [tables.pixels_and_objects(rows), tables.recall_by_size(rows), tables.effort(rows)]
@@ -33,10 +31,10 @@ def write_report(study, rows, runs, out, settings, measured=None):
     for table in found:
         _files.write_text(out / "tables" / f"{table.name}.csv", table.csv())
         _files.write_text(out / "tables" / f"{table.name}.tex", table.latex())
-    pictures = _draw(rows, runs, out)
+    plots = _draw(rows, runs, out)
     parts = [f"# {study.title}", settings, *(table.markdown() for table in found)]
     parts += _failures(rows)
-    parts += [f"![{caption}]({name})\n\n*{caption}*" for name, caption in pictures]
+    parts += [f"![{caption}]({name})\n\n*{caption}*" for name, caption in plots]
     _files.write_text(out / "report.md", "\n\n".join(part.rstrip() for part in parts) + "\n")
     return out / "report.md"
 
@@ -47,7 +45,7 @@ def _failures(rows):
         for row in rows
         if "failure" in row
     ]
-    return ["Runs that gave no network:", "\n".join(lines)] if lines else []
+    return ["Runs that failed:", "\n".join(lines)] if lines else []
 
 
 def _draw(rows, runs, out):
@@ -58,10 +56,10 @@ def _draw(rows, runs, out):
         return by_key[row["category"], row["network"], row["seed"]]
 
     def data_of(row):
-        return _files.read_json(folder_of(row) / "run.json", "what a run was to do")["data"]
+        return _files.read_json(folder_of(row) / "run.json", "the settings of a run")["data"]
 
     seed = min(row["seed"] for row in rows)
-    drawn = {
+    plots = {
         "categories.png": (
             figures.draw_categories(rows),
             "Mean IoU by category and network; lines show the standard deviation over seeds.",
@@ -83,18 +81,9 @@ def _draw(rows, runs, out):
         },
     }
     written = []
-    for name, (png, caption) in drawn.items():
+    for name, (png, caption) in plots.items():
         if png is not None:
             with _files.replacing(out / name) as path:
                 path.write_bytes(png)
             written.append((name, caption))
     return written
-
-
-def _csv(rows):
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()

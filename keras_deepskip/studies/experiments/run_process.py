@@ -1,10 +1,10 @@
-"""The process of one run: trains, judges, and leaves a row.
+"""The process of one run: trains, evaluates, and writes a row.
 
     python -m keras_deepskip.studies.experiments.run_process FOLDER
 
-`FOLDER/run.json` says what to do, and is all that repeats the run. What `train` writes goes there
-too, then `evaluation.json`, masks of the first test images (`shown/`), and last `row.json`, which
-says that the run is done.
+`FOLDER/run.json` holds all settings of the run. The files of `train` are written to the same
+folder, then `evaluation.json`, masks of the first test images (`shown/`), and last `row.json`,
+which marks the run as done.
 """
 
 import shutil
@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip import _files
+from keras_deepskip._processes import peak_memory
 
 SHOWN = 3  # test images whose masks are kept for the figures
 
 
 def main(folder):
-    """Does what `folder/run.json` says."""
+    """Executes the run of `folder/run.json`."""
     folder = Path(folder)
-    request = _files.read_json(folder / "run.json", "what a run of a study is to do")
+    request = _files.read_json(folder / "run.json", "the settings of a run")
     start = time.perf_counter()
     try:
         row = _run(folder, request)
@@ -34,27 +35,28 @@ def main(folder):
 
 def _run(folder, request):
     from keras_deepskip._versions import versions
-    from keras_deepskip.data import load_split, write_png
+    from keras_deepskip.data import write_png
     from keras_deepskip.folding import fold_batch_norm
     from keras_deepskip.inference import evaluate
     from keras_deepskip.training import Recipe, train
+    from keras_deepskip.training.run import CHECKPOINT, CONFIG
 
     run = train(
         request["data"],
         folder,
         Recipe(**request["recipe"]),
         group_by=request["group_by"],
-        resume=(folder / "config.json").exists(),
+        resume=(folder / CONFIG).exists(),
         verbose=0,
         **request["options"],
     )
-    trained_mb = _peak_mb()
-    split = load_split(request["data"], folder / "split.json")
-    tested = _spread_out(split.test, request["test_images"])
+    peak = peak_memory()  # of the training: evaluation comes later
+    split = run.split
+    tested = _evenly_chosen(split.test, request["test_images"])
     found = evaluate(fold_batch_norm(run.model), tested, out=folder, verbose=0)
     for sample in tested[:SHOWN]:
         write_png(folder / "shown" / f"{sample.name}.png", _mask(run.model, sample))
-    shutil.rmtree(folder / "checkpoint")  # three times the weights, of use to unfinished runs alone
+    shutil.rmtree(folder / CHECKPOINT)  # three times the weights; only unfinished runs need it
     made = versions()
     return {
         "backend": made["backend"],
@@ -64,16 +66,16 @@ def _run(folder, request):
         "steps": len(run.history) * request["recipe"]["steps_per_epoch"],
         "batch_size": request["recipe"]["batch_size"],
         "train_seconds": round(sum(epoch["seconds"] for epoch in run.history), 1),
-        "train_peak_mb": trained_mb,
+        "train_peak_mb": None if peak is None else round(peak / 1024**2),
         "best_epoch": run.best_epoch,
         "parameters": run.model.count_params(),
         **found.pixels,
-        **_object_figures(found.objects),
+        **_object_metrics(found.objects),
     }
 
 
-def _spread_out(samples, most):
-    """At most so many samples, from all over the list; None takes all."""
+def _evenly_chosen(samples, most):
+    """At most `most` samples at even distances in the list; None takes all."""
     if most is None or len(samples) <= most:
         return samples
     return [samples[round(place)] for place in np.linspace(0, len(samples) - 1, most)]
@@ -89,23 +91,13 @@ def _mask(model, sample):
     return masks_from_outputs(probabilities_of(model, load_image(sample, channels))[None])[0]
 
 
-def _object_figures(objects):
-    """Figures over all objects, and by stratum the counts that recall is made of."""
-    figures = {f"object_{name}": objects["all"][name] for name in ("recall", "precision", "f1")}
+def _object_metrics(objects):
+    """Metrics over all objects, and the counts of recall by size stratum."""
+    metrics = {f"object_{name}": objects["all"][name] for name in ("recall", "precision", "f1")}
     for stratum, row in objects["strata"].items():
-        figures[f"found {stratum}"] = row["tp"]
-        figures[f"missed {stratum}"] = row["fn"]
-    return figures
-
-
-def _peak_mb():
-    """Most memory that the process has had so far, in MB; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kilobytes / (1024**2 if sys.platform == "darwin" else 1024))
+        metrics[f"found {stratum}"] = row["tp"]
+        metrics[f"missed {stratum}"] = row["fn"]
+    return metrics
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
-"""Runs a study: one process a run, rows as they come, and on after an interrupt."""
+"""Runs a study: one process per run; an interrupted study resumes."""
 
-import contextlib
 import dataclasses
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import keras
 
 from keras_deepskip import _checks, _files
-from keras_deepskip.studies.experiments.plan import select
-from keras_deepskip.studies.timing.process_pool import GPU_SHARING
+from keras_deepskip._processes import (
+    GPU_SHARING,
+    child_environment,
+    end_process_group,
+    start_process,
+)
+from keras_deepskip.studies.experiments.study_config import select
 
 POLL_S = 0.2
 
@@ -21,7 +24,7 @@ RUN_PROCESS = "keras_deepskip.studies.experiments.run_process"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class StudyRun:
     """One network on one category with one seed."""
 
     category: object
@@ -31,12 +34,12 @@ class Run:
 
     @property
     def label(self):
-        """What progress calls it."""
+        """Its name in lines of progress."""
         return f"{self.category.name}, {self.network.name}, seed {self.seed}"
 
 
 def runs_of(study, preset, out, networks=None, categories=None, seeds=None):
-    """Lists the runs of a study's preset: every network on a category and seed, then the next.
+    """Lists the runs of a study's preset, by seed, then category, then network.
 
     Args:
         study: a `Study`.
@@ -46,7 +49,7 @@ def runs_of(study, preset, out, networks=None, categories=None, seeds=None):
         seeds: None takes those of the preset.
 
     Returns:
-        A list of `Run`.
+        A list of `StudyRun`.
 
     Raises:
         ValueError: if a name is not known.
@@ -54,27 +57,27 @@ def runs_of(study, preset, out, networks=None, categories=None, seeds=None):
     networks = select("networks", study.networks, networks or preset.networks)
     categories = select("categories", study.categories, categories or preset.categories)
     return [
-        Run(category, network, seed, Path(out) / category.name / network.name / f"seed{seed}")
+        StudyRun(category, network, seed, Path(out) / category.name / network.name / f"seed{seed}")
         for seed in (preset.seeds if seeds is None else seeds)
         for category in categories
         for network in networks
     ]
 
 
-def run_all(runs, preset, data, out, jobs=1, say=lambda line: None):
-    """Does the runs that are not done yet.
+def run_all(runs, preset, data, out, jobs=1, log=lambda line: None):
+    """Executes the runs that are not done yet.
 
     Args:
-        runs: list of `Run`.
+        runs: list of `StudyRun`.
         preset: the `Preset` that they are of.
         data: folder of all sets.
         out: the study's folder.
-        jobs: runs at once; the cores are shared out among them.
-        say: function that takes a line of progress.
+        jobs: number of runs at once, among which the cores are divided.
+        log: function that takes a line of progress.
 
     Returns:
         A list of dicts, the rows of the runs that are done, in the order of `runs`; and a list of
-        texts, what went wrong with the others. The same call tries those again.
+        texts, why the others failed. The same call tries those again.
 
     Raises:
         ValueError: if a folder holds a run with other settings.
@@ -84,16 +87,16 @@ def run_all(runs, preset, data, out, jobs=1, say=lambda line: None):
         _prepare(run, preset, data, out)
     todo = [run for run in runs if not _is_done(run)]
     if len(todo) < len(runs):
-        say(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
+        log(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
     clock, failures = _Clock(runs, len(todo), jobs), []
     with _Processes(jobs, _environment(jobs)) as processes:
         for run, status in processes.work_through(todo):
             if _is_done(run):
                 row = _read_row(run)
-                say(f"{clock.tick(run, row)}  {run.label}: {_said(row)}")
+                log(f"{clock.tick(run, row)}  {run.label}: {_summary(row)}")
             else:
                 failures.append(_failure(run, status))
-                say(failures[-1])
+                log(failures[-1])
     return [_read_row(run) for run in runs if _is_done(run)], failures
 
 
@@ -102,7 +105,9 @@ def _is_done(run):
 
 
 def _read_row(run):
-    return _files.read_json(run.folder / "row.json", "a run's row")
+    row = _files.read_json(run.folder / "row.json", "a run's row")
+    # In earlier results, the source of synthetic images is "drawn".
+    return {**row, "source": "synthetic"} if row["source"] == "drawn" else row
 
 
 def _failure(run, status):
@@ -110,24 +115,24 @@ def _failure(run, status):
     log = run.folder / "log.txt"
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["none"]
     return (
-        f"{run.label}: its process ended with status {status}{killed}; last words: {lines[-1]} "
-        f"({log})"
+        f"{run.label}: its process ended with status {status}{killed}; the last line of "
+        f"{log}: {lines[-1]}"
     )
 
 
-def _said(row):
+def _summary(row):
     if "failure" in row:
         return row["failure"]
     return f"IoU {row['IoU']:.3f}, object F1 {row['object_f1']:.3f}, {row['seconds']:.0f} s"
 
 
 def _prepare(run, preset, data, out):
-    """Writes `run.json`, or sees that the one that is there says the same."""
+    """Writes `run.json`, or checks that an existing one has the same settings."""
     recipe = preset.recipe_for(run.network, run.seed)
     request = {
         "row": {
             "category": run.category.name,
-            "source": "drawn" if run.category.is_drawn else "real",
+            "source": "synthetic" if run.category.is_synthetic else "real",
             "network": run.network.name,
             "label": run.network.label,
             "seed": run.seed,
@@ -141,14 +146,14 @@ def _prepare(run, preset, data, out):
     }
     path = run.folder / "run.json"
     if path.exists():
-        _refuse_other(path, _files.read_json(path, "what a run is to do"), request)
+        _refuse_other(path, _files.read_json(path, "the settings of a run"), request)
     else:
         run.folder.mkdir(parents=True, exist_ok=True)
         _files.write_json(path, request)
 
 
 def _plain(value):
-    """As JSON gives it back: tuples are lists."""
+    """As JSON returns it: tuples are lists."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -158,7 +163,7 @@ def _refuse_other(path, before, now):
              if before.get(part) != now[part]]  # fmt: skip
     if parts:
         raise ValueError(
-            f"{path}: a run of these settings was wanted in its folder. Received: one with other "
+            f"{path}: expected a run of the same settings. Received: one with other "
             f"{' and '.join(parts)}. Choose another --out, or remove the folder"
         )
 
@@ -167,7 +172,7 @@ def _refuse_other(path, before, now):
 
 
 class _Processes:
-    """So many processes at once; none outlives the block."""
+    """At most `jobs` processes at once; all are ended with the block."""
 
     def __init__(self, jobs, environment):
         self.jobs, self.environment = jobs, environment
@@ -178,12 +183,10 @@ class _Processes:
 
     def __exit__(self, *error):
         for process in self.running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_process_group(process)
 
     def work_through(self, todo):
-        """Starts run after run; yields each when it has ended, with its process's status."""
+        """Starts all runs one after another; yields each when it has ended, with its status."""
         waiting = list(todo)
         while waiting or self.running:
             while waiting and len(self.running) < self.jobs:
@@ -196,27 +199,23 @@ class _Processes:
 
 
 def _environment(jobs):
-    """The environment of the processes, of which so many run at once."""
-    environment = {"KERAS_BACKEND": keras.backend.backend()}
-    if jobs > 1:
-        threads = str(max(1, (os.cpu_count() or 1) // jobs))
-        names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        environment |= {**dict.fromkeys(names, threads), **GPU_SHARING}
-    return {**os.environ, **environment}
+    """The environment of the processes if `jobs` of them run at once."""
+    if jobs == 1:
+        return child_environment(keras.backend.backend())
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return child_environment(keras.backend.backend(), threads, **GPU_SHARING)
 
 
 def _start(run, environment):
     with (run.folder / "log.txt").open("ab") as log:
-        # A session of its own: an interrupt goes to this process, which ends the others.
-        return subprocess.Popen(
-            [sys.executable, "-m", RUN_PROCESS, str(run.folder)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            start_new_session=True,
+        return start_process(
+            RUN_PROCESS, run.folder, environment=environment,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
 
 
 class _Clock:
-    """Tells how far it is, and how long it will still take."""
+    """Counts the runs that are done, and estimates the time left."""
 
     def __init__(self, runs, count, jobs):
         self.count, self.jobs, self.done = count, jobs, 0
@@ -230,7 +229,7 @@ class _Clock:
         self.seconds.setdefault(run.network.name, []).append(row["seconds"])
 
     def tick(self, run, row):
-        """A run is done: how many are, and the minutes left."""
+        """Counts a run as done; returns how many are, and the minutes left, as text."""
         self.done += 1
         self.todo.remove(run)
         self._note(run, row)

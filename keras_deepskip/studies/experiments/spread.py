@@ -1,4 +1,4 @@
-"""Mean and spread over seeds; paired differences, and how likely chance makes them."""
+"""Mean and spread over seeds; paired differences and their significance."""
 
 import dataclasses
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of a sample, n - 1) of some figures.
+    """Mean and standard deviation (of a sample, n - 1) of numbers.
 
     Attributes:
         mean: None if there are none.
-        deviation: None of fewer than two.
-        count: how many there are.
+        deviation: None for fewer than two.
+        count: how many numbers there are.
     """
 
     mean: float | None
@@ -20,7 +20,7 @@ class Spread:
     count: int
 
     def text(self, digits=3):
-        """As tables have it.
+        """Returns it as in the tables.
 
         Example:
 
@@ -34,8 +34,8 @@ class Spread:
 
 
 def spread(values):
-    """Returns the `Spread` of numbers; None among them is left out."""
-    known = np.array([value for value in values if value is not None], "float64")
+    """Returns the `Spread` of numbers; None and NaN are left out."""
+    known = _known(values)
     return Spread(
         float(known.mean()) if len(known) else None,
         float(known.std(ddof=1)) if len(known) > 1 else None,
@@ -45,15 +45,15 @@ def spread(values):
 
 @dataclasses.dataclass(frozen=True)
 class PairedTest:
-    """What pairs of figures say about a difference.
+    """The mean difference of pairs of numbers, and its significance.
 
     Attributes:
         count: number of pairs.
         mean: mean difference.
-        low, high: its 95 % interval by Student's t; None of fewer than two pairs.
-        p: two-sided probability of a mean difference at least as far from 0, were the sign of each
-            pair's difference chance (exact permutation test up to 2^14 of them, else 9999 drawn
-            ones). Of n pairs it is never below 2^(1 - n). None of fewer than two pairs.
+        low, high: its 95 % interval by Student's t; None for fewer than two pairs.
+        p: two-sided probability of a mean difference at least as far from 0 if the sign of each
+            pair's difference is random (exact permutation test up to 2^14 sign patterns, else 9999
+            random ones). For n pairs it is never below 2^(1 - n). None for fewer than two pairs.
     """
 
     count: int
@@ -64,10 +64,10 @@ class PairedTest:
 
 
 def paired_test(first, second):
-    """Compares two lists of figures, pair by pair.
+    """Compares two lists of numbers, pair by pair.
 
     Args:
-        first, second: numbers of one length; pairs of which one is None are left out.
+        first, second: of one length; pairs of which one is None or NaN are left out.
 
     Returns:
         A `PairedTest` of `first` - `second`.
@@ -79,8 +79,7 @@ def paired_test(first, second):
     """
     from scipy import stats
 
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if None not in (a, b)]
-    differences = np.array([a - b for a, b in pairs], "float64")
+    differences = _known(np.array(first, "float64") - np.array(second, "float64"))
     count = len(differences)
     if count < 2:
         return PairedTest(count, float(differences[0]) if count else None)
@@ -91,3 +90,9 @@ def paired_test(first, second):
         n_resamples=np.inf if count <= 14 else 9999,
     )  # fmt: skip
     return PairedTest(count, mean, mean - reach, mean + reach, float(test.pvalue))
+
+
+def _known(values):
+    """The numbers as an array, without None and NaN."""
+    values = np.array(list(values), "float64")
+    return values[~np.isnan(values)]

@@ -19,26 +19,26 @@ COST_SIZE, COST_REPEATS, COST_LIMIT_S = 256, 7, 300.0
 def ablation(out, preset="quick", data=None, **options):
     """Runs Table 1: the ablation of deep skips and of the loss's parts.
 
-    See `run_study` for the arguments and what is written.
+    See `run_study` for the arguments and the files that are written.
 
     Example:
 
     ```python
-    ablation("runs/ablation", "quick", data="sets", say=print)
+    ablation("runs/ablation", "quick", data="sets", log=print)
     ```
     """
     return run_study(ABLATION, out, preset, data, **options)
 
 
 def compare(out, preset="quick", data=None, **options):
-    """Runs Tables 2 and 3: the deep-skip network beside U-Net, FCN, PSPNet, Mask R-CNN and others.
+    """Runs Tables 2 and 3: the deep-skip network and U-Net, FCN, PSPNet, Mask R-CNN and others.
 
-    See `run_study` for the arguments and what is written.
+    See `run_study` for the arguments and the files that are written.
 
     Example:
 
     ```python
-    compare("runs/compare", "light", data="sets", say=print)
+    compare("runs/compare", "light", data="sets", log=print)
     ```
     """
     return run_study(COMPARISON, out, preset, data, **options)
@@ -56,18 +56,17 @@ def run_study(
     seeds=None,
     steps=None,
     jobs=1,
-    say=lambda line: None,
+    log=lambda line: None,
 ):
-    """Trains and judges every network of a study on every category with every seed, and reports.
+    """Trains and evaluates every network of a study on every category with every seed, and reports.
 
-    Each run is a process of its own, with a folder `out/CATEGORY/NETWORK/seedN` that holds all that
-    repeats it. All networks have the same splits, crops, seeds and, unless the preset says
-    otherwise, the same number of steps. Interrupted, or killed, the same call goes on where it was,
-    in the middle of a run too.
+    Each run is a process of its own, with a folder `out/CATEGORY/NETWORK/seedN` that holds all its
+    settings. All networks have the same splits, crops, seeds and, unless the preset says otherwise,
+    the same number of steps. After an interrupt or a kill the same call resumes, also within a run.
 
-    Writes in `out`: `report.md`, `results.csv` (a row a run), `tables/` (CSV and LaTeX),
-    `categories.png`, `curves.png`, `multiples_real.png` and `multiples_drawn.png` (of the kinds of
-    images that there are), and `drawn/` with made-up sets.
+    Writes to `out`: `report.md`, `results.csv` (a row per run), `tables/` (CSV and LaTeX),
+    `categories.png`, `curves.png`, `multiples_real.png` and `multiples_synthetic.png` (if there are
+    such images), and `synthetic/` with synthetic sets.
 
     Args:
         study: a `Study`, such as `ABLATION`.
@@ -79,11 +78,11 @@ def run_study(
             of these too.
         seeds: list of integers; None takes those of the preset.
         steps: training steps of every run, without exception; None takes those of the preset.
-        jobs: runs at once; the cores are shared out among them.
-        say: function that takes a line of progress.
+        jobs: number of runs at once, among which the cores are divided.
+        log: function that takes a line of progress.
 
     Returns:
-        A list of dicts, a row a run.
+        A list of dicts, a row per run.
 
     Raises:
         ValueError: if a name is not known, or `out` holds runs with other settings.
@@ -97,7 +96,8 @@ def run_study(
     run_study(COMPARISON, "runs/cells", own_categories=[Category("my cells", "/home/me/cells")])
     ```
     """
-    _checks.require("matplotlib", '"keras-deepskip[plots]"', "the figures of a study")
+    for package in ("matplotlib", "pandas"):
+        _checks.require(package, '"keras-deepskip[studies]"', "the report of a study")
     chosen = study.presets[_checks.check_choice("preset", preset, study.presets)]
     if steps is not None:
         _checks.check_integer("steps", steps)
@@ -106,11 +106,11 @@ def run_study(
     settings = _settings(study, preset, picked, own_categories)
     study, categories = _with_own(study, own_categories, categories)
     runs = runs_of(study, chosen, out, networks, categories, seeds)
-    say(f"{study.title}: {len(runs)} runs, preset {preset} ({chosen.about})")
-    rows, failures = run_all(runs, chosen, data, out, jobs, say)
-    measured = _costs(study, runs, out, say) if study.costs else None
+    log(f"{study.title}: {len(runs)} runs, preset {preset} ({chosen.about})")
+    rows, failures = run_all(runs, chosen, data, out, jobs, log)
+    measured = _costs(study, runs, out, log) if study.costs else None
     if rows:
-        say(f"Wrote {write_report(study, rows, runs, out, settings, measured)}")
+        log(f"Wrote {write_report(study, rows, runs, out, settings, measured)}")
     if failures:
         raise RuntimeError(
             f"{len(failures)} of {len(runs)} runs failed; the same command tries them again. "
@@ -120,23 +120,23 @@ def run_study(
 
 
 def _with_own(study, own, categories):
-    """The study with further categories, and the names of those to run."""
+    """The study with further categories, and the names of the categories to run."""
     names = [category.name for category in own]
     wider = dataclasses.replace(study, categories=(*study.categories, *own))
     return wider, categories if categories or not own else names
 
 
-def _costs(study, runs, out, say):
+def _costs(study, runs, out, log):
     """Time and memory of a prediction of each network that runs, side by side."""
     names = {run.network.name for run in runs}
-    rivals = [n.rival for n in study.networks if n.rival and n.name in names]
+    timed = [n.timed_as for n in study.networks if n.timed_as and n.name in names]
     case = {"mode": "predict", "size": COST_SIZE, "batch": 1, "options": {}}
     path = Path(out) / "costs.json"
-    return measure(path, [case], rivals, COST_REPEATS, COST_LIMIT_S, None, say)
+    return measure(path, [case], timed, COST_REPEATS, COST_LIMIT_S, None, log)
 
 
 def _settings(study, preset, picked, own):
-    """How the report was made: libraries, and the command with all that decides the figures."""
+    """How the report was made: libraries, and the command with all options that matter."""
     made = versions()
     libraries = f"keras {made['keras']}, {made['backend']} {made[made['backend']]}"
     words = ["keras-deepskip", study.name, "--preset", preset]
@@ -149,7 +149,7 @@ def _settings(study, preset, picked, own):
     return (
         f"Made on {datetime.date.today().isoformat()} with {libraries} (Python {made['python']}) "
         f"by `{shlex.join(words)} --data FOLDER_OF_SETS --out FOLDER`.\n\n"
-        "Figures are of test images that no run has trained on, each predicted whole, by the "
-        "weights of the epoch with the best validation IoU. *Drawn* categories are made up, as "
-        "their real sets are too small."
+        "Metrics are of test images that no run has trained on, each predicted whole, with the "
+        "weights of the epoch with the best validation IoU. *Synthetic* categories replace real "
+        "sets that are too small."
     )

@@ -1,14 +1,16 @@
-"""Tables of a study: what they hold, and how they are written (Markdown, CSV, LaTeX)."""
+"""Tables of a study: their content, and how they are written (Markdown, CSV, LaTeX)."""
 
-import csv
 import dataclasses
-import io
 import statistics
 
+from keras_deepskip import _checks
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.studies.experiments.spread import paired_test, spread
 
-FIGURES = {"IoU": "pixel IoU", "object_f1": "object F1"}
+METRICS = {"IoU": "pixel IoU", "object_f1": "object F1"}
+# LaTeX that pandas leaves to the caller: some signs, and the whole caption.
+SIGNS = str.maketrans({"±": r"$\pm$", "<": r"$<$", ">": r"$>$"})
+SPECIAL = str.maketrans({character: "\\" + character for character in "&%$#_{}"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,109 +28,103 @@ class Table:
 
     def csv(self):
         """The table as CSV, headings first."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.headers)
-        writer.writerows([["" if cell is None else cell for cell in row] for row in self.rows])
-        return buffer.getvalue()
+        return self._frame().to_csv(index=False, lineterminator="\n")
 
     def latex(self):
         """The table as a LaTeX `table` with booktabs rules."""
-        lines = [
-            r"\begin{table}",
-            rf"\caption{{{_latex(self.title)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.headers) - 1)}}}",
-            r"\toprule",
-            _latex_row(self.headers),
-            r"\midrule",
-            *(_latex_row(row) for row in self.rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-        return "\n".join(lines) + "\n"
+        text = self._frame().to_latex(
+            index=False, escape=True, float_format="%.4f", na_rep="-",
+            caption=self.title.translate(SPECIAL),
+            column_format="l" + "r" * (len(self.headers) - 1),
+        )  # fmt: skip
+        return text.translate(SIGNS)
+
+    def _frame(self):
+        return _pandas().DataFrame(self.rows, columns=self.headers, dtype=object)
 
 
-SPECIAL = {character: "\\" + character for character in "&%$#_{}"} | {
-    "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "^": r"\^{}", "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-}  # fmt: skip
-
-
-def _latex_row(cells):
-    return " & ".join(_latex(cell) for cell in cells) + r" \\"
-
-
-def _latex(cell):
-    text = "-" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)
-    return "".join(SPECIAL.get(character, character) for character in text)
+def _pandas():
+    return _checks.require("pandas", '"keras-deepskip[studies]"', "the tables of a study")
 
 
 # ---- Rows of runs --------------------------------------------------------------------------------
 
 
-def chosen(rows, **wanted):
-    """The rows that have these values."""
-    return [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
+def chosen(rows, **values):
+    """Returns the rows that have these values."""
+    return [row for row in rows if all(row.get(name) == value for name, value in values.items())]
 
 
 def names_of(rows, column):
-    """The values of a column in the order in which they come, each once."""
+    """Returns the different values of a column in order of appearance."""
     return list(dict.fromkeys(row[column] for row in rows))
 
 
 def labels_of(rows):
-    """A dict from the networks' names to their labels."""
+    """Returns a dict from the networks' names to their labels."""
     return {row["network"]: row["label"] for row in rows}
 
 
 def category_title(rows, category):
-    """A category's name, and whether its images are drawn."""
-    drawn = chosen(rows, category=category)[0]["source"] == "drawn"
-    return f"{category} (drawn)" if drawn else category
+    """Returns a category's name, and whether its images are synthetic."""
+    synthetic = chosen(rows, category=category)[0]["source"] == "synthetic"
+    return f"{category} (synthetic)" if synthetic else category
+
+
+def strata_of(rows):
+    """Returns the names of the size strata, the smallest first."""
+    names = [name for row in rows for name in row if name.startswith("found ")]
+    return list(dict.fromkeys(name.removeprefix("found ") for name in names))
+
+
+def _frame(rows, columns):
+    """The rows as a data frame; `columns` are numbers, NaN where a run failed."""
+    frame = _pandas().DataFrame(rows)
+    frame = frame.reindex(columns=[*dict.fromkeys(["network", *frame.columns, *columns])])
+    return frame.astype(dict.fromkeys(columns, "float64"))
+
+
+def _body(frame, rows):
+    """Rows of a table from a data frame by network, in the order of `rows`; None for NaN."""
+    labels = labels_of(rows)
+    frame = frame.loc[[name for name in labels if name in frame.index]].rename(labels)
+    frame = frame.astype(object)
+    return frame.where(frame.notna(), None).reset_index().to_numpy().tolist()
 
 
 # ---- Tables --------------------------------------------------------------------------------------
 
 
-def by_category(rows, figure):
-    """A figure of each network, by category and over all: mean and spread over seeds.
+def by_category(rows, metric):
+    """A metric of each network, by category and over all: mean and spread over seeds.
 
     The spread of the last column is that of the seeds' means over categories.
     """
-    categories, body = names_of(rows, "category"), []
-    for network, label in labels_of(rows).items():
-        own = chosen(rows, network=network)
-        cells = [spread(_values(own, figure, category=name)).text() for name in categories]
-        by_seed = [_mean_over(own, figure, categories, seed) for seed in names_of(own, "seed")]
-        body.append([label, *cells, spread(by_seed).text()])
+    categories = names_of(rows, "category")
+    values = _frame(rows, [metric]).pivot(
+        index=["network", "seed"], columns="category", values=metric
+    )
+    values = values[categories].assign(all=values.mean(axis="columns", skipna=False))
+    cells = values.groupby("network").agg(lambda column: spread(column).text())
     headers = ["network", *(category_title(rows, name) for name in categories), "all"]
-    named = FIGURES[figure][0].upper() + FIGURES[figure][1:]
+    named = METRICS[metric][0].upper() + METRICS[metric][1:]
     title = f"{named} by category: mean ± standard deviation over seeds."
-    return Table(f"{figure.lower()}_by_category", title, headers, body)
-
-
-def _values(rows, figure, **wanted):
-    return [row.get(figure) for row in chosen(rows, **wanted)]
-
-
-def _mean_over(rows, figure, categories, seed):
-    """A seed's mean over the categories; None if one is missing."""
-    values = [value for name in categories
-              for value in _values(rows, figure, category=name, seed=seed)]  # fmt: skip
-    complete = len(values) == len(categories) and None not in values
-    return sum(values) / len(values) if complete else None
+    return Table(f"{metric.lower()}_by_category", title, headers, _body(cells, rows))
 
 
 def paired(rows, reference):
     """The reference against each other network, on the same images with the same seeds."""
-    labels, body = labels_of(rows), []
+    metrics = {**METRICS, "small_recall": "recall of the smallest"}
+    rows = [{**row, "small_recall": _small_recall(row)} for row in rows]
+    frame, labels, body = _frame(rows, metrics), labels_of(rows), []
+    own = frame[frame["network"] == reference]
     for network in (name for name in labels if name != reference):
-        for figure, title in {**FIGURES, "small_recall": "recall of the smallest"}.items():
-            pairs = _pairs(rows, reference, network, figure)
-            test = paired_test(*zip(*pairs, strict=True)) if pairs else paired_test([], [])
+        other = frame[frame["network"] == network]
+        pairs = own.merge(other, on=["category", "seed"], suffixes=("", " of other"))
+        for metric, title in metrics.items():
+            test = paired_test(pairs[metric], pairs[f"{metric} of other"])
             body.append([labels[network], title, test.count, *_shown(test)])
-    headers = ["against", "figure", "pairs", "mean difference", "95 % interval", "p"]
+    headers = ["against", "metric", "pairs", "mean difference", "95 % interval", "p"]
     title = (
         f"{labels[reference]} minus each other network, pair by pair (same category, split, crops "
         "and seed): mean difference, its 95 % interval (Student), and p of an exact sign-flip "
@@ -147,25 +143,10 @@ def _shown(test):
     return mean, f"{test.low:+.3f} to {test.high:+.3f}", p
 
 
-def _pairs(rows, first, second, figure):
-    key = {(row["category"], row["seed"]): row for row in chosen(rows, network=second)}
-    pairs = [(row, key.get((row["category"], row["seed"]))) for row in chosen(rows, network=first)]
-    return [(_figure(a, figure), _figure(b, figure)) for a, b in pairs if b is not None]
-
-
-def _figure(row, figure):
-    """A row's figure; `small_recall` is that of the smallest stratum that holds any object."""
-    if figure != "small_recall":
-        return row.get(figure)
-    strata = strata_of([row])
-    counts = ((row[f"found {name}"], row[f"missed {name}"]) for name in strata)
+def _small_recall(row):
+    """Recall of the smallest stratum with any object, or None."""
+    counts = ((row[f"found {name}"], row[f"missed {name}"]) for name in strata_of([row]))
     return next((found / (found + missed) for found, missed in counts if found + missed), None)
-
-
-def strata_of(rows):
-    """Names of the size strata, the smallest first."""
-    names = [name for row in rows for name in row if name.startswith("found ")]
-    return list(dict.fromkeys(name.removeprefix("found ") for name in names))
 
 
 def pixels_and_objects(rows):
@@ -175,93 +156,86 @@ def pixels_and_objects(rows):
         "object_precision": "object precision", "object_recall": "object recall",
         "object_f1": "object F1",
     }  # fmt: skip
-    body = [
-        [label, *(spread(_values(rows, name, network=network)).mean for name in columns)]
-        for network, label in labels_of(rows).items()
-    ]
+    means = _frame(rows, columns).groupby("network")[list(columns)].mean()
     title = "Precision, recall and F1 of pixels and objects: means over categories and seeds."
-    return Table("precision_recall", title, ["network", *columns.values()], body)
+    return Table("precision_recall", title, ["network", *columns.values()], _body(means, rows))
 
 
 def recall_by_size(rows):
     """Share of the true objects of each size that were found, over all categories and seeds."""
-    strata, body = strata_of(rows), []
-    totals = dict.fromkeys(strata, 0)
-    for network, label in labels_of(rows).items():
-        own = [row for row in chosen(rows, network=network) if "failure" not in row]
-        cells = []
-        for name in strata:
-            found, missed = (sum(row[f"{kind} {name}"] for row in own)
-                             for kind in ("found", "missed"))  # fmt: skip
-            totals[name] = max(totals[name], found + missed)
-            cells.append(found / (found + missed) if found + missed else None)
-        body.append([label, *cells])
-    headers = ["network", *(f"{name} ({totals[name]:,})" for name in strata)]
+    strata = strata_of(rows)
+    counts = [f"{kind} {name}" for kind in ("found", "missed") for name in strata]
+    sums = _frame(rows, counts).groupby("network")[counts].sum()
+    found, missed = (
+        sums[[f"{kind} {name}" for name in strata]].set_axis(strata, axis="columns")
+        for kind in ("found", "missed")
+    )
+    total = found + missed
+    headers = ["network", *(f"{name} ({count:,.0f})" for name, count in total.max().items())]
     title = (
-        "Object recall by size of the true object (pixels; number of objects, counted once a "
+        "Object recall by size of the true object (pixels; number of objects, counted once per "
         "seed): found with an IoU of at least 0.5."
     )
-    return Table("recall_by_size", title, headers, body)
+    return Table("recall_by_size", title, headers, _body(found / total, rows))
 
 
 def effort(rows):
-    """What each network got: steps, time and memory of its training."""
-    body = []
-    for network, label in labels_of(rows).items():
-        own = [row for row in chosen(rows, network=network) if "failure" not in row]
-        if own:
-            body.append([
-                label, len(own), _range(own, "steps"), _range(own, "batch_size"),
-                _range(own, "train_seconds"), _range(own, "train_peak_mb"),
-                spread([row["best_epoch"] for row in own]).text(1).partition(" ")[0],
-            ])  # fmt: skip
-    headers = ["network", "runs", "steps", "batch", "training, s", "peak memory, MB", "best epoch"]
+    """The training of each network: steps, time and memory."""
+    columns = {
+        "steps": "steps", "batch_size": "batch", "train_seconds": "training, s",
+        "train_peak_mb": "peak memory, MB",
+    }  # fmt: skip
+    finished = [row for row in rows if "failure" not in row]
+    groups = _frame(finished, [*columns, "best_epoch"]).groupby("network")
+    cells = groups[list(columns)].agg(_range)
+    cells.insert(0, "runs", groups.size())
+    cells["best epoch"] = groups["best_epoch"].mean().map("{:.1f}".format)
+    headers = ["network", "runs", *columns.values(), "best epoch"]
     title = (
-        "What each network got. The peak is of the training's whole process, libraries included; "
+        "The training of each network. The peak is that of the whole process, libraries included; "
         "the best epoch is the mean."
     )
-    return Table("effort", title, headers, body)
+    return Table("effort", title, headers, _body(cells, rows))
 
 
-def _range(rows, column):
-    values = [row[column] for row in rows if row[column] is not None]
-    if not values:
+def _range(values):
+    if values.isna().all():
         return "-"
-    low, high = (f"{round(value):,}" for value in (min(values), max(values)))
+    low, high = (f"{round(value):,}" for value in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
 
 
 def costs(rows, networks, measured):
-    """Parameters, MACs, time and memory of each network beside its mean IoU.
+    """Parameters, MACs, time and memory of each network next to its mean IoU.
 
     Args:
         rows: of the runs.
         networks: list of `Network`.
-        measured: the dict that `benchmark.measure` gives, of one case of prediction.
+        measured: the dict that `timing.measure.measure` returns, of one case of prediction.
     """
     case = measured["cases"][0]
     body = []
     for network in networks:
-        figures = case["rivals"].get(network.rival)
-        if figures is None or not chosen(rows, network=network.name):
+        found, own = case["rivals"].get(network.timed_as), chosen(rows, network=network.name)
+        if found is None or not own:
             continue
-        iou = spread(_values(rows, "IoU", network=network.name)).mean
-        if "failure" in figures:
-            body.append([network.label, iou, None, figures["failure"], None, None])
+        iou = spread(row.get("IoU") for row in own).mean
+        if "failure" in found:
+            body.append([network.label, iou, None, found["failure"], None, None])
             continue
-        macs, peak = figures["macs"], figures["peak_bytes"]
+        macs, peak = found["macs"], found["peak_bytes"]
         body.append([
             network.label,
             iou,
-            figures["parameters"],
+            found["parameters"],
             "-" if macs is None else f"{macs / 1e9:.2f} G",
-            f"{statistics.median(figures['ns']) / 1e6:.1f}",
+            f"{statistics.median(found['ns']) / 1e6:.1f}",
             "-" if peak is None else f"{peak / 1e6:,.0f}",
         ])  # fmt: skip
     side = case["case"]["size"]
-    headers = ["network", "mean IoU", "parameters", "MACs", "ms an image", "peak MB"]
+    headers = ["network", "mean IoU", "parameters", "MACs", "ms per image", "peak MB"]
     title = (
-        f"What a prediction costs: one image of {side} x {side}, one process each, side by side "
+        f"Cost of a prediction: one image of {side} x {side}, one process each, side by side "
         f"({measured['settings']['backend']}, {measured['date']})."
     )
     return Table("costs", title, headers, body)

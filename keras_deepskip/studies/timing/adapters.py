@@ -1,9 +1,9 @@
-"""One way to run a network each: through Keras, as a PyTorch module, as an exported file.
+"""How networks are run: through Keras, as a PyTorch module, or as an exported file.
 
-A contestant is made of a builder `build(size, **options)`. It has `parameters` (trained weights)
-and `macs` (multiply-adds for one image; None if a layer's cost is not known), and prepares work:
-`predict(images)` and `train(images, masks)` return a function of no arguments, a call of which is
-what is timed: NumPy in, NumPy or a number out, so nothing is still being computed when it ends.
+An adapter takes a builder `build(size, **options)`. It has `parameters` (trainable weights) and
+`macs` (multiply-adds for one image; None if a layer's cost is not known). `predict(images)` and
+`train(images, masks)` return a function without arguments whose calls are timed: NumPy in, NumPy or
+a number out, so nothing is still being computed when a call ends.
 """
 
 import concurrent.futures
@@ -84,9 +84,9 @@ class TorchModule:
 
 
 class _Exported:
-    """A Keras model as an ONNX file; what runs it (`_load`, `predict`) is the subclass's.
+    """A Keras model as an ONNX file; subclasses run it (`_load`, `predict`).
 
-    A process of its own writes the file, so that the memory that it takes is not counted here.
+    Another process writes the file, so that the memory for it is not counted here.
     """
 
     def __init__(self, build, size, options):
@@ -95,9 +95,9 @@ class _Exported:
             path = Path(folder) / "model.onnx"
             with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
                 written = pool.submit(_write_onnx, path, build, size, options).result()
-            self.parameters, self.macs, images, wanted = written
+            self.parameters, self.macs, images, expected = written
             self._load(path)
-        difference = np.abs(self.predict(images)() - wanted).max()
+        difference = np.abs(self.predict(images)() - expected).max()
         if not difference <= EXPORT_TOLERANCE:
             raise RuntimeError(
                 f"the exported network's outputs differ from the model's by {difference:.1e}"
@@ -105,14 +105,14 @@ class _Exported:
 
 
 class OnnxRuntime(_Exported):
-    """An exported model in ONNX Runtime, on the processor."""
+    """An exported model in ONNX Runtime, on the CPU."""
 
     def _load(self, path):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores()
-        # Threads that wait busily for the next call would take the cores from the next rival.
+        # Threads that wait busily for the next call would slow the next network down.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
@@ -124,7 +124,7 @@ class OnnxRuntime(_Exported):
 
 
 class OpenVino(_Exported):
-    """An exported model in OpenVINO, on the processor, in float32."""
+    """An exported model in OpenVINO, on the CPU, in float32."""
 
     def _load(self, path):
         import openvino
@@ -133,7 +133,7 @@ class OpenVino(_Exported):
         self.graph = self.core.read_model(path)
 
     def predict(self, images):
-        self.graph.reshape(images.shape)  # a program for this very size is the fastest one
+        self.graph.reshape(images.shape)  # a program for this exact size is the fastest
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the processor has it
             "INFERENCE_NUM_THREADS": cores(),
@@ -165,9 +165,9 @@ def _torch_macs(model, image):
         if isinstance(layer, torch.nn.Linear):
             counts.append(output.numel() * layer.in_features)
             return
-        # Each weight of the kernel meets each pixel once: of the input where it spreads pixels.
-        spreads = isinstance(layer, torch.nn.ConvTranspose2d)
-        height, width = (inputs[0] if spreads else output).shape[-2:]
+        # Each weight is applied once per pixel: of the input in a transposed convolution.
+        transposed = isinstance(layer, torch.nn.ConvTranspose2d)
+        height, width = (inputs[0] if transposed else output).shape[-2:]
         counts.append(layer.weight.numel() * height * width)
 
     layers = [m for m in model.modules() if isinstance(m, (*convolutions, torch.nn.Linear))]
@@ -180,7 +180,7 @@ def _torch_macs(model, image):
 
 
 def _torch_loss(logits, masks):
-    """What `SmallObjectLoss()` computes, in PyTorch: half the cross-entropy, plus Dice."""
+    """`SmallObjectLoss()` in PyTorch: half the cross-entropy, plus Dice."""
     import torch
 
     crossentropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks)
@@ -196,12 +196,12 @@ def _channels_first(array):
 
 def _write_onnx(path, build, size, options):
     """Builds and writes a model; returns parameters, MACs, and images with their outputs."""
-    contestant = KerasModel(build, size, options)
+    adapter = KerasModel(build, size, options)
     images = np.random.default_rng(0).random((2, size, size, 3), dtype="float32")
-    wanted = contestant.predict(images)()
-    for layer in contestant.model.layers:
+    expected = adapter.predict(images)()
+    for layer in adapter.model.layers:
         if isinstance(layer, keras.layers.Normalization):
             # tf2onnx makes an input of each tensor that a layer holds; arrays become constants.
             layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
-    contestant.model.export(path, format="onnx", verbose=False)
-    return contestant.parameters, contestant.macs, images, wanted
+    adapter.model.export(path, format="onnx", verbose=False)
+    return adapter.parameters, adapter.macs, images, expected

@@ -1,4 +1,4 @@
-"""`backbones`: what the deep-skip network costs on each backbone."""
+"""`backbones`: parameters, MACs and time of the deep-skip network on each backbone."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ WARM_UP = 2  # calls that are not timed
 
 @dataclasses.dataclass(frozen=True)
 class BackboneTable:
-    """What `backbones` found.
+    """The result of `backbones`.
 
     Attributes:
         rows: dicts of `name`; `parameters` of the whole network, `encoder` of its encoder; `macs`
@@ -54,24 +54,25 @@ class BackboneTable:
         size = self.settings["size"]
         return (
             f"{markdown_table(self.HEADERS, lines)}\n\nOne image of {size} x {size}, batch norms "
-            f"folded; medians of {self.settings['repeats']} calls, each beside one of {REFERENCE}. "
+            f"folded; medians of {self.settings['repeats']} calls, alternating with "
+            f"calls of {REFERENCE}. "
             f"Backend {self.settings['backend']}, Keras {self.versions['keras']}."
         )
 
 
-def backbones(names=None, size=256, repeats=10, out=None, say=lambda line: None):
+def backbones(names=None, size=256, repeats=10, out=None, log=lambda line: None):
     """Builds the network on each backbone, counts what it costs and times its inference.
 
-    Every timed call has one of the network on `light_vgg16` beside it, so that the ratio holds on a
-    machine whose speed changes. Rows are kept one by one: the same call goes on where it was
-    interrupted, if size, repeats and versions are the same.
+    Timed calls alternate with calls of the network on `light_vgg16`, so that the ratio holds on a
+    machine whose speed changes. Rows are kept one by one: the same call resumes after an interrupt
+    if size, repeats and versions are the same.
 
     Args:
         names: of backbones; None takes all that are known by name.
         size: height and width of the image in pixels.
         repeats: calls that are timed.
         out: folder that receives `backbones.json` and `backbones.md`; None writes nothing.
-        say: function that takes a line of progress.
+        log: function that takes a line of progress.
 
     Returns:
         A `BackboneTable`.
@@ -100,7 +101,7 @@ def backbones(names=None, size=256, repeats=10, out=None, say=lambda line: None)
     for name in names:
         if name not in rows:
             rows[name] = _row(name, reference, **settings)
-            say(f"{name}: {rows[name]['predict_ms']:.0f} ms")
+            log(f"{name}: {rows[name]['predict_ms']:.0f} ms")
         table = BackboneTable(
             [rows[known] for known in names if known in rows], settings, versions()
         )
@@ -152,12 +153,12 @@ def level_widths(model):
     """
     skips = [layer for layer in model.layers if layer.name.endswith("_skips")]  # coarsest first
     return [layer.input[0].shape[-1] for layer in reversed(skips)] + [
-        skips[0].input[-1].shape[-1]  # E_B stands where D_{u+1} stands above it
+        skips[0].input[-1].shape[-1]  # E_B takes the place of D_{u+1} at the coarsest level
     ]
 
 
 def _times(models, size, repeats):
-    """Median seconds of a call of each model, the models in turn."""
+    """Median seconds of a call of each model; calls of the models alternate."""
     image = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3)).astype("float32")
     seconds = [[] for _ in models]
     for round_number in range(WARM_UP + repeats):

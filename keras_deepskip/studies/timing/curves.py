@@ -1,4 +1,4 @@
-"""Curves out of a scaling's cases, how steep they are, and where they bend."""
+"""The curves of a scaling, how steep they are, and where they bend."""
 
 import dataclasses
 import math
@@ -16,13 +16,13 @@ BEND = 0.25  # change of the exponent that counts as one
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One case of one rival.
+    """One case of one network.
 
     Attributes:
         value: of the quantity that grows along the curve.
-        failure: why there are no figures, or None.
+        failure: why it could not be measured, or None.
         ms: lower quartile, median and upper quartile of a call's time.
-        peak_bytes: memory, or None where the system does not tell.
+        peak_bytes: memory, or None where the system does not report it.
         work: multiply-adds of a call (of its forward pass, in training), or None if not known.
     """
 
@@ -33,29 +33,29 @@ class Point:
     work: int | None = None
 
 
-def curve(result, rival, mode, quantity, base):
-    """Returns the points of a rival along which `quantity` grows and all else stays at `base`.
+def curve(result, network, mode, quantity, base):
+    """Returns a network's points along which `quantity` grows and all else stays at `base`.
 
     Args:
-        result: dict, as `measure` gives it.
-        rival, mode: their names.
+        result: dict, as `measure` returns it.
+        network, mode: their names.
         quantity: a name in `QUANTITIES`.
-        base: dict of all quantities' values at rest.
+        base: dict of all quantities' default values.
     """
     points = []
     for entry in result["cases"]:
         case = entry["case"]
         own = {"size": case["size"], "batch": case["batch"], **case["options"]}
         if case["mode"] == mode and {**base, quantity: own[quantity]} == own:
-            points.append(_point(own[quantity], entry["rivals"][rival], case["batch"]))
+            points.append(_point(own[quantity], entry["rivals"][network], case["batch"]))
     return sorted(points, key=lambda point: point.value)
 
 
 def exponents(points):
     """Returns for each point how time has grown with work since the one before.
 
-    1: time grows as the multiply-adds do. Below 1: the larger call makes better use of the machine;
-    above 1: a worse one. None where one of the two points has no figure, and for the first.
+    1: time grows as the multiply-adds do. Below 1: the larger call uses the machine better; above
+    1: worse. None for the first point, and where one of the two points was not measured.
 
     Example:
 
@@ -90,8 +90,8 @@ def bends(points):
     ]
 
 
-def _point(value, figures, batch):
-    if "failure" in figures:
-        return Point(value, figures["failure"])
-    work = None if figures["macs"] is None else figures["macs"] * batch
-    return Point(value, None, quartiles(figures["ns"]), figures["peak_bytes"], work)
+def _point(value, found, batch):
+    if "failure" in found:
+        return Point(value, found["failure"])
+    work = None if found["macs"] is None else found["macs"] * batch
+    return Point(value, None, quartiles(found["ns"]), found["peak_bytes"], work)

@@ -1,27 +1,26 @@
-"""What was measured, as pictures."""
+"""Results of the timings as figures."""
 
-import io
-
+from keras_deepskip.drawing import figure_png, new_figure
 from keras_deepskip.studies.timing.curves import QUANTITIES, bends, curve
 from keras_deepskip.studies.timing.measure import by_mode_and_size, quartiles, time_per
+
+WHY = "the figure of a benchmark"
 
 
 def draw_times(result):
     """Draws the medians with their quartiles, a panel for each mode and size.
 
     Args:
-        result: dict, as `measure` gives it; what has no figure has no dot.
+        result: dict, as `measure` returns it. What could not be measured has no dot.
 
     Returns:
         The bytes of a PNG.
     """
-    from matplotlib.figure import Figure
-
     groups, rivals = by_mode_and_size(result), result["settings"]["rivals"]
     modes = list(dict.fromkeys(mode for mode, _ in groups))
     sizes = list(dict.fromkeys(size for _, size in groups))
     height = len(modes) * (1.2 + 0.35 * len(rivals))
-    figure = Figure(figsize=(2.5 + 4 * len(sizes), height), layout="constrained")
+    figure = new_figure(2.5 + 4 * len(sizes), height, WHY)
     grid = figure.subplots(len(modes), len(sizes), squeeze=False, sharey=True)
     for (mode, size), entries in groups.items():
         axes = grid[modes.index(mode), sizes.index(size)]
@@ -34,31 +33,29 @@ def draw_times(result):
         axes.grid(alpha=0.3)
     grid[0, 0].set_ylim(len(rivals) - 0.5, -0.5)  # the first on top; the panels share the axis
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def draw_scaling(result, base):
     """Draws time and memory against each quantity; a ring marks where a curve of time bends.
 
     Args:
-        result: dict, as `measure` gives it.
-        base: dict of the quantities' values at rest.
+        result: dict, as `measure` returns it.
+        base: dict of the quantities' default values.
 
     Returns:
         The bytes of a PNG.
     """
-    from matplotlib.figure import Figure
-
     modes = list(dict.fromkeys(entry["case"]["mode"] for entry in result["cases"]))
-    figure = Figure(figsize=(4 * len(QUANTITIES), 7), layout="constrained")
+    figure = new_figure(4 * len(QUANTITIES), 7, WHY)
     grid = figure.subplots(2, len(QUANTITIES))
     for (quantity, title), column in zip(QUANTITIES.items(), grid.T, strict=True):
         values = set()
         for mode in modes:
-            for rival in result["settings"]["rivals"]:
-                points = curve(result, rival, mode, quantity, base)
+            for network in result["settings"]["rivals"]:
+                points = curve(result, network, mode, quantity, base)
                 points = [point for point in points if not point.failure]
-                _draw_curve(column, points, f"{rival}, {mode}")
+                _draw_curve(column, points, f"{network}, {mode}")
                 values |= {point.value for point in points}
         for axes, unit in zip(column, ("ms a call", "MB"), strict=True):
             axes.set(xlabel=title, ylabel=unit, xscale="log", yscale="log")
@@ -67,18 +64,18 @@ def draw_scaling(result, base):
             axes.set_xticks(sorted(values), sorted(values))
             axes.grid(alpha=0.3)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _draw_dots(axes, entry, rivals, position, count):
-    """The dots of one batch: the `position`-th of `count` below each other."""
+    """The dots of one batch size, the `position`-th of `count` in each row."""
     share = 0.6 / count
     part = time_per(entry["case"])[0]
     places, medians, errors = [], [], ([], [])
     for row, name in enumerate(rivals):
-        figures = entry["rivals"][name]
-        if "ns" in figures:
-            low, middle, high = (value / part for value in quartiles(figures["ns"]))
+        found = entry["rivals"][name]
+        if "ns" in found:
+            low, middle, high = (value / part for value in quartiles(found["ns"]))
             places.append(row - 0.3 + share * (position + 0.5))
             medians.append(middle)
             errors[0].append(middle - low)
@@ -88,7 +85,7 @@ def _draw_dots(axes, entry, rivals, position, count):
 
 
 def _draw_curve(column, points, label):
-    """Times into the upper axes with their quartiles, memory into the lower ones."""
+    """Draws times with their quartiles into the upper axes, memory into the lower ones."""
     upper, lower = column
     values = [point.value for point in points]
     (line,) = upper.plot(values, [point.ms[1] for point in points], marker=".", label=label)
@@ -103,15 +100,9 @@ def _draw_curve(column, points, label):
 
 
 def _label_plainly(axis):
-    """Has a logarithmic axis show plain numbers: 1, 2, 5, 10, ..."""
+    """Makes a logarithmic axis show plain numbers: 1, 2, 5, 10, ..."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
-
-
-def _png(figure):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The machine that figures are of, and what a process holds of its memory."""
+"""The machine that was measured on, and the memory that a process holds."""
 
 import ctypes
 import gc
@@ -6,9 +6,14 @@ import os
 import platform
 from pathlib import Path
 
+from keras_deepskip import _checks
+
 
 def machine():
-    """Returns what figures depend on beside the software: processor, cores, memory, GPU, system.
+    """Returns what measurements depend on besides software: processor, cores, memory, GPU, system.
+
+    Raises:
+        ImportError: if psutil is not installed.
 
     Example:
 
@@ -16,12 +21,11 @@ def machine():
     True
     """
     model = _entry("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
-    memory = _entry("/proc/meminfo", "MemTotal")
     gpus = [_entry(p, "Model") for p in Path("/proc/driver/nvidia/gpus").glob("*/information")]
     return {
         "processor": model,
         "cores": cores(),
-        "memory": f"{_bytes(memory) / 1e9:.1f} GB" if memory else "unknown",
+        "memory": f"{_psutil().virtual_memory().total / 1e9:.1f} GB",
         "gpu": ", ".join(gpus) or "none",
         "system": f"{platform.system()} {platform.release()}",
     }
@@ -29,7 +33,7 @@ def machine():
 
 def cores():
     """Number of processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
+    if hasattr(os, "sched_getaffinity"):  # psutil's `cpu_affinity` is missing on macOS too
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
 
@@ -38,12 +42,12 @@ def cores():
 
 
 def resident():
-    """Bytes of memory that this process holds now; None where the system does not tell."""
-    return _bytes(_entry("/proc/self/status", "VmRSS"))
+    """Bytes of memory that this process holds now."""
+    return _psutil().Process().memory_info().rss
 
 
 def reset_peak():
-    """Has `peak` begin anew. Returns False where the system does not offer it."""
+    """Starts `peak` anew. Returns False where the system does not offer it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # see proc(5): resets VmHWM, nothing else
     except OSError:
@@ -52,23 +56,27 @@ def reset_peak():
 
 
 def peak():
-    """Most bytes that this process has held since `reset_peak`."""
-    return _bytes(_entry("/proc/self/status", "VmHWM"))
+    """Most bytes that this process has held since `reset_peak` (psutil has no such value)."""
+    return int(_entry("/proc/self/status", "VmHWM").split()[0]) * 1024  # "12 kB"
 
 
-def give_back():
-    """Hands freed memory to the system, which the C library would keep for later."""
+def release_memory():
+    """Returns freed memory to the system, which the C library would keep for later."""
     gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def offer_first():
-    """Has Linux end this process before all others when memory runs out."""
+def raise_oom_score():
+    """Makes Linux end this process before all others when memory runs out."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
-        return  # no Linux: memory is what it is
+        return  # only Linux has a score
+
+
+def _psutil():
+    return _checks.require("psutil", '"keras-deepskip[studies]"', "the timing of networks")
 
 
 def _entry(path, name):
@@ -79,8 +87,3 @@ def _entry(path, name):
         return None
     found = (line.partition(":") for line in lines)
     return next((value.strip() for key, _, value in found if key.strip() == name), None)
-
-
-def _bytes(text):
-    """Reads what /proc calls `12 kB`."""
-    return None if text is None else int(text.split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""Cases, rounds, and the file that keeps what was measured."""
+"""Cases, rounds, and the file that keeps the measurements."""
 
 import datetime
 import statistics
@@ -11,34 +11,34 @@ import numpy as np
 from keras_deepskip import _checks, _files
 from keras_deepskip._versions import versions
 from keras_deepskip.studies.timing.machine import machine
-from keras_deepskip.studies.timing.process_pool import Crew, Failure
-from keras_deepskip.studies.timing.rivals import RIVALS
+from keras_deepskip.studies.timing.process_pool import Failure, ProcessPool
+from keras_deepskip.studies.timing.timed_networks import TIMED_NETWORKS
 
 BACKENDS = ("tensorflow", "jax", "torch")
 MODES = ("predict", "train")
 # The first call compiles, and on TensorFlow the second step of a training may compile once more.
 WARM_UPS = 2
-PAUSE_S = 0.05  # threads that wait busily for more work have gone to sleep by then
+PAUSE_S = 0.05  # until threads that wait busily for more work have gone to sleep
 
 
-def measure(path, cases, rivals, repeats, limit_s, backend, say):
-    """Measures the cases that `path` does not hold yet; it is written anew after each of them.
+def measure(path, cases, rivals, repeats, limit_s, backend, log):
+    """Measures the cases that `path` does not hold yet, and rewrites it after each of them.
 
-    What it holds was measured with other settings, versions or on another machine is dropped.
+    Cases that were measured with other settings or versions, or on another machine, are dropped.
 
     Args:
         path: the JSON file.
         cases: list of dicts with `mode`, `size`, `batch` and `options`.
-        rivals: names in `RIVALS`.
+        rivals: names in `TIMED_NETWORKS`.
         repeats: rounds of each case.
-        limit_s: seconds that a rival may take for one answer.
+        limit_s: most seconds for one answer of a network.
         backend: name of the Keras backend; None is the one in use.
-        say: function that takes a line of progress.
+        log: function that takes a line of progress.
 
     Returns:
         A dict, as it is in the file: `settings`, `machine`, `versions`, `date`, and `cases`, each
-        with `case` and, by rival, `parameters`, `macs`, `ns` (one a round) and `peak_bytes`, or
-        `failure`.
+        with `case` and `rivals`: by network, `parameters`, `macs`, `ns` (one per round) and
+        `peak_bytes`, or `failure`.
     """
     backend = _checks.check_choice("backend", backend or keras.backend.backend(), BACKENDS)
     settings = {
@@ -47,30 +47,30 @@ def measure(path, cases, rivals, repeats, limit_s, backend, say):
         "repeats": _checks.check_integer("repeats", repeats),
         "limit_s": _checks.check_number("limit_s", limit_s, 0, float("inf"), open_high=True),
     }
-    result = _begin(path, settings, say)
+    result = _begin(path, settings, log)
     done = [entry["case"] for entry in result["cases"]]
     todo = [case for case in cases if case not in done]
     if len(todo) < len(cases):
-        say(f"{len(cases) - len(todo)} of {len(cases)} cases are in {path} already")
-    with Crew(backend, limit_s) as crew:
+        log(f"{len(cases) - len(todo)} of {len(cases)} cases are in {path} already")
+    with ProcessPool(backend, limit_s) as pool:
         for number, case in enumerate(todo, start=1):
-            say(f"{number}/{len(todo)} {describe(case)}")
-            result["cases"].append({"case": case, "rivals": _run_case(crew, case, settings, say)})
+            log(f"{number}/{len(todo)} {describe(case)}")
+            result["cases"].append({"case": case, "rivals": _run_case(pool, case, settings, log)})
             _files.write_json(path, result)
     return result
 
 
 def check_names(rivals, modes, reference):
-    """Checks names of rivals, of modes, and of the rival that others are compared with."""
+    """Checks the names of networks, of modes, and of the network to compare with."""
     for name in rivals:
-        _checks.check_choice("rivals", name, RIVALS)
+        _checks.check_choice("rivals", name, TIMED_NETWORKS)
     for mode in modes:
         _checks.check_choice("modes", mode, MODES)
     _checks.check_choice("reference", reference, rivals)
 
 
 def describe(case):
-    """A case in words.
+    """Describes a case.
 
     Example:
 
@@ -93,7 +93,7 @@ def quartiles(ns):
 
 
 def time_per(case):
-    """What a call's time is divided by, and the unit then: images in `predict`, nothing else.
+    """Returns the divisor of a call's time and the unit: per image in `predict`, else per step.
 
     Example:
 
@@ -114,18 +114,18 @@ def by_mode_and_size(result):
 # ---- One case ------------------------------------------------------------------------------------
 
 
-def _run_case(crew, case, settings, say):
-    """Warms all rivals up, then goes round: every rival once, every rival once more, ..."""
+def _run_case(pool, case, settings, log):
+    """Warms all networks up, then measures each of them once per round."""
     found = {}
     warm = range(WARM_UPS)
     for name in settings["rivals"]:
-        runs = _attempt(lambda name=name: [crew.run(name, case) for _ in warm])
-        found[name] = {"failure": runs} if isinstance(runs, str) else {**crew.facts[name]}
-    times = {name: [] for name, figures in found.items() if "failure" not in figures}
+        runs = _attempt(lambda name=name: [pool.run(name, case) for _ in warm])
+        found[name] = {"failure": runs} if isinstance(runs, str) else {**pool.facts[name]}
+    times = {name: [] for name, own in found.items() if "failure" not in own}
     for _ in range(settings["repeats"]):
         for name in list(times):
             time.sleep(PAUSE_S)
-            run = _attempt(lambda name=name: crew.run(name, case))
+            run = _attempt(lambda name=name: pool.run(name, case))
             if isinstance(run, str):
                 found[name] = {"failure": run}
                 del times[name]
@@ -135,30 +135,30 @@ def _run_case(crew, case, settings, say):
         found[name]["ns"] = [run["ns"] for run in runs]
         peaks = [run["peak_bytes"] for run in runs]
         found[name]["peak_bytes"] = None if None in peaks else max(peaks)
-    for name, figures in found.items():
-        say(f"    {name}: {_said(figures)}")
+    for name, own in found.items():
+        log(f"    {name}: {_summary(own)}")
     return found
 
 
 def _attempt(action):
-    """What an action returns, or the words of its failure."""
+    """Returns what an action returns, or the text of its failure."""
     try:
         return action()
     except Failure as failure:
         return str(failure)
 
 
-def _said(figures):
-    if "failure" in figures:
-        return figures["failure"]
-    return f"{statistics.median(figures['ns']) / 1e6:.1f} ms"
+def _summary(found):
+    if "failure" in found:
+        return found["failure"]
+    return f"{statistics.median(found['ns']) / 1e6:.1f} ms"
 
 
 # ---- The file ------------------------------------------------------------------------------------
 
 
-def _begin(path, settings, say):
-    """What the file holds, if it goes with these settings; else a new beginning."""
+def _begin(path, settings, log):
+    """The content of the file if it was measured with these settings; else an empty result."""
     fresh = {
         "settings": settings,
         "machine": machine(),
@@ -168,19 +168,21 @@ def _begin(path, settings, say):
     }
     if not path.exists():
         return fresh
-    stored = _files.read_json(path, "what a benchmark has measured")
+    stored = _files.read_json(path, "the measurements of a benchmark")
     changed = [
         name for name in ("settings", "machine", "versions") if stored.get(name) != fresh[name]
     ]
     if not changed:
         return stored
-    say(f"{path} was measured with other {' and '.join(changed)}: all cases are measured anew")
+    log(f"{path} was measured with other {' and '.join(changed)}: all cases are measured again")
     return fresh
 
 
 def _versions(settings):
-    """Of this package, the libraries below, and the rivals' own packages."""
-    modules = {settings["backend"]}.union(*(RIVALS[name].needs for name in settings["rivals"]))
+    """Of this package, its libraries, and the packages of the timed networks."""
+    modules = {settings["backend"]}.union(
+        *(TIMED_NETWORKS[name].needs for name in settings["rivals"])
+    )
     distributions = metadata.packages_distributions()  # TensorFlow has several, such as -cpu
     packages = {name for module in modules for name in distributions.get(module, ())}
     own = {name: metadata.version(name) for name in sorted(packages)}

@@ -1,17 +1,17 @@
-"""The deep-skip network in plain Keras layers, as anyone would write it."""
+"""The deep-skip network in plain Keras layers."""
 
 import keras
 from keras import layers
 
-# What the layers of keras_deepskip have; written out, so that this network stays as it is.
+# As in the layers of keras_deepskip; repeated here, so that this network does not change.
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-3}
 
 
 def deepskip_plain(size, levels=5, base_filters=8):
     """Returns the deep-skip network with `light_vgg16`, without any layer of this package.
 
-    Each deeper map is enlarged by `UpSampling2D` and convolved by `Conv2D` at the size of the level
-    that it goes to. The weights are those of `build_model`, in the same order:
+    Each deeper map is upsampled by `UpSampling2D` and convolved by `Conv2D` at the size of its
+    target level. The weights are those of `build_model`, in the same order:
     `deepskip_plain(256).set_weights(build_model((256, 256, 3)).get_weights())`.
 
     Args:
@@ -45,14 +45,14 @@ def deepskip_plain(size, levels=5, base_filters=8):
         maps.append(x)  # E_u, (N, size/2^(u-1), size/2^(u-1), C_u)
     for u in range(levels - 1, 0, -1):
         filters = 2 ** (u - 1) * base_filters
-        enlarged = [
+        upsampled = [
             layers.UpSampling2D(2**j, interpolation="nearest")(maps[u - 1 + j])
             for j in range(1, levels - u)
         ]
         x = layers.UpSampling2D(2, interpolation="nearest")(x)
         branches = [
             layers.Conv2D(filters, 3, padding="same", name=f"d{u}_skip{position}_conv")(branch)
-            for position, branch in enumerate([maps[u - 1], *enlarged, x])
+            for position, branch in enumerate([maps[u - 1], *upsampled, x])
         ]
         x = _two_convs(layers.Concatenate()(branches), filters, f"d{u}")
     outputs = layers.Conv2D(1, 1, activation="sigmoid", name="head_conv")(x)

@@ -1,38 +1,38 @@
-"""The rivals' processes, seen from the one that times them."""
+"""The processes of the timed networks, as the process that times them sees them."""
 
 import contextlib
 import importlib.util
 import json
-import os
 import queue
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
-from pathlib import Path
 
-from keras_deepskip.studies.timing.rivals import RIVALS
+from keras_deepskip._processes import (
+    GPU_SHARING,
+    child_environment,
+    end_process_group,
+    start_process,
+)
+from keras_deepskip.studies.timing.timed_networks import TIMED_NETWORKS
 
-ROOT = Path(__file__).resolve().parents[2]
-# Several processes share a GPU: none takes all of its memory at once.
-GPU_SHARING = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+NETWORK_PROCESS = "keras_deepskip.studies.timing.network_process"
 
 
 class Failure(Exception):
-    """Why a rival has no figure."""
+    """Why a network could not be measured."""
 
 
-class Crew:
-    """One process a rival, for one mode, one size of image and one set of options at a time.
+class ProcessPool:
+    """One process per network, for one mode, image size and set of options at a time.
 
-    A process is started when its rival is first run, and ended with `close`, after a failure, or
-    when one of the three changes: a process that trains should not hold what prediction has left.
-    What could not be built is not tried again until then.
+    A process is started when its network is first run, and ended by `close`, after a failure, or
+    when one of the three changes: memory that prediction has left must not count in training.
+    A network that could not be built is not tried again until then.
 
     Args:
-        backend: the Keras backend, but for rivals that are bound to one.
-        limit_s: seconds that a rival may take for each answer.
+        backend: the Keras backend, except for networks that are bound to one.
+        limit_s: most seconds for each answer.
     """
 
     def __init__(self, backend, limit_s):
@@ -48,14 +48,14 @@ class Crew:
         self.close()
 
     def run(self, name, case):
-        """Gives a rival one turn.
+        """Measures a network once.
 
         Args:
-            name: a name in `RIVALS`.
+            name: a name in `TIMED_NETWORKS`.
             case: dict with `mode`, `size`, `batch` and `options`.
 
         Returns:
-            A dict: `ns`, the nanoseconds of its mean call, and `peak_bytes`.
+            A dict: `ns`, the nanoseconds of the mean call, and `peak_bytes`.
 
         Raises:
             Failure: if it cannot be run; the text says why.
@@ -64,7 +64,7 @@ class Crew:
         if self.setting != setting:
             self.close()
             self.setting = setting
-        if case["mode"] == "train" and not RIVALS[name].trains:
+        if case["mode"] == "train" and not TIMED_NETWORKS[name].trains:
             raise Failure("predicts only")
         if name not in self.processes:
             self._start(name)
@@ -81,9 +81,9 @@ class Crew:
             raise Failure(self.unbuilt[name])
         try:
             check_installed(name)
-            self.processes[name] = Process(RIVALS[name].backend or self.backend)
+            self.processes[name] = NetworkProcess(TIMED_NETWORKS[name].backend or self.backend)
             _, size, options = self.setting
-            self.facts[name] = self._ask(name, do="build", rival=name, size=size, options=options)
+            self.facts[name] = self._ask(name, do="build", network=name, size=size, options=options)
         except Failure as failure:
             self.unbuilt[name] = str(failure)
             raise
@@ -96,28 +96,20 @@ class Crew:
             raise
 
 
-class Process:
-    """A `worker` process.
+class NetworkProcess:
+    """A running `network_process`.
 
     Args:
         backend: the Keras backend that it starts with.
     """
 
     def __init__(self, backend):
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            **GPU_SHARING,
-        }
         self.errors = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "keras_deepskip.studies.timing.rival_process"],
-            env=environment, text=True, encoding="utf-8",
+        self.process = start_process(
+            NETWORK_PROCESS,
+            environment=child_environment(backend, **GPU_SHARING),
+            text=True, encoding="utf-8",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-            start_new_session=True,  # an interrupt from the keyboard is the first process's matter
         )  # fmt: skip
         self.answers = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -126,7 +118,7 @@ class Process:
         """Sends a request and returns its answer.
 
         Raises:
-            Failure: if the answer is one, does not come in `limit_s` seconds, or never will.
+            Failure: if the answer is one, takes over `limit_s` seconds, or the process has ended.
         """
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
@@ -137,16 +129,14 @@ class Process:
         except BrokenPipeError:
             answer = None
         if answer is None:
-            raise Failure(self._last_words())
+            raise Failure(self._ending())
         if "failure" in answer:
             raise Failure(answer["failure"])
         return answer
 
     def end(self):
         """Ends the process, whatever it is doing, and those that it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        end_process_group(self.process)
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.errors.close()
@@ -157,18 +147,18 @@ class Process:
                 self.answers.put(json.loads(line))
         self.answers.put(None)
 
-    def _last_words(self):
+    def _ending(self):
         status = self.process.wait()
         if status == -9:
             return "killed: out of memory?"
         self.errors.seek(0)
-        lines = self.errors.read().decode("utf-8", "replace").strip().splitlines() or ["no word"]
+        lines = self.errors.read().decode("utf-8", "replace").strip().splitlines() or ["no message"]
         return f"ended with status {status}: {lines[-1]}"[:160]
 
 
 def check_installed(name):
-    """Raises a `Failure` with the pip line if packages of a rival are missing."""
-    needs = RIVALS[name].needs.items()
+    """Raises a `Failure` with the pip line if packages of a network are missing."""
+    needs = TIMED_NETWORKS[name].needs.items()
     missing = [pip for module, pip in needs if importlib.util.find_spec(module) is None]
     if missing:
         raise Failure(f"not run: pip install {' '.join(missing)}")

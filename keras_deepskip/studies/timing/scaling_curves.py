@@ -21,19 +21,19 @@ def scaling(
     backend=None,
     base_filters=(4, 8, 16, 32),
     levels=(3, 4, 5, 6),
-    say=lambda line: None,
+    log=lambda line: None,
 ):
     """Measures four curves: one quantity grows, the others stay at their first value or default.
 
-    As `benchmark`, with which it shares its processes, its rounds and its file's form.
+    Processes, rounds and the form of the file are those of `benchmark`.
 
     Args:
         out: folder to write to: `scaling.json`, `scaling.md` (tables) and `scaling.png`.
-        rivals: names in `RIVALS` of networks that take `levels` and `base_filters`.
-        sizes: heights and widths in pixels of the curve against image area; the other curves are at
-            the first of them.
-        batches: images taken at once, of the curve against batch; the others are at the first.
-        modes, repeats, limit_s, backend, say: as in `benchmark`.
+        rivals: names in `TIMED_NETWORKS` of networks that take `levels` and `base_filters`.
+        sizes: heights and widths in pixels of the curve against image area; the other curves use
+            the first one.
+        batches: batch sizes of the curve against batch; the other curves use the first one.
+        modes, repeats, limit_s, backend, log: as in `benchmark`.
         base_filters: channels at full resolution, of the curve against width.
         levels: encoder levels, of the curve against depth.
 
@@ -51,12 +51,12 @@ def scaling(
     ```
     """
     check_names(rivals, modes, rivals[0])
-    _checks.require("matplotlib", '"keras-deepskip[benchmark]"', "the plot of a benchmark")
+    _checks.require("matplotlib", '"keras-deepskip[studies]"', "the figure of a benchmark")
     out = Path(out)
     curves = {"batch": batches, "size": sizes, "base_filters": base_filters, "levels": levels}
     base = {"batch": batches[0], "size": sizes[0], **DEFAULTS}
     cases = _cases(curves, base, modes)
-    result = measure(out / "scaling.json", cases, rivals, repeats, limit_s, backend, say)
+    result = measure(out / "scaling.json", cases, rivals, repeats, limit_s, backend, log)
     _files.write_text(out / "scaling.md", scaling_text(result, base))
     with _files.replacing(out / "scaling.png") as path:
         path.write_bytes(draw_scaling(result, base))
@@ -64,7 +64,7 @@ def scaling(
 
 
 def _cases(curves, base, modes):
-    """The points of all curves, each once; larger ones after smaller ones, as they are given."""
+    """The points of all curves, each once, in the given order of the values."""
     cases = []
     for quantity, values in curves.items():
         for mode in modes:

@@ -1,17 +1,18 @@
-"""What was measured, as Markdown."""
+"""Results of the timings as Markdown."""
 
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.studies.timing.curves import BEND, QUANTITIES, bends, curve, exponents
 from keras_deepskip.studies.timing.measure import by_mode_and_size, quartiles, time_per
-from keras_deepskip.studies.timing.rivals import RIVALS
+from keras_deepskip.studies.timing.timed_networks import TIMED_NETWORKS
 
 HOW = (
-    "Each rival is a process of its own and has its turn once a round; the others sleep. A turn "
-    "is a quarter of a second of calls, or one call that takes longer; its mean call counts. "
-    "Times are medians over the turns, with the quartiles. Calls take NumPy arrays and end with "
-    "a NumPy array (predict) or with the loss as a number (train: one step of Adam). MB: the "
-    "most main memory that the process held during a turn, above what it held before the network "
-    "was built. MACs: multiply-adds of the forward pass; - where a layer's cost is not known."
+    "Each network runs in its own process and is measured once per round, while the others sleep. "
+    "A measurement is the mean of the calls that fill a quarter of a second, or of one longer "
+    "call. Times are medians over the rounds, with the quartiles. Calls take NumPy arrays and "
+    "return a NumPy array (predict) or the loss as a number (train: one step of Adam). MB: the "
+    "peak of the process's main memory during a measurement, above what it held before the "
+    "network was built. MACs: multiply-adds of the forward pass; - where a layer's cost is not "
+    "known."
 )
 
 
@@ -23,10 +24,12 @@ def comparison_text(result, reference):
         parts.append(f"## {mode.capitalize()}, {size} x {size}")
         parts.append(_comparison_table(entries, rivals, reference))
     parts.append(
-        f"x: the rival's median over that of `{reference}`. Parameters: those that are trained. "
+        f"x: the network's median over that of `{reference}`. Parameters: the trainable ones. "
         "GMACs: for one image."
     )
-    parts.append(markdown_table(["rival", "what it is"], [[n, RIVALS[n].about] for n in rivals]))
+    parts.append(
+        markdown_table(["network", "what it is"], [[n, TIMED_NETWORKS[n].about] for n in rivals])
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,8 +44,8 @@ def scaling_text(result, base):
     for quantity, title in QUANTITIES.items():
         for mode in modes:
             curves = {
-                rival: curve(result, rival, mode, quantity, base)
-                for rival in result["settings"]["rivals"]
+                network: curve(result, network, mode, quantity, base)
+                for network in result["settings"]["rivals"]
             }
             parts.append(f"## {mode.capitalize()}, against {title}")
             parts.append(_scaling_table(curves, title))
@@ -54,25 +57,25 @@ def scaling_text(result, base):
 
 
 def _comparison_table(entries, rivals, reference):
-    """One row a rival: what it holds and costs, and for each batch its time, ratio and memory."""
+    """A row per network: parameters, MACs, and for each batch its time, ratio and memory."""
     unit = time_per(entries[0]["case"])[1]
-    headers = ["rival", "parameters", "GMACs"]
+    headers = ["network", "parameters", "GMACs"]
     for entry in entries:
         batch = f"batch {entry['case']['batch']}"
         headers += [f"{unit}, {batch}", f"x, {batch}", f"MB, {batch}"]
     rows = []
     for name in rivals:
-        figures = [entry["rivals"][name] for entry in entries]
-        known = next((found for found in figures if "ns" in found), {})
+        own = [entry["rivals"][name] for entry in entries]
+        known = next((found for found in own if "ns" in found), {})
         row = [name, known.get("parameters"), _giga(known.get("macs"))]
-        for entry, found in zip(entries, figures, strict=True):
+        for entry, found in zip(entries, own, strict=True):
             row += _cells(entry["case"], found, entry["rivals"][reference])
         rows.append(row)
     return markdown_table(headers, rows)
 
 
 def _cells(case, found, reference):
-    """Time, ratio and memory of a rival in a case, or the reason why there is none."""
+    """Time, ratio and memory of a network in a case, or the reason why there is none."""
     if "failure" in found:
         return [_reason(found["failure"]), "-", "-"]
     low, middle, high = (value / time_per(case)[0] for value in quartiles(found["ns"]))
@@ -84,23 +87,23 @@ def _cells(case, found, reference):
 
 def _scaling_table(curves, title):
     rows = []
-    for rival, points in curves.items():
+    for network, points in curves.items():
         for point, exponent in zip(points, exponents(points), strict=True):
-            row = [rival, point.value, _giga(point.work)]
+            row = [network, point.value, _giga(point.work)]
             if point.failure:
                 rows.append([*row, _reason(point.failure), "-", "-", "-"])
                 continue
             speed = "-" if point.work is None else f"{point.work / point.ms[1] / 1e6:.1f}"
             steep = "-" if exponent is None else f"{exponent:.2f}"
             rows.append([*row, _spread(*point.ms), steep, speed, _megabytes(point.peak_bytes)])
-    headers = ["rival", title, "GMACs a call", "ms a call", "exponent", "GMACs a second", "MB"]
+    headers = ["network", title, "GMACs a call", "ms a call", "exponent", "GMACs a second", "MB"]
     return markdown_table(headers, rows)
 
 
 def _bends_text(curves):
     found = [
-        f"`{rival}` at {', '.join(str(point.value) for point in bends(points)) or 'no point'}"
-        for rival, points in curves.items()
+        f"`{network}` at {', '.join(str(point.value) for point in bends(points)) or 'no point'}"
+        for network, points in curves.items()
     ]
     return f"Bends: {'; '.join(found)}."
 
@@ -128,7 +131,7 @@ def _spread(low, middle, high):
 
 
 def _short(value):
-    """Three digits that count, or all before the point.
+    """Three significant digits, or all before the decimal point.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What a study is made of: categories, networks, and presets that say how much each gets."""
+"""The configuration of a study: categories, networks, and presets with budgets."""
 
 import dataclasses
 import string
@@ -15,81 +15,81 @@ NAME_CHARACTERS = {*string.ascii_letters, *string.digits, *" _-"}
 
 @dataclasses.dataclass(frozen=True)
 class Category:
-    """A kind of small object, and the images that stand for it.
+    """A kind of small object, and its images.
 
     Attributes:
-        name: what the tables call it.
-        folder: of images and masks; relative to the folder of all sets, or absolute. None: scenes
-            are drawn.
-        drawn: arguments of `data.sample` for drawn scenes, such as `{"kind": "coins"}`.
+        name: in the tables, and of folders.
+        folder: of images and masks; relative to the folder of all sets, or absolute. None: the
+            images are synthetic.
+        synthetic: arguments of `data.sample` for synthetic images, such as `{"kind": "coins"}`.
         group_by: regular expression; images whose names agree in its first group stay together.
 
     Raises:
-        ValueError: if there is neither a folder nor anything to draw, or both.
+        ValueError: if there is neither `folder` nor `synthetic`, or both.
 
     Example:
 
-    >>> Category("my cells", "/home/me/cells").is_drawn
+    >>> Category("my cells", "/home/me/cells").is_synthetic
     False
     """
 
     name: str
     folder: str | None = None
-    drawn: Mapping | None = None
+    synthetic: Mapping | None = None
     group_by: str | None = None
 
     def __post_init__(self):
-        if (self.folder is None) == (self.drawn is None):
+        if (self.folder is None) == (self.synthetic is None):
             raise ValueError(
-                "a category has either a `folder` or scenes to be `drawn`. Received: "
-                f"folder={self.folder!r}, drawn={self.drawn!r} for {self.name!r}"
+                "expected a category with either a `folder` or `synthetic` images. Received: "
+                f"folder={self.folder!r}, synthetic={self.synthetic!r} for {self.name!r}"
             )
         if not self.name or not set(self.name) <= NAME_CHARACTERS:
             raise ValueError(
-                "a category's name is a folder's too: letters, digits, spaces, - and _. Received: "
-                f"name={self.name!r}"
+                "expected letters, digits, spaces, - and _ in a category's name, which is also the "
+                f"name of a folder. Received: name={self.name!r}"
             )
 
     @property
-    def is_drawn(self):
-        """Whether its images are made up."""
+    def is_synthetic(self):
+        """Whether its images are synthetic."""
         return self.folder is None
 
     def provide(self, data, out):
-        """Returns the folder of its images and masks; scenes are drawn if they are not there yet.
+        """Returns the folder of its images and masks; makes synthetic ones if they are missing.
 
         Args:
             data: folder of all sets; None where no category needs it.
-            out: the study's folder, which drawn scenes are written below.
+            out: the study's folder; synthetic images are written to `synthetic/` in it.
 
         Raises:
             FileNotFoundError: if there is no such folder.
         """
-        if self.is_drawn:
-            folder = Path(out) / "drawn" / self.name
+        if self.is_synthetic:
+            folder = Path(out) / "synthetic" / self.name
             if not (folder / "sample.json").exists():
-                sample(folder, overwrite=True, **self.drawn)
+                sample(folder, overwrite=True, **self.synthetic)
             return folder
         folder = Path(data or ".") / self.folder
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"{folder}: images and masks of the category {self.name!r} were wanted here. Give "
-                "the folder that holds the sets as `data` (--data), or a category of your own"
+                f"{folder}: expected images and masks of the category {self.name!r} here. Give the "
+                "folder that holds the sets as `data` (--data), or a category of your own"
             )
         return folder
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network of a study: what it is, and what of the common recipe is other for it.
+    """A network of a study, and where its recipe differs from the common one.
 
     Attributes:
-        name: short, a folder's too.
-        label: what the tables call it.
+        name: short; also the name of a folder.
+        label: in the tables.
         options: for `build_model`.
         recipe: fields of `Recipe` that differ from the preset's: its loss, its learning rate.
-        rival: its name in `benchmark.RIVALS`, by which time and memory are measured; None: they are
-            not.
+        timed_as: its name in `timing.TIMED_NETWORKS`, for its time and memory; None: these are not
+            measured.
 
     Raises:
         ValueError: if an option or a field is not known.
@@ -99,7 +99,7 @@ class Network:
     label: str
     options: Mapping = dataclasses.field(default_factory=dict)
     recipe: Mapping = dataclasses.field(default_factory=dict)
-    rival: str | None = None
+    timed_as: str | None = None
 
     def __post_init__(self):
         architecture = self.options.get("architecture", "deepskip")
@@ -111,18 +111,19 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """How much every run of a study gets.
+    """The budget of every run of a study.
 
     Attributes:
-        about: in a few words, what it is for and how long it takes.
+        about: in a few words, its purpose and how long it takes.
         categories: names of the categories.
         networks: names of the networks; None takes all.
-        seeds: of the split, the weights and the crops; every network has the same.
+        seeds: of the split, the weights and the crops; the same for every network.
         steps: training steps of a run.
-        steps_of: by network, the steps of one that cannot have so many in the time.
-        epochs: rounds that the steps are split in; each is judged on the validation images.
+        steps_of: by network, the steps of those that are too slow for `steps`.
+        epochs: into which the steps are divided; each ends with an evaluation on the validation
+            images.
         recipe: other fields of `Recipe`, such as crop and batch.
-        test_images: most test images that a run is judged on; None takes all.
+        test_images: most test images for the evaluation of a run; None takes all.
     """
 
     about: str
@@ -145,7 +146,7 @@ class Preset:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """One table's configuration.
+    """The configuration of a study.
 
     Attributes:
         name: of the study.
@@ -170,7 +171,7 @@ class Study:
 
 
 def select(what, items, names):
-    """The items of these names, in the order of the names; None takes all.
+    """Returns the items of these names, in the order of the names; None takes all.
 
     Raises:
         ValueError: if a name is not known.

@@ -1,7 +1,8 @@
-"""Who is compared: one entry each, which knows how to build itself and which packages it needs.
+"""The networks that can be timed: how each is built and run, and which packages it needs.
 
-Every rival takes float32 images (N, size, size, 3) in [0, 1] and gives the probability of one kind
-of object; weights are random, for they cost no time. Packages are imported when a rival is built.
+Every network maps float32 images (N, size, size, 3) in [0, 1] to the probability of one kind of
+object. Weights are random, as they do not change the time. Packages are imported when a network is
+built.
 """
 
 import dataclasses
@@ -16,21 +17,21 @@ from keras_deepskip.studies.timing.plain_networks import deepskip_plain
 
 
 @dataclasses.dataclass(frozen=True)
-class Rival:
+class TimedNetwork:
     """A network, and the way in which it is run.
 
     Attributes:
         about: what it is, in a few words.
         build: function of the images' size in pixels (and of options) that returns the network.
-        contestant: class in `contestants` that runs what `build` returns.
-        needs: packages beside this one's own: from the name to import to the name for pip.
-        backend: the Keras backend that it runs on whatever backend is chosen; None is the chosen.
+        adapter: class in `adapters.py` that runs what `build` returns.
+        needs: further packages: from the name to import to the name for pip.
+        backend: the Keras backend that it always runs on; None is the chosen one.
         trains: whether it can be trained.
     """
 
     about: str
     build: Callable
-    contestant: type = KerasModel
+    adapter: type = KerasModel
     needs: Mapping = dataclasses.field(default_factory=dict)
     backend: str | None = None
     trains: bool = True
@@ -125,7 +126,7 @@ def _hub_segformer(size):
 
 
 def _with_sigmoid(segmenter):
-    """A plain model of a task model of keras-hub, which compiles in a way of its own."""
+    """A plain model of a keras-hub task model, whose `compile` has defaults of its own."""
     outputs = keras.layers.Activation("sigmoid")(segmenter.output)
     return keras.Model(segmenter.input, outputs)
 
@@ -161,7 +162,7 @@ SMP = {"segmentation_models_pytorch": "segmentation-models-pytorch", "torch": "t
 ONNX = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
 OPENVINO = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "openvino": "openvino"}
 EXPORTED = {"backend": "tensorflow", "trains": False}
-NATIVE = {"contestant": TorchModule, "needs": SMP, "backend": "torch"}
+NATIVE = {"adapter": TorchModule, "needs": SMP, "backend": "torch"}
 
 # Networks of `build_model` that `experiments.COMPARISON` trains: what each is, and its options.
 # They are timed as `predict` runs them, folded.
@@ -202,38 +203,46 @@ COMPARED = {
     ),
 }
 
-RIVALS = {
-    "deepskip": Rival("this package's network, light_vgg16", _deepskip),
-    "deepskip_folded": Rival("its batch norms folded into kernels", _deepskip_folded, trains=False),
-    "deepskip_plain": Rival("the same network in UpSampling2D and Conv2D", deepskip_plain),
-    "deepskip_onnxruntime": Rival(
+TIMED_NETWORKS = {
+    "deepskip": TimedNetwork("this package's network, light_vgg16", _deepskip),
+    "deepskip_folded": TimedNetwork(
+        "its batch norms folded into kernels", _deepskip_folded, trains=False
+    ),
+    "deepskip_plain": TimedNetwork("the same network in UpSampling2D and Conv2D", deepskip_plain),
+    "deepskip_onnxruntime": TimedNetwork(
         "folded, in ONNX Runtime", _deepskip_folded, OnnxRuntime, ONNX, **EXPORTED
     ),
-    "deepskip_openvino": Rival(
+    "deepskip_openvino": TimedNetwork(
         "folded, in OpenVINO", _deepskip_folded, OpenVino, OPENVINO, **EXPORTED
     ),
-    "unet": Rival("U-Net, 64 to 1024 channels", lambda size: _deepskip(size, architecture="unet")),
-    "unet3plus_8": Rival(
+    "unet": TimedNetwork(
+        "U-Net, 64 to 1024 channels", lambda size: _deepskip(size, architecture="unet")
+    ),
+    "unet3plus_8": TimedNetwork(
         "keras-unet-collection UNet 3+, 8 to 128", _unet_3plus_8, needs=COLLECTION
     ),
-    "unet3plus_64": Rival(
+    "unet3plus_64": TimedNetwork(
         "keras-unet-collection UNet 3+, 64 to 1024", _unet_3plus_64, needs=COLLECTION
     ),
-    "segmodels_unet_resnet34": Rival(
+    "segmodels_unet_resnet34": TimedNetwork(
         "segmodels-keras U-Net, ResNet34", _segmodels_resnet34, needs=SEGMODELS
     ),
-    "segmodels_unet_mobilenetv2": Rival(
+    "segmodels_unet_mobilenetv2": TimedNetwork(
         "segmodels-keras U-Net, MobileNetV2", _segmodels_mobilenetv2, needs=SEGMODELS
     ),
-    "hub_deeplabv3_resnet34": Rival("keras-hub DeepLabV3+, ResNet34", _hub_deeplab, needs=HUB),
-    "hub_segformer_b0": Rival("keras-hub SegFormer-B0", _hub_segformer, needs=HUB),
-    "smp_unet_resnet34": Rival("smp U-Net, ResNet34, PyTorch", _smp_unet_resnet34, **NATIVE),
-    "smp_unet_mobilenet_v2": Rival(
+    "hub_deeplabv3_resnet34": TimedNetwork(
+        "keras-hub DeepLabV3+, ResNet34", _hub_deeplab, needs=HUB
+    ),
+    "hub_segformer_b0": TimedNetwork("keras-hub SegFormer-B0", _hub_segformer, needs=HUB),
+    "smp_unet_resnet34": TimedNetwork("smp U-Net, ResNet34, PyTorch", _smp_unet_resnet34, **NATIVE),
+    "smp_unet_mobilenet_v2": TimedNetwork(
         "smp U-Net, MobileNetV2, PyTorch", _smp_unet_mobilenet_v2, **NATIVE
     ),
-    "smp_pspnet_resnet34": Rival("smp PSPNet, ResNet34, PyTorch", _smp_pspnet_resnet34, **NATIVE),
+    "smp_pspnet_resnet34": TimedNetwork(
+        "smp PSPNet, ResNet34, PyTorch", _smp_pspnet_resnet34, **NATIVE
+    ),
     **{
-        name: Rival(about, _network(**options), trains=False)
+        name: TimedNetwork(about, _network(**options), trains=False)
         for name, (about, options) in COMPARED.items()
     },
 }
