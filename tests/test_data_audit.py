@@ -70,9 +70,9 @@ def test_the_report_is_json_and_text(folder):
 
 
 def test_many_findings_of_a_kind_are_shown_shortly():
-    findings = [Finding("error", f"{n}.png", "broken", "mend") for n in range(50)]
+    findings = [Finding("error", f"{n}.png", "broken", "repair") for n in range(50)]
     text = AuditReport("f", findings, {}).text()
-    assert text.count("broken") == 4 and "and 46 more like it" in text and text.count("mend") == 1
+    assert text.count("broken") == 4 and "and 46 more like it" in text and text.count("repair") == 1
 
 
 def test_unreadable_files_and_pairs(folder):

@@ -49,7 +49,7 @@ def test_image_and_mask_stay_aligned(name, shape):
 
 
 def test_rotation_turns_by_its_angle():
-    """A dot to the right of the centre comes to lie at the drawn angle."""
+    """A dot to the right of the centre moves to the random angle."""
     augment = Augmentation(False, False, rotation=90, **DARK, value_range=(0, 1))
     dot = np.zeros((101, 101), np.int32)
     dot[49:52, 69:72] = 1  # 20 pixels to the right of the centre (50, 50)

@@ -16,7 +16,7 @@ from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
 SHAPE = (11, 7)
 
 
-def drawn(channels=None, dtype="uint8", high=None):
+def random_array(channels=None, dtype="uint8", high=None):
     high = high or {"uint8": 256, "uint16": 65536}.get(dtype, 1)
     shape = SHAPE if channels is None else (*SHAPE, channels)
     values = np.random.default_rng(7).random(shape) * high
@@ -43,7 +43,7 @@ def png_bits(values, depth, kind=0):
 @pytest.mark.parametrize("channels", [None, 1, 3])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_png_round_trip(tmp_path, channels, dtype):
-    array = drawn(channels, dtype)
+    array = random_array(channels, dtype)
     write_png(tmp_path / "a.png", array)
     back = read_image(tmp_path / "a.png")
     assert back.dtype == dtype
@@ -52,7 +52,7 @@ def test_png_round_trip(tmp_path, channels, dtype):
 
 
 @pytest.mark.parametrize(
-    "array", [drawn(2), drawn(None, "float32"), drawn(4), np.zeros(3, "uint8")]
+    "array", [random_array(2), random_array(None, "float32"), random_array(4), np.zeros(3, "uint8")]
 )
 def test_write_png_refuses_what_png_cannot_hold(tmp_path, array):
     (tmp_path / "a.png").write_bytes(b"old")
@@ -64,7 +64,7 @@ def test_write_png_refuses_what_png_cannot_hold(tmp_path, array):
 
 @pytest.mark.parametrize("mode, channels", [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
 def test_png_of_pillow(tmp_path, mode, channels):
-    array = drawn(None if channels == 1 else channels)
+    array = random_array(None if channels == 1 else channels)
     Image.fromarray(array).save(tmp_path / "a.png")
     assert np.array_equal(read_image(tmp_path / "a.png"), array.reshape(*SHAPE, channels))
 
@@ -72,28 +72,28 @@ def test_png_of_pillow(tmp_path, mode, channels):
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_16_bit_colour_png_keeps_its_bits(tmp_path, channels):
     codecs = pytest.importorskip("imagecodecs")
-    array = drawn(channels, "uint16")
+    array = random_array(channels, "uint16")
     (tmp_path / "a.png").write_bytes(codecs.png_encode(array))
     assert np.array_equal(read_image(tmp_path / "a.png"), array)
     assert image_size(tmp_path / "a.png") == SHAPE
 
 
 def test_16_bit_colour_png_without_imagecodecs_says_the_pip_line(tmp_path, monkeypatch):
-    write_png(tmp_path / "a.png", drawn(3, "uint16"))
+    write_png(tmp_path / "a.png", random_array(3, "uint16"))
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(ImportError, match=r'a\.png.*pip install "keras-deepskip\[images\]"'):
         read_image(tmp_path / "a.png")
 
 
 def test_palette_and_one_bit_png(tmp_path):
-    indices = drawn(high=3)
+    indices = random_array(high=3)
     palette = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 7]], "uint8")
     image = Image.fromarray(indices)
     image.putpalette(palette.tobytes())
     image.save(tmp_path / "p.png")
     assert np.array_equal(read_image(tmp_path / "p.png"), palette[indices])
     assert np.array_equal(read_mask(tmp_path / "p.png", MaskReading(3)), indices)
-    bits = drawn(high=2)
+    bits = random_array(high=2)
     Image.fromarray(bits.astype(bool)).save(tmp_path / "b.png")
     assert np.array_equal(read_image(tmp_path / "b.png")[..., 0], bits * 255)
     assert np.array_equal(read_mask(tmp_path / "b.png"), bits)
@@ -101,7 +101,7 @@ def test_palette_and_one_bit_png(tmp_path):
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_low_bit_grey_png_masks_are_not_stretched(tmp_path, depth):
-    ids = drawn(high=2**depth)
+    ids = random_array(high=2**depth)
     (tmp_path / "m.png").write_bytes(png_bits(ids, depth))
     assert np.array_equal(read_mask(tmp_path / "m.png", MaskReading(2**depth)), ids)
     assert read_image(tmp_path / "m.png").max() == 255
@@ -139,7 +139,7 @@ def test_orientation_is_applied(tmp_path, orientation, suffix):
 
 def test_orientation_of_16_bit_colour_png(tmp_path):
     codecs = pytest.importorskip("imagecodecs")
-    array = drawn(3, "uint16")
+    array = random_array(3, "uint16")
     code = codecs.png_encode(array)
     exif = Image.Exif()
     exif[274] = 6
@@ -151,22 +151,22 @@ def test_orientation_of_16_bit_colour_png(tmp_path):
 
 
 TIFFS = {
-    "grey8": (drawn(), {}, 1),
-    "grey16": (drawn(dtype="uint16"), {}, 1),
-    "float": (drawn(dtype="float32"), {}, 1),
-    "rgb": (drawn(3), {"photometric": "rgb"}, 3),
-    "rgb16": (drawn(3, "uint16"), {"photometric": "rgb"}, 3),
-    "planar": (drawn(3).transpose(2, 0, 1), {"photometric": "rgb", "planarconfig": 2}, 3),
-    "first": (drawn(5, "uint16").transpose(2, 0, 1), {"photometric": "minisblack"}, 5),
-    "last": (drawn(5, "uint16"), {"photometric": "minisblack"}, 5),
+    "grey8": (random_array(), {}, 1),
+    "grey16": (random_array(dtype="uint16"), {}, 1),
+    "float": (random_array(dtype="float32"), {}, 1),
+    "rgb": (random_array(3), {"photometric": "rgb"}, 3),
+    "rgb16": (random_array(3, "uint16"), {"photometric": "rgb"}, 3),
+    "planar": (random_array(3).transpose(2, 0, 1), {"photometric": "rgb", "planarconfig": 2}, 3),
+    "first": (random_array(5, "uint16").transpose(2, 0, 1), {"photometric": "minisblack"}, 5),
+    "last": (random_array(5, "uint16"), {"photometric": "minisblack"}, 5),
     "named": (
-        drawn(5).transpose(2, 0, 1), {"imagej": True, "metadata": {"axes": "CYX"}}, 5
+        random_array(5).transpose(2, 0, 1), {"imagej": True, "metadata": {"axes": "CYX"}}, 5
     ),
-    "ome": (drawn(2).transpose(2, 0, 1), {"ome": True, "metadata": {"axes": "CYX"}}, 2),
-    "zlib": (drawn(3), {"photometric": "rgb", "compression": "zlib"}, 3),
-    "lzw": (drawn(3), {"photometric": "rgb", "compression": "lzw"}, 3),
-    "zstd": (drawn(), {"compression": "zstd"}, 1),
-    "bigtiff": (drawn(), {"bigtiff": True}, 1),
+    "ome": (random_array(2).transpose(2, 0, 1), {"ome": True, "metadata": {"axes": "CYX"}}, 2),
+    "zlib": (random_array(3), {"photometric": "rgb", "compression": "zlib"}, 3),
+    "lzw": (random_array(3), {"photometric": "rgb", "compression": "lzw"}, 3),
+    "zstd": (random_array(), {"compression": "zstd"}, 1),
+    "bigtiff": (random_array(), {"bigtiff": True}, 1),
 }  # fmt: skip
 
 
@@ -195,14 +195,14 @@ def test_tiff_number_types(tmp_path):
 
 
 def test_tiff_white_is_zero_and_palette(tmp_path):
-    array = drawn()
+    array = random_array()
     tifffile.imwrite(tmp_path / "w.tif", array, photometric="miniswhite")
     assert np.array_equal(read_image(tmp_path / "w.tif")[..., 0], 255 - array)
-    image = Image.fromarray(drawn(high=3))
+    image = Image.fromarray(random_array(high=3))
     image.putpalette([0, 0, 0, 200, 10, 0, 0, 30, 255])
     image.save(tmp_path / "p.tif")
     assert np.array_equal(read_image(tmp_path / "p.tif"), np.asarray(image.convert("RGB")))
-    assert np.array_equal(read_mask(tmp_path / "p.tif", MaskReading(3)), drawn(high=3))
+    assert np.array_equal(read_mask(tmp_path / "p.tif", MaskReading(3)), random_array(high=3))
 
 
 def test_a_stack_of_slices_is_refused(tmp_path):
@@ -213,10 +213,12 @@ def test_a_stack_of_slices_is_refused(tmp_path):
 
 
 def broken_files(folder):
-    write_png(folder / "whole.png", drawn(3))
-    Image.fromarray(drawn(3)).resize((90, 90)).save(folder / "whole.jpg")
+    write_png(folder / "whole.png", random_array(3))
+    Image.fromarray(random_array(3)).resize((90, 90)).save(folder / "whole.jpg")
     tifffile.imwrite(folder / "whole.tif", np.zeros((90, 90), "uint8"))
-    write_png(folder / "deep.png", drawn(3, "uint16")) if "imagecodecs" in sys.modules else None
+    write_png(
+        folder / "deep.png", random_array(3, "uint16")
+    ) if "imagecodecs" in sys.modules else None
     for path in list(folder.iterdir()):
         data = path.read_bytes()
         (folder / f"cut_{path.stem}{path.suffix}").write_bytes(data[: len(data) * 2 // 3])
@@ -245,7 +247,7 @@ def test_the_size_is_had_without_decoding(tmp_path):
 
 
 def test_an_image_beyond_the_bound_says_what_to_do(tmp_path, monkeypatch):
-    write_png(tmp_path / "a.png", drawn())
+    write_png(tmp_path / "a.png", random_array())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # Pillow's own bound plays no part
     read_image(tmp_path / "a.png")
     monkeypatch.setenv("KERAS_DEEPSKIP_MAX_PIXELS", "76")
@@ -265,15 +267,15 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_to_channels():
-    grey, rgb, rgba = drawn(1), drawn(3), drawn(4)
+    grey, rgb, rgba = random_array(1), random_array(3), random_array(4)
     assert np.array_equal(to_channels(grey, 3, "a.png"), np.concatenate([grey] * 3, axis=-1))
     assert np.array_equal(to_channels(rgba, 3, "a.png"), rgba[..., :3])
-    assert np.array_equal(to_channels(drawn(2), 1, "a.png"), drawn(2)[..., :1])
+    assert np.array_equal(to_channels(random_array(2), 1, "a.png"), random_array(2)[..., :1])
     luminance = np.asarray(Image.fromarray(rgb).convert("L")).astype(int)
     mine = to_channels(rgb, 1, "a.png")
     assert mine.dtype == np.uint8 and np.abs(mine[..., 0].astype(int) - luminance).max() <= 1
     assert np.array_equal(to_channels(rgba, 1, "a.png"), to_channels(rgba[..., :3], 1, "a.png"))
-    assert to_channels(drawn(5), 5, "a.tif").shape == (*SHAPE, 5)
+    assert to_channels(random_array(5), 5, "a.tif").shape == (*SHAPE, 5)
     # equal channels keep their value in 16 bit too
     full = np.full((2, 2, 3), 65535, "uint16")
     assert to_channels(full, 1, "a.tif").max() == 65535
@@ -282,13 +284,13 @@ def test_to_channels():
 @pytest.mark.parametrize("received, expected", [(5, 3), (3, 5), (1, 2), (3, 4), (3, 2)])
 def test_to_channels_refuses_what_would_lose_something(received, expected):
     with pytest.raises(ValueError, match=rf"cell\.tif.*{expected} channels.*{received} channels"):
-        to_channels(drawn(received), expected, "cell.tif")
+        to_channels(random_array(received), expected, "cell.tif")
 
 
 def test_fourth_channel_of_a_tiff_is_alpha_only_if_it_says_so(tmp_path):
     how = {"photometric": "rgb"}
-    tifffile.imwrite(tmp_path / "a.tif", drawn(4), extrasamples=["unassalpha"], **how)
-    tifffile.imwrite(tmp_path / "n.tif", drawn(4), extrasamples=["unspecified"], **how)
+    tifffile.imwrite(tmp_path / "a.tif", random_array(4), extrasamples=["unassalpha"], **how)
+    tifffile.imwrite(tmp_path / "n.tif", random_array(4), extrasamples=["unspecified"], **how)
     assert to_channels(read_image(tmp_path / "a.tif"), 3, tmp_path / "a.tif").shape[-1] == 3
     with pytest.raises(ValueError, match="Received: 4 channels"):
         to_channels(read_image(tmp_path / "n.tif"), 3, tmp_path / "n.tif")
@@ -373,7 +375,7 @@ def test_colours_of_a_palette(tmp_path):
 
 
 def test_a_grey_mask_saved_as_colour_is_grey(tmp_path):
-    ids = drawn(high=2)
+    ids = random_array(high=2)
     write_png(tmp_path / "m.png", np.stack([ids * 255] * 3, axis=-1))
     assert np.array_equal(read_mask(tmp_path / "m.png"), ids)
     rgba = np.stack([ids, ids, ids, ids * 0 + 255], axis=-1)

@@ -1,4 +1,4 @@
-"""Published sets: small made-up copies of their layouts, imported and compared pixel by pixel."""
+"""Published sets: small synthetic copies of their layouts, imported and compared pixel by pixel."""
 
 import importlib.util
 import json
@@ -526,15 +526,15 @@ def test_shapes_cover_the_pixels_whose_centres_they_hold():
         x, y, a, b, angle = rng.uniform((0, 0, 1, 1, -3), (50, 40, 20, 20, 3))
         u = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
         v = -(columns - x) * np.sin(angle) + (rows - y) * np.cos(angle)
-        drawn = rasterize([Ellipse(x, y, a, b, angle)], 40, 50, "test")
-        np.testing.assert_array_equal(drawn, (u / a) ** 2 + (v / b) ** 2 <= 1)
+        rasterized = rasterize([Ellipse(x, y, a, b, angle)], 40, 50, "test")
+        np.testing.assert_array_equal(rasterized, (u / a) ** 2 + (v / b) ** 2 <= 1)
         points = rng.uniform(-10, 60, (6, 2))
         inside = np.zeros((40, 50), bool)
         for (x0, y0), (x1, y1) in zip(points, np.roll(points, -1, axis=0), strict=True):
             crosses = (y0 <= rows) != (y1 <= rows)
             inside ^= crosses & (columns >= x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
-        drawn = rasterize([Polygon(tuple(map(tuple, points)))], 40, 50, "test")
-        np.testing.assert_array_equal(drawn > 0, inside)
+        rasterized = rasterize([Polygon(tuple(map(tuple, points)))], 40, 50, "test")
+        np.testing.assert_array_equal(rasterized > 0, inside)
 
 
 def test_the_smaller_shape_lies_on_top():

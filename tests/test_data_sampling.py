@@ -19,7 +19,6 @@ from keras_deepskip.data.sampling import (
     channel_statistics,
     value_range,
 )
-from keras_deepskip.objects import object_anchors
 from tests.test_data_folder import put
 
 
@@ -106,20 +105,6 @@ def test_the_object_lies_anywhere_in_the_crop(rare):
         for crop in masks[..., 0]:
             places.add(tuple(np.argwhere(crop).max(axis=0).tolist()))
     assert len(places) >= 48  # of the 64 pixels that the object's middle may have in the crop
-
-
-def test_anchors_lie_on_their_objects():
-    ring = np.zeros((20, 20), int)
-    ring[2:18, 2:18] = 1
-    ring[4:16, 4:16] = 0
-    ring[9:11, 9:11] = 2
-    ring[0, 0] = 255
-    anchors = object_anchors(ring, ignore_class=255)
-    assert sorted(anchors) == [1, 2] and [len(places) for places in anchors.values()] == [1, 1]
-    assert ring[tuple(anchors[1][0])] == 1  # the middle of a ring is not on it
-    diagonal = np.eye(5, dtype=int)
-    assert object_anchors(diagonal)[1].tolist() == [[2, 2]]  # one component of 8 neighbours
-    assert object_anchors(np.zeros((3, 3), int)) == {}
 
 
 def test_uniform_crops_go_by_area(tmp_path):
@@ -223,7 +208,7 @@ def test_fit_sees_each_epoch_s_own_batches(rare, workers):
     dataset = CropDataset(rare, **OPTIONS, **workers)
     assert recorded(dataset, epochs=3) == expected
     assert dataset.epoch == 3
-    # a run that goes on from its second epoch
+    # a run that is resumed from its second epoch
     dataset.epoch = 1
     assert recorded(dataset, epochs=3, initial_epoch=1) == expected[4:]
 

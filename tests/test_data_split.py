@@ -20,7 +20,7 @@ from keras_deepskip.data.split import (
 from tests.test_data_folder import put
 
 
-def drawn_samples(sizes):
+def random_samples(sizes):
     return [
         Sample(f"{group:02}_{number}", Path(f"{group:02}_{number}.png"), None, f"g{group}")
         for group, size in enumerate(sizes)
@@ -31,7 +31,7 @@ def drawn_samples(sizes):
 @given(st.lists(st.integers(1, 6), min_size=3, max_size=30), st.integers(0, 99), st.randoms())
 @settings(max_examples=150, deadline=None)
 def test_groups_stay_whole_and_order_does_not_matter(sizes, seed, random):
-    samples = drawn_samples(sizes)
+    samples = random_samples(sizes)
     split = split_samples(samples, seed=seed)
     parts = [split.train, split.val, split.test]
     assert sorted(s.name for part in parts for s in part) == [s.name for s in samples]
@@ -47,7 +47,7 @@ def test_groups_stay_whole_and_order_does_not_matter(sizes, seed, random):
 
 
 def test_the_seed_decides():
-    samples = drawn_samples([1] * 20)
+    samples = random_samples([1] * 20)
     names = {tuple(s.name for s in split_samples(samples, seed=seed).test) for seed in range(5)}
     assert len(names) == 5
     # each image comes into the test part in about a quarter of the seeds
@@ -56,16 +56,16 @@ def test_the_seed_decides():
 
 
 def test_a_large_group_goes_to_training():
-    split = split_samples(drawn_samples([1, 1, 30, 1, 1]), seed=3)
+    split = split_samples(random_samples([1, 1, 30, 1, 1]), seed=3)
     assert len(split.train) >= 30
 
 
 def test_fractions_of_zero_make_empty_parts():
-    split = split_samples(drawn_samples([1, 1]), (0.5, 0.5, 0))
+    split = split_samples(random_samples([1, 1]), (0.5, 0.5, 0))
     assert (len(split.train), len(split.val), len(split.test)) == (1, 1, 0)
     for fractions in [(0.5, 0.5), (0.5, 0.5, 0.5), (0, 0.5, 0.5), (1.5, -0.5, 0)]:
         with pytest.raises(ValueError, match="fractions"):
-            split_samples(drawn_samples([1, 1, 1]), fractions)
+            split_samples(random_samples([1, 1, 1]), fractions)
 
 
 def test_too_few_groups_say_what_to_do(tmp_path):
@@ -75,7 +75,7 @@ def test_too_few_groups_say_what_to_do(tmp_path):
     ):
         load_split(tmp_path)
     with pytest.raises(ValueError, match="2 groups"):
-        split_samples(drawn_samples([4, 3]))
+        split_samples(random_samples([4, 3]))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_split_files(folder):
     (folder / "s.csv").write_text("name,split\na.png,train\nb, train\nc,test\nd,val\n")
     assert names(load_split(folder, folder / "s.csv")) == {"train": "ab", "val": "d", "test": "c"}
     (folder / "s.json").write_text('{"train": ["a", "b", "c", "e"], "test": ["d"]}')
-    split = load_split(folder, folder / "s.json")  # val is drawn from train
+    split = load_split(folder, folder / "s.json")  # val is taken from train
     assert sorted(s.name for s in split.train + split.val) == list("abce") and split.val
 
 

@@ -261,7 +261,7 @@ def touch(folder):
 
 
 def same_size_and_other_bytes(folder):
-    """Only the time tells, by one nanosecond."""
+    """Only the time differs, by one nanosecond."""
     path = folder / "masks" / "c.png"
     status = path.stat()
     path.write_bytes((folder / "masks" / "e.png").read_bytes())

@@ -1,4 +1,4 @@
-"""Drawn scenes: repeatable, exact, hard for thresholds, and doing what their arguments say."""
+"""Synthetic scenes: repeatable, exact, hard for thresholds, and doing what their arguments say."""
 
 import json
 
@@ -17,7 +17,7 @@ from keras_deepskip.data.synthetic import (
 
 ndimage = pytest.importorskip("scipy.ndimage")
 EIGHT = np.ones((3, 3), bool)
-SCENES = 8  # scenes a kind is judged by
+SCENES = 8  # scenes by which a kind is tested
 
 
 def scene(kind="coins", seed=0, **arguments):
@@ -62,7 +62,7 @@ def channels(image):
 
 @pytest.fixture(scope="module")
 def defaults():
-    """Default scenes of every kind, drawn once."""
+    """Default scenes of every kind, made once."""
     return {kind: scenes(kind, SCENES, seed=0) for kind in KINDS}
 
 
@@ -162,8 +162,8 @@ def test_the_mask_lies_where_the_object_is_seen():
 
 def test_count_and_size_are_kept():
     for kind in KINDS:
-        drawn = [len(objects(scene(kind, seed, count=(2, 5))[1])) for seed in range(12)]
-        assert 2 <= min(drawn) < max(drawn) <= 5
+        counts = [len(objects(scene(kind, seed, count=(2, 5))[1])) for seed in range(12)]
+        assert 2 <= min(counts) < max(counts) <= 5
         for low, high in ((6, 9), (20, 28)):
             _, mask = scene(kind, height=160, width=160, count=(8, 8), size=(low, high))
             lengths = [longest(region) for region in objects(mask)]

@@ -1,4 +1,4 @@
-"""Files from anywhere: models that hold code, images that claim too much, names that climb out.
+"""Files from anywhere: models that hold code, images that declare too much, names that climb out.
 
 Each hostile file is made here. What must not take memory runs in a process of its own, whose peak
 is measured.

@@ -17,7 +17,7 @@ from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.samples import Sample
 
 PARTS = ("train", "val", "test")
-LAYOUT = """expected is
+LAYOUT = """the layout is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
     FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
 or, instead of masks/, a COCO file FOLDER/annotations.json"""

@@ -62,7 +62,7 @@ def find_root(source, fits, expected):
     """
     source = Path(source)
     if not source.is_dir():
-        raise FileNotFoundError(f"{source}: no such folder; expected is\n{expected}")
+        raise FileNotFoundError(f"{source}: no such folder; the layout is\n{expected}")
     level = [source]
     for _ in range(DEPTH + 1):
         for folder in level:
@@ -71,7 +71,7 @@ def find_root(source, fits, expected):
         level = [inner for folder in level for inner in folders(folder)]
     listed = ", ".join(sorted(path.name for path in source.iterdir())[:8]) or "nothing"
     raise FileNotFoundError(
-        f"{source}: another layout than that of the set (it holds: {listed}); expected is\n"
+        f"{source}: another layout than that of the set (it holds: {listed}); the layout is\n"
         f"{expected}\nUnpack the set as it was published, and give the folder that holds this"
     )
 

@@ -32,7 +32,7 @@ def read_bbbc038(source, classes):
         if len(found) != 1 or not masks:
             raise ValueError(
                 f"{folder}: one image and the masks of its nuclei were expected. Received: "
-                f"{len(found)} images, {len(masks)} masks; expected is\n{BBBC038_LAYOUT}\nUnpack "
+                f"{len(found)} images, {len(masks)} masks; the layout is\n{BBBC038_LAYOUT}\nUnpack "
                 "it again, or take the folder out"
             )
         read_mask = functools.partial(_read_bbbc038, masks, classes["nucleus"])
@@ -138,7 +138,7 @@ def read_idrid(source, classes):
             if not there:
                 raise FileNotFoundError(
                     f"{image}: a mask of one lesion at least was expected. Received: none, such as "
-                    f"{masks['microaneurysm']}; expected is\n{IDRID_LAYOUT}\nUnpack the set again"
+                    f"{masks['microaneurysm']}; the layout is\n{IDRID_LAYOUT}\nUnpack the set again"
                 )
             chosen = [(path, classes[kind]) for kind, path in there.items() if kind in classes]
             read_mask = functools.partial(_read_idrid, image, chosen)

@@ -190,7 +190,7 @@ def _checked_entries(reading, described, source):
     if not reading.entries:
         raise ValueError(
             f"{source}: images of {described.title} were expected. Received: none (of the chosen "
-            f"classes); expected is\n{described.expected}"
+            f"classes); the layout is\n{described.expected}"
         )
     highest = max(reading.classes.values())
     if highest > MOST_CLASSES:
