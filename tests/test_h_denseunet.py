@@ -308,8 +308,8 @@ def test_analysis_of_the_hybrid():
         ({"growth": 0}, "`growth`"),
         ({"first_filters": 0}, "`first_filters`"),
         ({"dropout": 1.0}, "`dropout`"),
-        ({"growth_3d": 8}, "is of volumes"),
-        ({"trainable_2d": False}, "is of volumes"),
+        ({"growth_3d": 8}, "is for volumes"),
+        ({"trainable_2d": False}, "is for volumes"),
         ({"weights": "imagenet"}, "`option` must be one of"),
     ],
 )

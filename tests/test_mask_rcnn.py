@@ -672,7 +672,7 @@ def test_wrong_options(options, message):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ValueError, match="takes images"):
+    with pytest.raises(ValueError, match="works on images"):
         build_model((None, None, None, 1), 1, "mask_rcnn", **SMALL)
     for function in (training_model, inference_model, instance_model):
         with pytest.raises(ValueError, match="architecture 'mask_rcnn'"):
