@@ -24,6 +24,8 @@ from keras_deepskip.studies.timing.rivals import Rival
 from keras_deepskip.studies.timing.tables import comparison_text, scaling_text
 from tests import tiny
 
+pytestmark = pytest.mark.studies
+
 SMALL = {"levels": 2, "base_filters": 2}
 
 

@@ -18,6 +18,8 @@ from keras_deepskip.studies.rivals.layers import (
     StackSlices,
 )
 
+pytestmark = pytest.mark.studies
+
 EAGERLY = keras.backend.backend() != "jax"  # what takes least where a step is taken once
 needs_eager_steps = pytest.mark.skipif(not EAGERLY, reason="slow to compile under JAX")
 TINY = {"growth": 2, "blocks": (1, 2, 1, 1), "first_filters": 4, "features": 4, "dropout": 0.0}

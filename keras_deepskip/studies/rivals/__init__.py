@@ -2,19 +2,21 @@
 
 from keras_deepskip.analysis import RULES
 from keras_deepskip.architectures import Architecture
-from keras_deepskip.studies.rivals import layers
-from keras_deepskip.studies.rivals.fcn8s import fcn8s
-from keras_deepskip.studies.rivals.h_denseunet import h_denseunet
-from keras_deepskip.studies.rivals.mask_rcnn import MaskRCNNAdapter, mask_rcnn
-from keras_deepskip.studies.rivals.pspnet import pspnet
-from keras_deepskip.studies.rivals.unet3plus import unet3plus
+from keras_deepskip.studies.rivals import (
+    fcn8s,
+    h_denseunet,
+    layers,
+    mask_rcnn,
+    pspnet,
+    unet3plus,
+)
 
 RIVALS = {
-    "unet3plus": Architecture(unet3plus),
-    "fcn8s": Architecture(fcn8s),
-    "pspnet": Architecture(pspnet),
-    "h_denseunet": Architecture(h_denseunet),
-    "mask_rcnn": Architecture(mask_rcnn, MaskRCNNAdapter()),
+    "unet3plus": Architecture(unet3plus.unet3plus),
+    "fcn8s": Architecture(fcn8s.fcn8s),
+    "pspnet": Architecture(pspnet.pspnet),
+    "h_denseunet": Architecture(h_denseunet.h_denseunet),
+    "mask_rcnn": Architecture(mask_rcnn.mask_rcnn, mask_rcnn.MaskRCNNAdapter()),
 }
 
 for rival in RIVALS.values():
