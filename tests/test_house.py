@@ -152,6 +152,9 @@ def test_only_the_backend_in_use_is_imported():
 
 WITHOUT_STUDIES = """
 import importlib, pathlib, sys
+
+# an editable install would find the deleted modules at its own place
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
 import numpy as np
 import keras, keras_deepskip
 
