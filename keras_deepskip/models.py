@@ -1,13 +1,12 @@
 """`build_model`: the one call that builds a network; `load_model`, which brings one back."""
 
-import numbers
 import zipfile
 from pathlib import Path
 
 import keras
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures import find_architecture
+from keras_deepskip.architectures import Frame, find_architecture
 from keras_deepskip.encoders.saved import read_keras_file
 
 
@@ -50,7 +49,8 @@ def build_model(
             `"resnet34"` (`keras_deepskip.encoders.BACKBONES` lists all); or a functional
             `keras.Model` or a KerasHub or KerasCV backbone of one image, whose layers are copied.
             Levels finer than its own are a light encoder's.
-        weights: of the backbone. None draws them; `"imagenet"` has Keras download them; or a file:
+        weights: of the backbone. None is random initialization; `"imagenet"` has Keras
+            download them; or a file:
             `.weights.h5` or `.h5` of the backbone, or `.keras` of a whole network on the same
             backbone, whose normalization comes along. The first convolution is adapted to other
             numbers of channels.
@@ -60,8 +60,8 @@ def build_model(
         input_range: (low, high) of the images' values, such as (0, 255) or (0, 1).
         mean: per channel, or one number, in the images' own units; None takes the middle of
             `input_range`, or what the named backbone was made for.
-        variance: likewise; None takes the square of half of `input_range`, so that images enter
-            the network in [-1, 1], or what the named backbone was made for.
+        variance: per channel, or one number; None takes the square of half of `input_range`, so
+            that images enter the network in [-1, 1], or what the named backbone was made for.
         name: name of the model.
         **options: of the deep-skip network:
             `trainable_backbone`: True; False freezes the backbone; a number freezes the levels
@@ -74,9 +74,9 @@ def build_model(
             None doubles `base_filters` from level to level;
             `kernel_size`: k, odd, 3;
             `blocks_per_level`: q_2 .. q_B of `light_resnet34`, (3, 4, 6, 3);
-            `dropout`: share of channels dropped behind each decoder level in training, 0;
-            `deep_supervision`: whether in training every decoder level's scores come out, for
-            `losses.DeepSupervisionLoss`, False.
+            `dropout`: share of channels dropped after each decoder level in training, 0;
+            `deep_supervision`: whether in training the model returns every decoder level's
+            scores, for `losses.DeepSupervisionLoss`, False.
 
     Returns:
         A `keras.Model` from (N, H, W, channels) to (N, H, W, num_classes).
@@ -95,22 +95,12 @@ def build_model(
     """
     chosen = find_architecture(architecture)
     _checks.check_choice("activation", activation, ("auto", None))
-    _checks.check_integer("num_classes", num_classes)
-    input_shape = _check_input_shape(input_shape)
-    if activation == "auto":
-        activation = "sigmoid" if num_classes == 1 or multilabel else "softmax"
+    if activation == "auto" and multilabel:
+        activation = "sigmoid"
+    frame = Frame(input_shape, num_classes, activation, input_range, mean, variance)
     given = {"backbone": backbone, "weights": weights}
     options |= {option: value for option, value in given.items() if value is not None}
-    return chosen.build(
-        input_shape,
-        num_classes,
-        activation,
-        input_range,
-        mean,
-        variance,
-        name=name,
-        **_known_options(chosen, options),
-    )
+    return chosen.build(frame, name=name, **_known_options(chosen, options))
 
 
 def load_model(path):
@@ -139,13 +129,11 @@ def load_model(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: a .keras model was wanted here, and there is no such file"
-        )
+        raise FileNotFoundError(f"{path}: expected a .keras model, and there is no such file")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(
-            f"{path}: a model saved by Keras 3 (a .keras file) was wanted. Received: "
-            f"{path.stat().st_size} bytes that are none. Save one with model.save('NAME.keras')"
+            f"{path}: expected a model saved by Keras 3 (a .keras file). Received: "
+            f"{path.stat().st_size} bytes of another kind. Save one with model.save('NAME.keras')"
         )
     return read_keras_file(path)
 
@@ -183,7 +171,8 @@ def image_model_shapes(model, volumes=False):
 
     Args:
         model: a `keras.Model`.
-        volumes: whether one of volumes will do: input (N, D, H, W, C), output (N, D, H, W, K).
+        volumes: whether a model for volumes is accepted too: input (N, D, H, W, C), output
+            (N, D, H, W, K).
 
     Raises:
         ValueError: if it is not built, or has not one input and one output of this form.
@@ -199,23 +188,10 @@ def image_model_shapes(model, volumes=False):
     if ranks != {4} and not (volumes and ranks == {5}):
         raise ValueError(
             "`model` must be built, with one input (N, H, W, C) and one output (N, H, W, K). "
-            f"Received: input {shapes[0]}, output {shapes[1]}. (Models of volumes are used with "
+            f"Received: input {shapes[0]}, output {shapes[1]}. (Use models for volumes with "
             "`fit`, `predict` and the metrics directly)"
         )
     return tuple(shapes)
-
-
-def _check_input_shape(shape):
-    shape = tuple(shape)
-    sizes = all(s is None or (isinstance(s, numbers.Integral) and s >= 1) for s in shape[:-1])
-    channels = len(shape) in (3, 4) and isinstance(shape[-1], numbers.Integral) and shape[-1] >= 1
-    if not sizes or not channels:
-        raise ValueError(
-            "`input_shape` must be (height, width, channels), or (depth, height, width, channels) "
-            "for volumes, the sizes positive or None for any. "
-            f"Received: input_shape={shape}"
-        )
-    return shape
 
 
 def _known_options(architecture, options):

@@ -14,6 +14,8 @@ from keras_deepskip.layers import DeepSupervision
 from keras_deepskip.losses import DeepSupervisionLoss, SmallObjectLoss
 from keras_deepskip.studies.rivals.dilated_encoder import dilate
 
+pytestmark = pytest.mark.studies
+
 # The smallest form of each that is still the same network.
 SMALL = {
     "unet": {"base_filters": 2, "levels": 3},

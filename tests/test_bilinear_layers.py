@@ -21,6 +21,8 @@ from keras_deepskip.studies.rivals.layers import (
 )
 from keras_deepskip.studies.rivals.layers.pyramid_pooling import adaptive_average, bilinear_resize
 
+pytestmark = pytest.mark.studies
+
 SIZES = st.integers(1, 9)
 EXAMPLES = 5 if keras.backend.backend() == "jax" else 25  # JAX compiles for each shape anew
 CASES = {

@@ -18,6 +18,8 @@ from keras_deepskip.studies.rivals.layers import (
     StackSlices,
 )
 
+pytestmark = pytest.mark.studies
+
 EAGERLY = keras.backend.backend() != "jax"  # what takes least where a step is taken once
 needs_eager_steps = pytest.mark.skipif(not EAGERLY, reason="slow to compile under JAX")
 TINY = {"growth": 2, "blocks": (1, 2, 1, 1), "first_filters": 4, "features": 4, "dropout": 0.0}
@@ -308,8 +310,8 @@ def test_analysis_of_the_hybrid():
         ({"growth": 0}, "`growth`"),
         ({"first_filters": 0}, "`first_filters`"),
         ({"dropout": 1.0}, "`dropout`"),
-        ({"growth_3d": 8}, "is of volumes"),
-        ({"trainable_2d": False}, "is of volumes"),
+        ({"growth_3d": 8}, "is for volumes"),
+        ({"trainable_2d": False}, "is for volumes"),
         ({"weights": "imagenet"}, "`option` must be one of"),
     ],
 )

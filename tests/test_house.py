@@ -1,6 +1,7 @@
 """The plan of the house: floors, no cycles, optional packages imported where they are used."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,8 +55,9 @@ def test_imports_go_down(path):
         parts = name.split(".")
         if parts[0] == "keras":
             assert parts[1:2] != ["src"], f"{path} imports private {name}"
-        if parts[0] != "keras_deepskip" or len(parts) == 1:
+        if parts[0] != "keras_deepskip":
             continue
+        assert len(parts) > 1, f"{path} imports the whole package: import the module that it uses"
         other = parts[1] if parts[1] in FLOORS else "__init__"
         if other == own:
             continue
@@ -63,6 +65,20 @@ def test_imports_go_down(path):
         if path.name == "cli.py" and other == "__init__":
             continue  # the command line uses the public face
         assert lower, f"{own} (floor {FLOORS[own]}) imports {other} (floor {FLOORS[other]})"
+
+
+CORE = [path for path in FILES if room(path) not in ("studies", "cli")]
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_core_does_not_import_the_studies(path):
+    """The registry and `load_model` find them by the one string in encoders/saved.py."""
+    assert not [name for name in imported(path) if "studies" in name.split(".")]
+    named = "keras_deepskip.studies" in path.read_text(encoding="utf-8")
+    assert not named or path.relative_to(PACKAGE).as_posix() in (
+        "encoders/saved.py",
+        "architectures/registry.py",  # in the error where they are not installed
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -86,12 +102,12 @@ def test_no_cycles_between_files():
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in FILES}
     graph = {}
     for name, path in names.items():
-        wanted = set()
-        for target in imported(path, top_level_only=True):
+        used = set()
+        for target in imported(path):  # those inside functions count too
             for candidate in (target, target.rpartition(".")[0], f"{target}.__init__"):
                 if candidate in names and candidate != name:
-                    wanted.add(candidate)
-        graph[name] = wanted
+                    used.add(candidate)
+        graph[name] = used
     done, path = set(), []
 
     def visit(name):
@@ -133,3 +149,77 @@ def test_only_the_backend_in_use_is_imported():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+WITHOUT_STUDIES = """
+import importlib, pathlib, sys
+
+# an editable install would find the deleted modules at its own place
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "")]
+import numpy as np
+import keras, keras_deepskip
+
+root = pathlib.Path(keras_deepskip.__file__).parent
+assert root.parent == pathlib.Path.cwd() and not (root / "studies").exists()
+for path in sorted(root.rglob("*.py")):
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    importlib.import_module(".".join(parts).removesuffix(".__init__"))
+model = keras_deepskip.build_model((None, None, 1), levels=2, base_filters=2)
+model.compile("adam", keras_deepskip.losses.SmallObjectLoss())
+x, y = np.zeros((2, 16, 16, 1), "uint8"), np.ones((2, 16, 16, 1), "uint8")
+model.fit(x, y, verbose=0)
+assert np.isfinite(model.evaluate(x, y, verbose=0))
+model.save("model.keras")
+again = keras_deepskip.load_model("model.keras")
+np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+assert keras_deepskip.analysis.receptive_field(model).size > 1
+assert not keras_deepskip.architectures.adapter_of(model).computes_loss
+try:
+    keras_deepskip.build_model(architecture="unet3plus")
+except ImportError as error:
+    assert "studies" in str(error) and "not installed" in str(error), error
+else:
+    raise AssertionError("no error")
+"""
+
+
+def test_the_core_works_without_the_studies(tmp_path):
+    """In a copy of the package whose wing is deleted."""
+    shutil.copytree(
+        PACKAGE, tmp_path / PACKAGE.name, ignore=shutil.ignore_patterns("studies", "__pycache__")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_STUDIES], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+LOADED_ALONE = """
+import sys
+import keras_deepskip
+
+assert "keras_deepskip.studies.rivals" not in sys.modules
+print(keras_deepskip.load_model(sys.argv[1]).output_shape)
+"""
+
+
+@pytest.mark.studies
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"architecture": "mask_rcnn", "fpn_filters": 8, "fc_units": 8, "mask_filters": 8},
+        {"architecture": "pspnet", "pyramid_filters": 8},
+    ],
+    ids=lambda options: options["architecture"],
+)
+def test_a_file_brings_the_layers_of_the_studies_in(options, tmp_path):
+    from keras_deepskip.models import build_model
+
+    model = build_model((None, None, 1), backbone="light_resnet34", **options)
+    model.save(tmp_path / "model.keras")
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_ALONE, str(tmp_path / "model.keras")],
+        capture_output=True, text=True, cwd=PACKAGE.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip().splitlines()[-1] == str(model.output_shape)

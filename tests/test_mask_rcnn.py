@@ -30,6 +30,8 @@ from keras_deepskip.studies.rivals.mask_rcnn.detections import Detections, of_cl
 from keras_deepskip.studies.rivals.mask_rcnn.paste import PasteMasks
 from keras_deepskip.studies.rivals.mask_rcnn.proposals import Proposals
 
+pytestmark = pytest.mark.studies
+
 SMALL = {
     "backbone": "light_vgg16", "levels": 3, "base_filters": 4, "fpn_filters": 8, "fc_units": 16,
     "mask_filters": 8, "mask_size": 8, "proposals": 20, "training_proposals": 30, "detections": 6,
@@ -527,12 +529,12 @@ def small(num_classes=3, **options):
 COMPILES = keras.backend.backend() == "jax"  # which single operations take long on, once each
 
 
-def loss_of(trainee, inputs):
+def loss_of(trained, inputs):
     """The loss outside of training, where samples are always the same."""
     if COMPILES:
-        return trainee.evaluate(inputs, inputs["instances"][..., :1], verbose=0)
-    trainee(inputs, training=False)
-    return float(sum(trainee.losses))
+        return trained.evaluate(inputs, inputs["instances"][..., :1], verbose=0)
+    trained(inputs, training=False)
+    return float(sum(trained.losses))
 
 
 def outputs_of(model, inputs):
@@ -553,14 +555,14 @@ def test_overfits_a_scene(tmp_path):
     options = {"fpn_filters": 32, "fc_units": 64, "mask_filters": 16, "mask_size": 28}
     model = small(**options, base_filters=8, proposals=40, training_proposals=40,
                   anchor_sizes=(16, 24))  # fmt: skip
-    trainee = training_model(model, max_instances=4, boxes=32, anchors=64)
+    trained = training_model(model, max_instances=4, boxes=32, anchors=64)
     rate = keras.optimizers.schedules.CosineDecay(3e-3, steps, alpha=0.05)
-    trainee.compile(keras.optimizers.Adam(rate))
+    trained.compile(keras.optimizers.Adam(rate))
     inputs = {"image": images, "instances": instances}
-    before = loss_of(trainee, inputs)
+    before = loss_of(trained, inputs)
     repeated = {key: np.tile(value, (steps, 1, 1, 1)) for key, value in inputs.items()}
-    trainee.fit(repeated, np.tile(semantic, (steps, 1, 1, 1)), batch_size=2, verbose=0)
-    after = loss_of(trainee, inputs)
+    trained.fit(repeated, np.tile(semantic, (steps, 1, 1, 1)), batch_size=2, verbose=0)
+    after = loss_of(trained, inputs)
     assert 0 < after < 0.2 * before
 
     outputs = outputs_of(model, images)
@@ -575,8 +577,8 @@ def test_overfits_a_scene(tmp_path):
             own = instances[n, ..., 1] == found["class_ids"][n, place]
             assert overlap(numbers == number, own) > 0.9
 
-    trainee.save(tmp_path / "trainee.keras")
-    again = keras.models.load_model(tmp_path / "trainee.keras")
+    trained.save(tmp_path / "training_form.keras")
+    again = keras.models.load_model(tmp_path / "training_form.keras")
     assert loss_of(again, inputs) == pytest.approx(after, abs=1e-5)
     inference_model(again).save(tmp_path / "network.keras")
     network = keras.models.load_model(tmp_path / "network.keras")
@@ -595,17 +597,17 @@ def test_one_training_step_of_a_dataset():
             return images, instances[..., :1]
 
     model = small()
-    trainee = training_model(model, max_instances=4, boxes=16, anchors=32)
-    assert {id(w) for w in model.weights} <= {id(w) for w in trainee.weights}
-    trainee.compile("adam")
+    trained = training_model(model, max_instances=4, boxes=16, anchors=32)
+    assert {id(w) for w in model.weights} <= {id(w) for w in trained.weights}
+    trained.compile("adam")
     before = [np.array(w) for w in model.get_weights()]
-    history = trainee.fit(InstanceDataset(Scene(), 4), epochs=2, verbose=0).history
+    history = trained.fit(InstanceDataset(Scene(), 4), epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     same = [np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
     stuck = [w.path for w, is_same in zip(model.weights, same, strict=True) if is_same]
     assert not [path for path in stuck if path.endswith("kernel")], "kernels without gradient"
     nothing = {"image": images, "instances": 0 * instances}  # images without objects
-    assert np.isfinite(loss_of(trainee, nothing))
+    assert np.isfinite(loss_of(trained, nothing))
 
 
 def test_parameters_are_those_of_torchvision():
@@ -672,7 +674,7 @@ def test_wrong_options(options, message):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ValueError, match="takes images"):
+    with pytest.raises(ValueError, match="works on images"):
         build_model((None, None, None, 1), 1, "mask_rcnn", **SMALL)
     for function in (training_model, inference_model, instance_model):
         with pytest.raises(ValueError, match="architecture 'mask_rcnn'"):

@@ -10,6 +10,8 @@ from keras_deepskip.inference import evaluate
 from keras_deepskip.training import Recipe, train
 from tests import tiny
 
+pytestmark = pytest.mark.studies
+
 RECIPE = Recipe(epochs=2, steps_per_epoch=1, batch_size=2, crop_size=32, validation_windows=2)
 MODEL = {
     "architecture": "mask_rcnn", "backbone": "light_vgg16", "levels": 3, "base_filters": 2,

@@ -1,7 +1,7 @@
 """The light network with deep skip connections: equation 1 on an encoder of any origin."""
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures.frame import close_frame, open_frame
+from keras_deepskip.architectures.frame import Frame
 from keras_deepskip.encoders import build_encoder
 from keras_deepskip.layers import DeepSupervision, DepthSkipBlock, FeatureAggregation
 
@@ -9,12 +9,7 @@ SKIPS = ("deep", "flat")
 
 
 def deepskip(
-    input_shape,
-    num_classes,
-    activation,
-    input_range,
-    mean,
-    variance,
+    frame=Frame(),
     backbone="light_vgg16",
     weights=None,
     trainable_backbone=True,
@@ -30,23 +25,50 @@ def deepskip(
 ):
     """Returns the deep-skip network as a functional `keras.Model`.
 
-    See `keras_deepskip.build_model` for the arguments, which it checks and completes.
+    Args:
+        frame: the images and the classes, a `Frame`; `keras_deepskip.build_model` makes one.
+        backbone: a light encoder (`"light_vgg16"`, `"light_resnet34"`), another name in
+            `keras_deepskip.encoders.BACKBONES`, or a model whose layers are copied.
+        weights: of the backbone: None for random initialization, `"imagenet"`, or a file.
+        trainable_backbone: True; False freezes the backbone; a number freezes the levels before it.
+        skips: `"deep"` (equation 1) or `"flat"` (those of a plain U-Net).
+        levels: B, the number of encoder levels; None is 5 for the light encoders, and all that
+            another backbone has.
+        base_filters: b, the channels at full resolution.
+        decoder_filters: C_1 .. C_{B-1}, the channels of the decoder's levels, finest first; None
+            doubles `base_filters` from level to level.
+        kernel_size: k, odd, in pixels.
+        blocks_per_level: q_2 .. q_B of `light_resnet34`; None is (3, 4, 6, 3).
+        dropout: share of channels dropped after each decoder level in training.
+        deep_supervision: whether in training the model returns the scores of every decoder level,
+            for `losses.DeepSupervisionLoss`.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model` from (N, H, W, C) to (N, H, W, num_classes).
+
+    Raises:
+        ValueError: if an argument is out of range.
+        FileNotFoundError: if there is no file of `weights`.
+
+    Example:
+
+    >>> deepskip(Frame((None, None, 1))).output_shape
+    (None, None, None, 1)
 
     Source: equation 1 of H. Sun, Traitement du Signal 40(4), 2023.
     """
     _checks.check_choice("skips", skips, SKIPS)
     encoder = build_encoder(
-        backbone, input_shape, levels, base_filters, kernel_size, blocks_per_level, weights,
+        backbone, frame.input_shape, levels, base_filters, kernel_size, blocks_per_level, weights,
         trainable_backbone,
     )  # fmt: skip
     filters = _decoder_filters(decoder_filters, base_filters, encoder.levels)
     stride = 2 ** (encoder.levels - 1)
-    inputs, x = open_frame(input_shape, stride, input_range, mean, variance, encoder.preprocessing)
+    inputs, x = frame.open(stride, encoder.preprocessing)
     decoded = _decode(encoder.maps(x), filters, kernel_size, skips, dropout)
-    supervision = DeepSupervision(num_classes, activation) if deep_supervision else None
-    model = close_frame(
-        inputs, decoded, num_classes, activation, name or f"deepskip_{encoder.name}", supervision
-    )
+    supervision = DeepSupervision(frame.num_classes, frame.activation) if deep_supervision else None
+    model = frame.close(inputs, decoded, name or f"deepskip_{encoder.name}", supervision)
     encoder.finish(model)
     return model
 
@@ -68,7 +90,7 @@ def _decode(maps, filters, kernel_size, skips, dropout):
     """D_1 .. D_{B-1} of equation 1, from the encoder's maps E_1 .. E_B."""
     levels = len(maps)  # B
     encoder = dict(enumerate(maps, start=1))  # encoder[u] is E_u
-    x = encoder[levels]  # E_B stands where D_{u+1} stands above it
+    x = encoder[levels]  # at the bottom E_B takes the place of D_{u+1}
     decoded = []
     for u in range(levels - 1, 0, -1):
         deeper = range(u + 1, levels) if skips == "deep" else ()

@@ -1,4 +1,4 @@
-"""The architectures by name: what each is built by, and what training it takes beside `fit`."""
+"""The architectures by name: what each is built by, and what its training needs besides `fit`."""
 
 import collections.abc
 import dataclasses
@@ -51,7 +51,7 @@ class Architecture:
     """One entry of the registry.
 
     Attributes:
-        build: function that returns the network.
+        build: function of a `Frame` and options that returns the network.
         adapter: its `TrainingAdapter`.
         rules: for `analysis`: a dict from the name of a layer that only this network has to its
             rule (see `analysis.RULES`).
@@ -65,9 +65,7 @@ class Architecture:
     def options(self):
         """The options that the network has of its own, and their defaults."""
         parameters = inspect.signature(self.build).parameters.values()
-        return {
-            p.name: p.default for p in parameters if p.default is not p.empty and p.name != "name"
-        }
+        return {p.name: p.default for p in parameters if p.name not in ("frame", "name")}
 
 
 # A text names the module whose `RIVALS` hold the entry: it is loaded when it is asked for.
@@ -83,6 +81,7 @@ def find_architecture(name):
 
     Raises:
         ValueError: if there is none of this name; the error lists the names.
+        ImportError: if it belongs to the studies, and these are not installed.
 
     Example:
 
@@ -90,7 +89,19 @@ def find_architecture(name):
     'deep'
     """
     entry = ARCHITECTURES[_checks.check_choice("architecture", name, ARCHITECTURES)]
-    return importlib.import_module(entry).RIVALS[name] if isinstance(entry, str) else entry
+    return _loaded(name, entry).RIVALS[name] if isinstance(entry, str) else entry
+
+
+def _loaded(name, module):
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise  # the studies are there, and lack something themselves
+        raise ImportError(
+            f"architecture={name!r} belongs to the studies (keras_deepskip.studies), which are not "
+            "installed. Install the whole package, or take architecture='deepskip' or 'unet'"
+        ) from error
 
 
 def adapter_of(model):

@@ -3,7 +3,7 @@
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures.frame import close_frame, open_frame
+from keras_deepskip.architectures.frame import Frame
 from keras_deepskip.layers import conv_block
 
 DIRECTIONS = {
@@ -13,12 +13,7 @@ DIRECTIONS = {
 
 
 def unet(
-    input_shape,
-    num_classes,
-    activation,
-    input_range,
-    mean,
-    variance,
+    frame=Frame(),
     base_filters=64,
     levels=5,
     batch_norm=False,
@@ -31,16 +26,24 @@ def unet(
     the paper there is no norm; convolutions are padded, so that the result has the image's size.
 
     Args:
+        frame: the images and the classes, a `Frame`; `keras_deepskip.build_model` makes one.
         base_filters: channels at full resolution, the paper's 64; each level doubles them.
         levels: number of levels, the paper's 5.
         batch_norm: whether a batch norm follows each 3x3 convolution, in place of its bias.
         dropout: share of values dropped at the end of the two coarsest encoder levels in training;
             the paper has it without a number.
+        name: name of the model.
 
-    See `keras_deepskip.build_model` for the other arguments.
+    Returns:
+        A `keras.Model` from (N, H, W, C) to (N, H, W, num_classes).
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+
+    >>> unet(Frame((None, None, 1)), base_filters=8).output_shape
+    (None, None, None, 1)
 
     Source: O. Ronneberger, P. Fischer, T. Brox, U-Net: Convolutional Networks for Biomedical Image
     Segmentation, MICCAI 2015, figure 1.
@@ -49,7 +52,7 @@ def unet(
     _checks.check_integer("levels", levels, minimum=2)
     _checks.check_number("dropout", dropout, 0, 1, open_high=True)
     stride = 2 ** (levels - 1)
-    inputs, x = open_frame(input_shape, stride, input_range, mean, variance)
+    inputs, x = frame.open(stride)
     pooling, up_conv = DIRECTIONS[conv_block.spatial_rank(x.shape)]
     skips = []
     for u in range(1, levels + 1):
@@ -63,7 +66,7 @@ def unet(
         x = up_conv(filters, 2, 2, kernel_initializer=initializer, name=f"d{u}_up")(x)
         x = layers.Concatenate(name=f"d{u}_concat")([skips[u - 1], x])
         x = _two_convs(x, filters, batch_norm, f"d{u}")  # (N, H/2^(u-1), W/2^(u-1), C_u)
-    return close_frame(inputs, [x], num_classes, activation, name or "unet")
+    return frame.close(inputs, [x], name or "unet")
 
 
 def _two_convs(x, filters, batch_norm, name):

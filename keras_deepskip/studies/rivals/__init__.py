@@ -2,21 +2,24 @@
 
 from keras_deepskip.analysis import RULES
 from keras_deepskip.architectures import Architecture
-from keras_deepskip.studies.rivals import analysis_rules, layers
-from keras_deepskip.studies.rivals.fcn8s import fcn8s
-from keras_deepskip.studies.rivals.h_denseunet import h_denseunet
-from keras_deepskip.studies.rivals.mask_rcnn import MaskRCNNAdapter, mask_rcnn
-from keras_deepskip.studies.rivals.pspnet import pspnet
-from keras_deepskip.studies.rivals.unet3plus import unet3plus
+from keras_deepskip.studies.rivals import (
+    analysis_rules,
+    fcn8s,
+    h_denseunet,
+    layers,
+    mask_rcnn,
+    pspnet,
+    unet3plus,
+)
 
 RIVALS = {
-    "unet3plus": Architecture(unet3plus, rules=analysis_rules.BILINEAR),
-    "fcn8s": Architecture(fcn8s),
-    "pspnet": Architecture(
-        pspnet, rules={**analysis_rules.BILINEAR, **analysis_rules.PYRAMID_POOLING}
+    "unet3plus": Architecture(unet3plus.unet3plus, rules=analysis_rules.UNET3PLUS),
+    "fcn8s": Architecture(fcn8s.fcn8s),
+    "pspnet": Architecture(pspnet.pspnet, rules=analysis_rules.PSPNET),
+    "h_denseunet": Architecture(h_denseunet.h_denseunet, rules=analysis_rules.H_DENSEUNET),
+    "mask_rcnn": Architecture(
+        mask_rcnn.mask_rcnn, mask_rcnn.MaskRCNNAdapter(), analysis_rules.MASK_RCNN
     ),
-    "h_denseunet": Architecture(h_denseunet, rules=analysis_rules.H_DENSEUNET),
-    "mask_rcnn": Architecture(mask_rcnn, MaskRCNNAdapter(), analysis_rules.MASK_RCNN),
 }
 
 for rival in RIVALS.values():

@@ -59,8 +59,8 @@ def pooled_in_pyramid(layer, views, _arguments):
     return dataclasses.replace(view, macs=pixels * (weights // len(layer.bins)))
 
 
-BILINEAR = {"BilinearUpsampling": upsampled_bilinearly}
-PYRAMID_POOLING = {"PyramidPooling": pooled_in_pyramid}
+UNET3PLUS = {"BilinearUpsampling": upsampled_bilinearly}
+PSPNET = {"BilinearUpsampling": upsampled_bilinearly, "PyramidPooling": pooled_in_pyramid}
 H_DENSEUNET = {
     "CentredConv": centre_convolved,
     "NeighbouringSlices": cut_into_slices,

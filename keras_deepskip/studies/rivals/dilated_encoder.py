@@ -15,10 +15,10 @@ from keras_deepskip.layers.copying import set_weights
 
 OUTPUT_STRIDE = 8
 _OF_APPLICATIONS = {"conv4_": 2, "conv5_": 4}  # names of a stage's layers begin so: its dilation
-_OF_BASIC = {"stage3_": 2, "stage4_": 4}  # of encoders/basic_resnet.py
+_OF_FULL = {"stage3_": 2, "stage4_": 4}  # of encoders/full_resnet.py
 DILATIONS = {
-    "resnet18": _OF_BASIC,
-    "resnet34": _OF_BASIC,
+    "resnet18": _OF_FULL,
+    "resnet34": _OF_FULL,
     "resnet50": _OF_APPLICATIONS,
     "resnet101": _OF_APPLICATIONS,
     "resnet152": _OF_APPLICATIONS,

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures.frame import close_frame, open_frame
+from keras_deepskip.architectures.frame import Frame, score_conv
 from keras_deepskip.encoders.pretrained import normalization_of, read_network
 from keras_deepskip.layers import CropToMatch, PadToMultiple
 from keras_deepskip.layers.conv_block import (
@@ -20,12 +20,11 @@ from keras_deepskip.layers.conv_block import (
     plain_conv,
     spatial_rank,
 )
-from keras_deepskip.layers.initializers import FanInNormal
 from keras_deepskip.studies.rivals.layers import NeighbouringSlices, StackSlices
 from keras_deepskip.studies.rivals.layers.centred_conv import CENTRED_CONVS
 
 STRIDE, DEPTH_STRIDE = 32, 4
-BOTTLENECK = 4  # channels of a 1x1 convolution for each of the 3x3 one behind it
+BOTTLENECK = 4  # channels of a 1x1 convolution for each of the 3x3 one after it
 ENCODER_EPSILON = 1.1e-5  # the authors' in the encoders; in the decoders they have Keras's 1e-3
 GROWTH_3D, BLOCKS_3D = 32, (3, 4, 12, 8)
 
@@ -37,12 +36,7 @@ KINDS = {
 
 
 def h_denseunet(
-    input_shape,
-    num_classes,
-    activation,
-    input_range,
-    mean,
-    variance,
+    frame=Frame(),
     growth=48,
     blocks=(6, 12, 36, 24),
     first_filters=96,
@@ -56,14 +50,14 @@ def h_denseunet(
 ):
     """Returns the H-DenseUNet of Li et al. as a functional `keras.Model`.
 
-    Of images (H, W, C) it is the 2-D DenseUNet-167: DenseNet-161 as encoder, and five upsampling
-    layers that add the encoder's maps to theirs. Of volumes (D, H, W, C) it is the hybrid: each
+    On images (H, W, C) it is the 2-D DenseUNet-167: DenseNet-161 as encoder, and five upsampling
+    layers that add the encoder's maps to theirs. On volumes (D, H, W, C) it is the hybrid: each
     slice, with its two neighbours as channels, goes through the 2-D network; the 3-D DenseUNet-65
     takes the volume with the 2-D scores as further channels; the features of both are summed, and
     one more convolution and the scores follow (hybrid feature fusion).
 
-    Weights are drawn: Keras has no DenseNet-161, so there are none of ImageNet. The paper trains
-    the 2-D network first, then the 3-D one, then all together. So does this:
+    Weights start at random: Keras has no DenseNet-161, so there are none of ImageNet. The paper
+    trains the 2-D network first, then the 3-D one, then all together. So does this:
 
     ```python
     flat = build_model((None, None, 3), architecture="h_denseunet")  # a slice and its neighbours
@@ -79,26 +73,35 @@ def h_denseunet(
     ```
 
     Args:
+        frame: the images and the classes, a `Frame`; `keras_deepskip.build_model` makes one.
         growth: channels that each layer of a dense block adds, 48 in the 2-D network.
         blocks: layers of the four dense blocks of the 2-D network. A layer is a 1x1 convolution to
             4 `growth` channels and a 3x3 one.
         first_filters: of the 7x7 convolution that both networks begin with.
         features: channels at full resolution, of both networks and of the fusion.
-        dropout: share of values dropped in training behind the last 3x3 convolution of the 2-D
-            network, and behind that of the fusion.
-        growth_3d: as `growth`, of the 3-D network; None is 32. Of volumes alone, as those below.
+        dropout: share of values dropped in training after the last 3x3 convolution of the 2-D
+            network, and after that of the fusion.
+        growth_3d: as `growth`, of the 3-D network; None is 32. For volumes only, as those below.
         blocks_3d: as `blocks`, of the 3-D network; None is (3, 4, 12, 8).
         weights_2d: a `.keras` file of a network of this function on images of 3 C channels (those
-            of the slice before, of the slice itself, and of the slice behind), of the same options
-            and classes; its normalization comes along. None draws the weights.
+            of the slice before, of the slice itself, and of the slice after), of the same options
+            and classes; its normalization comes along. None: random initialization.
         trainable_2d: whether the 2-D part (the layer `"dense2d"`) learns.
+        name: name of the model.
 
-    See `keras_deepskip.build_model` for the other arguments.
+    Returns:
+        A `keras.Model` from (N, H, W, C) to (N, H, W, num_classes). For volumes: (N, D, H, W, ...).
 
     Raises:
-        ValueError: if an argument is out of range, is of volumes and given for images, or if
+        ValueError: if an argument is out of range, is for volumes and given for images, or if
             `weights_2d` is of another network.
         FileNotFoundError: if there is no file of `weights_2d`.
+
+    Example:
+
+    >>> flat = h_denseunet(growth=4, blocks=(1, 1, 1, 1), first_filters=8, features=8)
+    >>> flat.output_shape
+    (None, None, None, 1)
 
     Source: X. Li, H. Chen, X. Qi, Q. Dou, C.-W. Fu, P.-A. Heng, H-DenseUNet: Hybrid Densely
     Connected UNet for Liver and Tumor Segmentation from CT Volumes, IEEE TMI 37(12), 2018, table I
@@ -109,20 +112,16 @@ def h_denseunet(
     _checks.check_integer("features", features)
     _checks.check_number("dropout", dropout, 0, 1, open_high=True)
     of_2d = (growth, blocks, first_filters, features, dropout)
-    if len(input_shape) == 4:
+    if frame.volumes:
         growth_3d = GROWTH_3D if growth_3d is None else growth_3d
         blocks_3d = BLOCKS_3D if blocks_3d is None else blocks_3d
         _check_dense(growth_3d, blocks_3d, "_3d")
         of_3d = (growth_3d, blocks_3d, first_filters, features)
-        statistics = (input_range, mean, variance)
-        return _hybrid(
-            input_shape, num_classes, activation, statistics, of_2d, of_3d, weights_2d,
-            trainable_2d, name,
-        )  # fmt: skip
+        return _hybrid(frame, of_2d, of_3d, weights_2d, trainable_2d, name)
     _check_no_volumes(growth_3d, blocks_3d, weights_2d, trainable_2d)
-    inputs, x = open_frame(input_shape, STRIDE, input_range, mean, variance)
+    inputs, x = frame.open(STRIDE)
     x = _dense_unet_2d(x, *of_2d)
-    return close_frame(inputs, [x], num_classes, activation, name or "h_denseunet_2d")
+    return frame.close(inputs, [x], name or "h_denseunet_2d")
 
 
 def _check_dense(growth, blocks, suffix):
@@ -144,7 +143,7 @@ def _check_no_volumes(growth_3d, blocks_3d, weights_2d, trainable_2d):
         given["trainable_2d"] = trainable_2d
     for option, value in given.items():
         raise ValueError(
-            f"`{option}` is of volumes. Received: {option}={value!r} for images. Leave it out, or "
+            f"`{option}` is for volumes. Received: {option}={value!r} for images. Leave it out, or "
             "give an input_shape (depth, height, width, channels)"
         )
 
@@ -152,16 +151,14 @@ def _check_no_volumes(growth_3d, blocks_3d, weights_2d, trainable_2d):
 # --- The hybrid -----------------------------------------------------------------------------------
 
 
-def _hybrid(
-    input_shape, num_classes, activation, statistics, of_2d, of_3d, weights_2d, trainable_2d, name
-):
+def _hybrid(frame, of_2d, of_3d, weights_2d, trainable_2d, name):
     *_, features, dropout = of_2d
     network = None if weights_2d is None else read_network(weights_2d)
     preprocessing = None if network is None else _normalization_of_slices(network, weights_2d)
     # not to a multiple in depth yet: slices of zeros are none that the 2-D part should learn from
-    inputs, x = open_frame(input_shape, (1, STRIDE, STRIDE), *statistics, preprocessing)
+    inputs, x = frame.open((1, STRIDE, STRIDE), preprocessing)
     slices = NeighbouringSlices(name="slices")(x)  # (N D, H', W', 3 C)
-    dense2d = _dense2d(slices.shape[-1], of_2d, num_classes, activation)
+    dense2d = _dense2d(frame, slices.shape[-1], of_2d)
     if network is not None:
         _take_weights(dense2d, network, weights_2d)
     dense2d.trainable = bool(trainable_2d)
@@ -174,21 +171,17 @@ def _hybrid(
     features_3d = CropToMatch(name="crop_depth")([features_3d, features_2d])
     x = layers.Add(name="fusion_add")([features_2d, features_3d])
     x = _dropped_conv(x, features, dropout, "fusion")
-    return close_frame(inputs, [x], num_classes, activation, name or "h_denseunet")
+    return frame.close(inputs, [x], name or "h_denseunet")
 
 
-def _dense2d(channels, options, num_classes, activation):
+def _dense2d(frame, channels, options):
     """The 2-D network as a layer: from normalized slices to features and scores.
 
     Its layers have the names and weights of those of the network on images.
     """
     inputs = keras.Input((None, None, channels))
     features = _dense_unet_2d(inputs, *options)
-    scores = layers.Conv2D(
-        num_classes, 1, kernel_initializer=FanInNormal(1.0), dtype="float32", name="head_conv"
-    )(features)
-    if activation is not None:
-        scores = layers.Activation(activation, dtype="float32", name="probabilities")(scores)
+    scores = frame.activate(score_conv(features, frame.num_classes, "head_conv"))
     return keras.Model(inputs, [features, scores], name="dense2d")
 
 
@@ -205,7 +198,7 @@ def _normalization_of_slices(network, path):
     mean, deviation = own.mean[:channels], own.deviation[:channels]
     if (own.mean, own.deviation) != (3 * mean, 3 * deviation):
         raise ValueError(
-            f"{path}: a network that normalizes a slice and its two neighbours alike was wanted. "
+            f"{path}: a network that normalizes a slice and its two neighbours alike is expected. "
             f"Received: mean {own.mean}, deviation {own.deviation}. Train it with one `mean` and "
             "one `variance` for the three"
         )
@@ -222,8 +215,8 @@ def _take_weights(dense2d, network, path):
         if [w.shape for w in given] != [tuple(w.shape) for w in layer.weights]:
             raise ValueError(
                 f"{path}: weights of an h_denseunet on images of "
-                f"{dense2d.input_shape[-1]} channels, with the same options and classes, were "
-                f"wanted. Received: {network.name!r}, whose layer {layer.name!r} is missing or "
+                f"{dense2d.input_shape[-1]} channels, with the same options and classes, are "
+                f"expected. Received: {network.name!r}, whose layer {layer.name!r} is missing or "
                 "of another shape"
             )
         layer.set_weights(given)
@@ -249,7 +242,7 @@ def _dense_unet_3d(x, growth, blocks, first_filters, features):
     """Features (N, D, H, W, features) of volumes whose sizes are multiples of 4, 32 and 32.
 
     The widths of table I (504, 224, 192, 96) are here those of the maps at the same level: so the
-    sum stands behind the convolution. With a classifier of its own, of which the hybrid makes no
+    sum comes after the convolution. With a classifier of its own, of which the hybrid makes no
     use, these are the 65 convolutions of the network's name.
     """
     *skips, x = _encode(x, growth, blocks, first_filters)

@@ -3,18 +3,13 @@
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures.frame import close_frame, open_frame, refuse_volumes
+from keras_deepskip.architectures.frame import Frame
 from keras_deepskip.layers import DeepSupervision, conv_block
 from keras_deepskip.studies.rivals.layers import BilinearUpsampling2D
 
 
 def unet3plus(
-    input_shape,
-    num_classes,
-    activation,
-    input_range,
-    mean,
-    variance,
+    frame=Frame(),
     base_filters=64,
     levels=5,
     skip_filters=None,
@@ -25,31 +20,39 @@ def unet3plus(
 
     The encoder is a U-Net's. Each decoder level takes `skip_filters` channels from every scale:
     finer encoder maps by max-pooling, its own, and deeper decoder maps (at the bottom the
-    encoder's) enlarged bilinearly, each through a 3x3 convolution of its own; a further one works
+    encoder's) upsampled bilinearly, each through a 3x3 convolution of its own; a further one works
     on the concatenation of all. Batch norm and ReLU follow each 3x3 convolution, which has no bias
     then. The head is a 1x1 convolution here (the authors' code has 3x3).
 
     Args:
+        frame: the images and the classes, a `Frame`; `keras_deepskip.build_model` makes one.
         base_filters: channels at full resolution, the paper's 64; each level doubles them.
         levels: number of levels, the paper's 5.
         skip_filters: channels from each scale; None takes `base_filters`, as the paper does (64).
-        deep_supervision: whether in training the scores of every decoder level and of the bottom
-            come out, for `losses.DeepSupervisionLoss`.
+        deep_supervision: whether in training the model returns the scores of every decoder
+            level and of the bottom, for `losses.DeepSupervisionLoss`.
+        name: name of the model.
 
-    See `keras_deepskip.build_model` for the other arguments.
+    Returns:
+        A `keras.Model` from (N, H, W, C) to (N, H, W, num_classes).
 
     Raises:
         ValueError: if an argument is out of range.
 
+    Example:
+
+    >>> unet3plus(Frame((None, None, 1)), base_filters=4, levels=3).output_shape
+    (None, None, None, 1)
+
     Source: H. Huang et al., UNet 3+: A Full-Scale Connected UNet for Medical Image Segmentation,
     ICASSP 2020, equation 1.
     """
-    refuse_volumes("unet3plus", input_shape)
+    frame.check_images("unet3plus")
     _checks.check_integer("base_filters", base_filters)
     _checks.check_integer("levels", levels, minimum=2)
     skip_filters = base_filters if skip_filters is None else skip_filters
     _checks.check_integer("skip_filters", skip_filters)
-    inputs, x = open_frame(input_shape, 2 ** (levels - 1), input_range, mean, variance)
+    inputs, x = frame.open(2 ** (levels - 1))
     maps = {}  # by level: the encoder's, then, from the bottom up, the decoder's in their place
     for u in range(1, levels + 1):
         x = layers.MaxPooling2D(2, name=f"e{u}_pool")(x) if u > 1 else x
@@ -58,10 +61,8 @@ def unet3plus(
         maps[u] = x  # (N, H/2^(u-1), W/2^(u-1), C_u)
     for u in range(levels - 1, 0, -1):
         maps[u] = _full_scale(maps, u, skip_filters)  # (N, H/2^(u-1), W/2^(u-1), B skip_filters)
-    supervision = DeepSupervision(num_classes, activation) if deep_supervision else None
-    return close_frame(
-        inputs, list(maps.values()), num_classes, activation, name or "unet3plus", supervision
-    )
+    supervision = DeepSupervision(frame.num_classes, frame.activation) if deep_supervision else None
+    return frame.close(inputs, list(maps.values()), name or "unet3plus", supervision)
 
 
 def _full_scale(maps, u, filters):

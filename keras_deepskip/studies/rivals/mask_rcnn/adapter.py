@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_deepskip.architectures import TrainingAdapter
 from keras_deepskip.studies.rivals.mask_rcnn.batches import InstanceDataset
-from keras_deepskip.studies.rivals.mask_rcnn.training_model import (
+from keras_deepskip.studies.rivals.mask_rcnn.training_form import (
     finds_instances,
     inference_model,
     training_model,

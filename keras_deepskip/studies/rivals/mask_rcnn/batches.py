@@ -67,7 +67,7 @@ def _numbered(mask, max_instances, ignore_class):
 
 
 class InstanceDataset(keras.utils.PyDataset):
-    """Batches of another dataset, with the objects that `architectures.training_model` asks for.
+    """Batches of another dataset, with the objects that `training_model` asks for.
 
     Args:
         dataset: one with a length and batches `(images, masks)`, with weights behind them or not,

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from keras_deepskip import _checks
-from keras_deepskip.architectures.frame import open_frame
+from keras_deepskip.architectures.frame import Frame
 from keras_deepskip.encoders import build_encoder
 from keras_deepskip.layers import FanInNormal
 from keras_deepskip.layers.conv_block import plain_conv
@@ -20,12 +20,7 @@ FINEST = 2  # level of the pyramid's finest map, P2: stride 4
 
 
 def mask_rcnn(
-    input_shape,
-    num_classes,
-    activation,
-    input_range,
-    mean,
-    variance,
+    frame=Frame(),
     backbone="resnet50",
     weights=None,
     trainable_backbone=True,
@@ -51,6 +46,7 @@ def mask_rcnn(
     train; both share all weights with it.
 
     Args:
+        frame: the images and the classes, a `Frame`; `keras_deepskip.build_model` makes one.
         backbone: any by name, or a model, as of `keras_deepskip.build_model`; its maps of stride 4
             and more are the pyramid's C2, C3, ... (of "resnet50" C2 to C5). One map is added at the
             coarse end by leaving out every other pixel.
@@ -66,22 +62,30 @@ def mask_rcnn(
             the strides, 8, 16, ... for small objects (the paper's are 32, 64, 128, 256, 512).
         anchor_ratios: height / width of the anchors.
         canonical_size: side in pixels of the box that the heads look at in P4.
-        proposals: boxes that the heads look at; in training, `training_proposals` of which a sample
-            is drawn.
+        proposals: boxes that the heads look at; in training, `training_proposals`, of which a
+            random sample is taken.
         detections: most objects of an image.
         score_threshold: least score of one.
+        name: name of the model.
 
-    See `keras_deepskip.build_model` for the other arguments.
+    Returns:
+        A `keras.Model` from (N, H, W, C) to (N, H, W, num_classes).
 
     Raises:
         ValueError: if an argument is out of range.
 
+    Example:
+
+    >>> mask_rcnn(Frame((None, None, 1)), "light_resnet34", fpn_filters=8).output_shape
+    (None, None, None, 1)
+
     Source: K. He, G. Gkioxari, P. Dollar, R. Girshick, Mask R-CNN, ICCV 2017; T.-Y. Lin et al.,
     Feature Pyramid Networks for Object Detection, CVPR 2017.
     """
-    _check(input_shape, trainable_backbone, mask_size, fpn_filters, fc_units, mask_filters)
+    frame.check_images("mask_rcnn")
+    _check(trainable_backbone, mask_size, fpn_filters, fc_units, mask_filters)
     encoder = build_encoder(
-        backbone, input_shape, levels, base_filters, weights=weights,
+        backbone, frame.input_shape, levels, base_filters, weights=weights,
         trainable_backbone=trainable_backbone,
     )  # fmt: skip
     if encoder.levels <= FINEST:
@@ -90,7 +94,7 @@ def mask_rcnn(
             f"Received: levels={encoder.levels}"
         )
     stride = 2 ** (encoder.levels - 1)
-    image, x = open_frame(input_shape, stride, input_range, mean, variance, encoder.preprocessing)
+    image, x = frame.open(stride, encoder.preprocessing)
     # Finer maps are left out of the model: nothing looks at them, but for what the others need.
     pyramid = _pyramid(encoder.maps(x)[FINEST:], fpn_filters)
     sizes = _anchor_sizes(anchor_sizes, len(pyramid))
@@ -99,7 +103,7 @@ def mask_rcnn(
         proposals, training_proposals, sizes, _ratios(anchor_ratios), name="rpn_proposals"
     )([*scores, *deltas, image])  # (N, R, 4)
     rois = OutsideTraining(name="box_outside_training")(found)
-    objects = num_classes - (num_classes > 1 and activation != "sigmoid")
+    objects = frame.num_classes - (frame.num_classes > 1 and frame.activation != "sigmoid")
     heads = make_heads(objects, fc_units, mask_filters)
     aligned = ROIAlign(BOX_BINS, canonical_size=canonical_size, name="box_align")
     logits, shifts = apply_box_head(heads, aligned([*pyramid[:-1], rois]))
@@ -109,18 +113,15 @@ def mask_rcnn(
     aligned = ROIAlign(mask_size // 2, canonical_size=canonical_size, name="mask_align")
     masks = apply_mask_head(heads, aligned([*pyramid[:-1], table]))
     masks = MasksOfClass(name="mask_of_class")([masks, table])  # (N, D, m, m)
-    outputs = PasteMasks(num_classes, activation, name="mask_paste")([masks, table, image])
+    outputs = PasteMasks(frame.num_classes, frame.activation, name="mask_paste")(
+        [masks, table, image]
+    )
     model = keras.Model(image, outputs, name=name or f"mask_rcnn_{encoder.name}")
     encoder.finish(model)
     return model
 
 
-def _check(input_shape, trainable_backbone, mask_size, *widths):
-    if len(input_shape) != 3:
-        raise ValueError(
-            "Mask R-CNN takes images (height, width, channels). "
-            f"Received: input_shape={tuple(input_shape)}"
-        )
+def _check(trainable_backbone, mask_size, *widths):
     _checks.check_choice("trainable_backbone", trainable_backbone, (True, False))
     for name, width in zip(("fpn_filters", "fc_units", "mask_filters"), widths, strict=True):
         _checks.check_integer(name, width)
@@ -205,7 +206,7 @@ MASK_LAYERS = (*(f"mask_conv{i}" for i in range(1, 5)), "mask_up", "mask_logits"
 
 
 def make_heads(objects, fc_units, mask_filters):
-    """The box head: two dense layers; the mask head: four convolutions and an enlargement."""
+    """The box head: two dense layers; the mask head: four convolutions and an upsampling."""
     drawn = {"activation": "relu", "kernel_initializer": FanInNormal(2.0)}
     hidden = [
         layers.Flatten(name="box_flat"),

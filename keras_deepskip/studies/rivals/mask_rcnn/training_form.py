@@ -36,9 +36,9 @@ def training_model(model, max_instances=100, boxes=512, anchors=256, seed=0):
     Example:
 
     ```python
-    trainee = training_model(model)
-    trainee.compile("adam", metrics=[keras_deepskip.metrics.IoU()])
-    trainee.fit(InstanceDataset(dataset), epochs=20)
+    trained = training_model(model)
+    trained.compile("adam", metrics=[keras_deepskip.metrics.IoU()])
+    trained.fit(InstanceDataset(dataset), epochs=20)
     ```
     """
     check_network(model)

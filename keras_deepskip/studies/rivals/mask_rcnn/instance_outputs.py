@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_deepskip import _checks
-from keras_deepskip.studies.rivals.mask_rcnn.training_model import check_network
+from keras_deepskip.studies.rivals.mask_rcnn.training_form import check_network
 
 
 def instance_model(model):
