@@ -6,8 +6,6 @@ import platform
 import sys
 from importlib import metadata
 
-import keras
-
 __version__ = "0.1.0"
 PACKAGES = ("keras", "numpy", "tensorflow", "jax", "torch")
 
@@ -20,6 +18,8 @@ def versions():
     >>> versions()["keras_deepskip"] == keras_deepskip.__version__
     True
     """
+    import keras  # here, so that the version alone needs no backend
+
     found = {}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

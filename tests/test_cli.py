@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli
+from keras_deepskip.cli.values import color_table
 from keras_deepskip.data import read_image, sample, write_png
 from keras_deepskip.training import Recipe
 from tests import tiny
@@ -211,7 +212,8 @@ def test_analyze_a_file(tmp_path, capsys):
 
 
 def parsed(*arguments):
-    return cli._parser().parse_args(["train", "--data", "d", "--out", "o", *arguments])
+    command = ["train", "--data", "d", "--out", "o", *arguments]
+    return cli.make_parser(command).parse_args(command)
 
 
 def other(field):
@@ -243,7 +245,7 @@ def test_patience_may_be_none(text, value):
 
 def test_colours_are_read():
     options = parsed("--color", "255,0,10=2", "--color", "0,0,0=0")
-    assert cli._colors(options.color) == {(255, 0, 10): 2, (0, 0, 0): 0}
+    assert color_table(options.color) == {(255, 0, 10): 2, (0, 0, 0): 0}
 
 
 @pytest.mark.parametrize(
@@ -357,7 +359,7 @@ def test_files_that_are_no_models(tmp_path, capsys):
         ("analyze", []),
     ):
         line = complaint(capsys, command, "--model", tmp_path / "text.keras", *rest)
-        assert "text.keras: a model saved by Keras 3" in line
+        assert "text.keras: expected a model saved by Keras 3" in line
         line = complaint(capsys, command, "--model", tmp_path / "none.keras", *rest)
         assert "none.keras" in line and "no such file" in line
     assert "config.json" in complaint(capsys, "evaluate", "--run", tmp_path)

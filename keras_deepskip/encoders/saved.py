@@ -41,7 +41,7 @@ def read_keras_file(path, compile=True):
     """
     try:
         _check_archive(path)
-        _load_studies(path)
+        _register(path)
         model = keras.models.load_model(path, compile=compile, safe_mode=True)
         if not isinstance(model, keras.Model):
             raise ValueError(f"a model was wanted. Received: {type(model).__name__}")
@@ -75,8 +75,10 @@ def _check_archive(path):
         )
 
 
-def _load_studies(path):
-    """Loads the studies' layers if the file has layers of this package that are not known yet."""
+def _register(path):
+    """Loads the classes of this package, and the studies' if the file has any that are not here."""
+    from keras_deepskip import layers, losses, metrics  # noqa: F401  (they register)
+
     with zipfile.ZipFile(path) as archive:
         config = archive.read("config.json").decode()
     names = set(re.findall(r'"registered_name": "(keras_deepskip>\w+)"', config))

@@ -1,0 +1,132 @@
+"""The command `keras-deepskip`: each subcommand is a thin skin over a function of the same name."""
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from keras_deepskip._versions import __version__
+from keras_deepskip.cli import arguments as describe
+from keras_deepskip.cli import commands as run
+
+COMMANDS = {
+    "train": (run.run_train, describe.describe_train, "train on a folder of images and masks"),
+    "evaluate": (
+        run.run_evaluate, describe.describe_evaluate, "evaluate a model on images with masks",
+    ),
+    "predict": (
+        run.run_predict, describe.describe_predict, "find objects: masks, overlays, table",
+    ),
+    "stream": (run.run_stream, describe.describe_stream, "find objects in frames as they come"),
+    "export": (
+        run.run_export, describe.describe_export, "write SavedModel, ONNX, LiteRT, ..., compared",
+    ),
+    "quantize": (
+        run.run_quantize, describe.describe_quantize, "write 8-bit ONNX, and measure what it costs",
+    ),
+    "analyze": (
+        run.run_analyze, describe.describe_analyze, "count weights, MACs and receptive field",
+    ),
+    "backbones": (
+        run.run_backbones, describe.describe_backbones, "table of all backbones: cost and time",
+    ),
+    "audit": (run.run_audit, describe.describe_audit, "report what is wrong with a data folder"),
+    "sample": (
+        run.run_sample, describe.describe_sample, "write a synthetic set of small objects",
+    ),
+    "import": (
+        run.run_import, describe.describe_import, "bring a published set into images/ and masks/",
+    ),
+    "ablation": (
+        run.run_ablation, describe.describe_study, "Table 1: what deep skips and loss are worth",
+    ),
+    "compare": (
+        run.run_compare, describe.describe_study, "Tables 2 and 3: the network and its rivals",
+    ),
+    "benchmark": (
+        run.run_benchmark, describe.describe_benchmark, "time networks side by side",
+    ),
+    "demo": (
+        run.run_demo, describe.describe_demo, "do it all on synthetic data, and show it as a page",
+    ),
+}  # fmt: skip
+# Commands that, repeated, resume where they were interrupted.
+RESUMING = ("ablation", "benchmark", "compare", "import", "predict")
+MAIN_PATH = """The main path:
+  keras-deepskip train    --data FOLDER --out RUN      FOLDER holds images/ and masks/
+  keras-deepskip evaluate --run RUN                    on images that were held back
+  keras-deepskip predict  --run RUN --images NEW --out FOUND
+No data at hand: keras-deepskip demo. All commands: keras-deepskip --help"""
+
+
+def main(arguments=None):
+    """Runs one command and returns its exit status.
+
+    Args:
+        arguments: list of texts; None takes those of the command line.
+
+    Returns:
+        0; 1 after an error, or if `audit` found errors; 130 after an interrupt (SIGTERM too).
+
+    Example:
+
+    ```python
+    main(["analyze", "--backbone", "light_resnet34"])
+    ```
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        print(MAIN_PATH)
+        return 0
+    options = make_parser(arguments).parse_args(arguments)
+    try:
+        with _termination_as_interrupt():
+            return options.run(options) or 0
+    except KeyboardInterrupt:
+        begun = options.command == "train" and (Path(options.out) / "config.json").exists()
+        again = " The same command with --resume continues it." if begun else ""
+        again = " The same command continues it." if options.command in RESUMING else again
+        print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
+        # Errors of the user's files and arguments are one message, without a traceback.
+        if options.debug:
+            raise
+        print(f"keras-deepskip {options.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def make_parser(arguments):
+    """Returns the parser; only the command that is among the arguments has its options.
+
+    The options of a command come from its function, and with that from the backend.
+    """
+    parser = argparse.ArgumentParser(
+        prog="keras-deepskip",
+        description="Light deep-skip networks that find small objects in large images.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((text for text in arguments if text in COMMANDS), None)
+    for name, (run_command, describe_command, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run_command)
+        if name == chosen:
+            describe_command(command)
+    return parser
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt():
+    """What a scheduler sends ends a command as Ctrl-C does: its processes too, nothing lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

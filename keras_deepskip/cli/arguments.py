@@ -1,0 +1,327 @@
+"""The options of each command, with the defaults and words of the functions that they are for."""
+
+import argparse
+import dataclasses
+
+from keras_deepskip._docstrings import parameters
+from keras_deepskip.cli import values
+
+MODEL_OPTIONS = (
+    "architecture", "backbone", "weights", "trainable_backbone", "skips", "levels", "base_filters",
+    "decoder_filters", "kernel_size", "dropout", "deep_supervision",
+)  # fmt: skip
+
+
+class Options:
+    """Adds parameters of a function to a parser as options.
+
+    Args:
+        parser: an argparse parser or group.
+        documented: the function (or dataclass), which says the defaults and the help.
+        given_only: whether the value of an option that is not given is None, whatever the default.
+    """
+
+    def __init__(self, parser, documented, given_only=False):
+        self.parser, self.known, self.given_only = parser, parameters(documented), given_only
+
+    def add(self, name, flag=None, **settings):
+        """Adds the option for a parameter; `settings` are those of `add_argument`."""
+        parameter = self.known[name]
+        flag = flag or "--" + name.replace("_", "-")
+        text = parameter.summary.replace("%", "%%")
+        if parameter.required:
+            settings["required"] = True
+        else:
+            settings.setdefault("default", None if self.given_only else parameter.default)
+            text += shown_default(parameter.default)
+        if isinstance(parameter.default, bool) and "type" not in settings:
+            settings.setdefault("action", argparse.BooleanOptionalAction)
+        self.parser.add_argument(flag, help=text, **settings)
+
+
+def shown_default(value):
+    """How a default is shown behind an option's help."""
+    if value is None or isinstance(value, bool):
+        return {True: " (default: on)", False: " (default: off)", None: ""}[value]
+    if isinstance(value, tuple | list):
+        value = " ".join(map(str, value))
+    return f" (default: {value})"
+
+
+def describe_train(command):
+    from keras_deepskip.training import Recipe, train
+
+    main = command.add_argument_group("first of all")
+    options, recipe = Options(main, train), Options(main, Recipe)
+    options.add("data")
+    options.add("out")
+    recipe.add("epochs", type=int, metavar="N")
+    main.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="light_vgg16 (default), light_resnet34, or any of `backbones --list`",
+    )
+    options.add("resume", action="store_true")
+    group = command.add_argument_group("data")
+    options = Options(group, train)
+    _add_masks(group)
+    options.add("split_file", metavar="FILE")
+    options.add("group_by", metavar="REGEX")
+    options.add("channels", type=int, metavar="C")
+    options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    _add_network(command, backbone=False)
+    _add_recipe(command.add_argument_group("recipe"), leave_out="epochs")
+
+
+def describe_evaluate(command):
+    from keras_deepskip.inference import evaluate
+
+    _add_run_or_model(command)
+    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
+    command.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="which of its images (default: the run's test images, or all of --data)",
+    )
+    options = Options(command, evaluate)
+    options.add("out", metavar="DIR")
+    options.add("threshold", type=float)
+    options.add("criterion")
+    _add_masks(command.add_argument_group("masks"), classes=False)
+
+
+def describe_predict(command):
+    from keras_deepskip.inference import predict
+
+    _add_run_or_model(command)
+    options = Options(command, predict)
+    options.add("images", nargs="+")
+    options.add("out", metavar="DIR")
+    options.add("probabilities", action="store_true")
+    options.add("overlays")
+    options.add("threshold", type=float)
+    options.add("tta", metavar="WAYS")
+
+
+def describe_stream(command):
+    from keras_deepskip.inference import stream
+
+    _add_run_or_model(command)
+    options = Options(command, stream)
+    options.add("frames", flag="--source")
+    command.add_argument("--out", metavar="DIR", help="folder for masks/; else nothing is written")
+    command.add_argument("--overlays", action="store_true", help="write overlays/ there too")
+    command.add_argument(
+        "--latency", type=float, metavar="MS", help="budget of a frame in milliseconds"
+    )
+    options.add("batch_size", type=int, metavar="N")
+    options.add("live", action=argparse.BooleanOptionalAction)
+    command.add_argument("--limit", type=int, metavar="N", help="stop after so many frames")
+    options.add("threshold", type=float)
+
+
+def describe_export(command):
+    from keras_deepskip.export import export
+
+    _add_run_or_model(command)
+    options = Options(command, export)
+    options.add("path", flag="--out")
+    options.add("format")
+    options.add("mask", action="store_true")
+    options.add("threshold", type=float)
+    options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
+
+
+def describe_quantize(command):
+    from keras_deepskip.quantization import quantize
+
+    _add_run_or_model(command)
+    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
+    options = Options(command, quantize)
+    options.add("path", flag="--out")
+    options.add("images", type=int, metavar="N")
+    options.add("threshold", type=float)
+    options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    _add_masks(command.add_argument_group("masks"), classes=False)
+
+
+def describe_analyze(command):
+    from keras_deepskip.architectures import Frame
+
+    command.add_argument("--model", help="a .keras file, in place of the options below")
+    Options(command, Frame).add("num_classes", type=int)
+    command.add_argument(
+        "--channels", type=int, default=3, help="channels of the images (default: 3)"
+    )
+    command.add_argument(
+        "--size", type=int, default=256, help="side of the image for MACs (default: 256)"
+    )
+    _add_network(command)
+
+
+def describe_backbones(command):
+    from keras_deepskip.studies.timing import backbones
+
+    command.add_argument("--list", action="store_true", help="print the names only")
+    options = Options(command, backbones)
+    options.add("names", nargs="+", metavar="NAME")
+    options.add("size", type=int)
+    options.add("repeats", type=int, metavar="N")
+    options.add("out", metavar="DIR")
+
+
+def describe_audit(command):
+    from keras_deepskip.data import audit
+
+    options = Options(command, audit)
+    options.add("folder", flag="--data")
+    _add_masks(command.add_argument_group("masks"))
+    options.add("split_file", metavar="FILE")
+    options.add("group_by", metavar="REGEX")
+    options.add("seed", type=int)
+    command.add_argument("--json", metavar="FILE", help="file that receives the report as JSON")
+
+
+def describe_sample(command):
+    from keras_deepskip.data import draw_scene, sample
+
+    options, scene = Options(command, sample), Options(command, draw_scene)
+    options.add("out", metavar="DIR")
+    options.add("kind")
+    options.add("images", type=int)
+    options.add("seed", type=int)
+    scene.add("height", type=int)
+    scene.add("width", type=int)
+    scene.add("count", type=int, nargs=2, metavar=("MIN", "MAX"))
+    scene.add("size", type=float, nargs=2, metavar=("MIN", "MAX"))
+    scene.add("contrast", type=float)
+    scene.add("clutter", type=float)
+    scene.add("classes", type=int)
+    options.add("overwrite", action="store_true")
+
+
+def describe_import(command):
+    from keras_deepskip.data import LAYOUTS, import_set
+
+    options = Options(command, import_set)
+    options.add("layout", metavar=f"{{{','.join(LAYOUTS)}}}")
+    options.add("source", metavar="DIR")
+    options.add("out", metavar="DIR")
+    options.add("classes", type=values.class_and_id, nargs="+", metavar="NAME[=ID]")
+    options.add("limit", type=int, metavar="N")
+    options.add("overwrite", action="store_true")
+    options.add("separate_touching", action="store_true")
+    options.add("max_area", type=float, metavar="PIXELS")
+
+
+def describe_demo(command):
+    from keras_deepskip.demo import demo
+
+    options = Options(command, demo)
+    options.add("out", metavar="DIR")
+    options.add("epochs", type=int, metavar="N")
+    options.add("seed", type=int)
+
+
+def describe_benchmark(command):
+    from keras_deepskip.studies.timing import benchmark
+
+    command.add_argument(
+        "--scaling", action="store_true", help="curves over size, batch and width, not rivals"
+    )
+    options = Options(command, benchmark, given_only=True)
+    options.add("out", metavar="DIR")
+    options.add("rivals", nargs="+", metavar="NAME")
+    options.add("sizes", type=int, nargs="+", metavar="PIXELS")
+    options.add("batches", type=int, nargs="+", metavar="N")
+    options.add("modes", nargs="+", metavar="MODE")
+    options.add("repeats", type=int, metavar="N")
+    options.add("limit_s", flag="--limit", type=float, dest="limit_s", metavar="SECONDS")
+    options.add("backend")
+    options.add("reference", metavar="NAME")
+
+
+def describe_study(command):
+    from keras_deepskip.studies.experiments import run_study
+
+    options = Options(command, run_study)
+    options.add("out", metavar="DIR")
+    options.add("data", metavar="DIR")
+    options.add("preset", default="quick")
+    options.add("networks", nargs="+", metavar="NAME")
+    options.add("categories", nargs="+", metavar="NAME")
+    command.add_argument(
+        "--category",
+        type=values.named_folder,
+        action="append",
+        metavar="NAME=FOLDER",
+        help="a category of your own: a folder of images and masks; may be repeated",
+    )
+    options.add("seeds", type=int, nargs="+", metavar="N")
+    options.add("steps", type=int, metavar="N")
+    options.add("jobs", type=int)
+
+
+# --- What several commands share ----------------------------------------------------------------
+
+
+def _add_run_or_model(command):
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", dest="run_folder", help="folder of a training run")
+    source.add_argument("--model", help="a .keras file")
+
+
+def _add_masks(group, classes=True):
+    from keras_deepskip.data import MaskReading
+
+    options = Options(group, MaskReading)
+    if classes:
+        options.add("num_classes", type=int, metavar="K")
+    options.add("ignore_class", type=int, metavar="ID")
+    options.add(
+        "colors", flag="--color", dest="color", type=values.color_and_id, action="append",
+        metavar="R,G,B=ID",
+    )  # fmt: skip
+
+
+def _add_network(command, backbone=True):
+    """Options that, where they are given, go to `build_model`; the architecture has defaults."""
+    from keras_deepskip import build_model
+    from keras_deepskip.architectures import deepskip
+
+    group = command.add_argument_group("network", "defaults are those of the deep-skip network")
+    Options(group, build_model, given_only=True).add("architecture", metavar="NAME")
+    options = Options(group, deepskip, given_only=True)
+    if backbone:
+        options.add("backbone", metavar="NAME")
+    options.add("weights")
+    options.add("trainable_backbone", type=values.boolean_or_number, metavar="yes|no|LEVEL")
+    options.add("skips")
+    options.add("levels", type=int)
+    options.add("base_filters", type=int)
+    options.add("decoder_filters", type=int, nargs="+", metavar="C")
+    options.add("kernel_size", type=int)
+    options.add("dropout", type=float)
+    options.add("deep_supervision", action="store_const", const=True)
+    group.add_argument(
+        "--option",
+        type=values.option_value,
+        action="append",
+        metavar="NAME=VALUE",
+        help="any other option of the architecture, its value as JSON; may be repeated",
+    )
+
+
+def _add_recipe(group, leave_out):
+    from keras_deepskip.training import Recipe
+
+    options = Options(group, Recipe)
+    for field in dataclasses.fields(Recipe):
+        if field.name == leave_out:
+            continue
+        if field.type is bool:
+            options.add(field.name)
+        elif field.type == int | None:
+            options.add(field.name, type=values.number_or_none, metavar="N|none")
+        else:
+            options.add(field.name, type=field.type, metavar=field.type.__name__.upper())

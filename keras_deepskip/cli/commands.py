@@ -1,0 +1,299 @@
+"""What each command does: it calls the function of the same name, and prints what it returns."""
+
+import dataclasses
+import functools
+import itertools
+from pathlib import Path
+
+from keras_deepskip.cli.arguments import MODEL_OPTIONS
+from keras_deepskip.cli.values import chosen_classes, color_table
+
+
+def run_train(options):
+    from keras_deepskip.training import Recipe, train
+
+    recipe = Recipe(**_fields(options, (f.name for f in dataclasses.fields(Recipe))))
+    run = train(
+        options.data,
+        options.out,
+        recipe,
+        masks=_masks(options),
+        resume=options.resume,
+        **_fields(options, ("channels", "input_range")),
+        **_fields(options, ("split_file", "group_by")),
+        **_chosen_model(options),
+    )
+    best = run.history[run.best_epoch - 1]
+    print(
+        f"Best of {len(run.history)} epochs on the validation images: epoch {run.best_epoch}, "
+        f"IoU {best['val_iou']:.3f}, object F1 {best['val_object_f1']:.3f}."
+    )
+    print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
+
+
+def run_evaluate(options):
+    from keras_deepskip.inference import evaluate
+
+    subject = _model_or_run(options)
+    found = evaluate(
+        subject,
+        _samples(options, subject),
+        out=options.out or (options.run_folder if _is_test_of_run(options) else None),
+        masks=_masks(options, getattr(subject, "masks", None)),
+        **_fields(options, ("threshold", "criterion")),
+    )
+    print(found.text())
+
+
+def _samples(options, subject):
+    """The images to evaluate on."""
+    from keras_deepskip.data import find_samples
+
+    if _is_test_of_run(options) or options.split not in (None, "all"):
+        if not options.run_folder:
+            from keras_deepskip.data import load_split
+
+            split = load_split(_data_folder(options))
+        else:
+            split = subject.split
+        samples = getattr(split, options.split or "test")
+        if not samples:
+            raise ValueError(f"the split has no {options.split or 'test'} images")
+        return samples
+    folder = Path(options.data or (subject.data if options.run_folder else _data_folder(options)))
+    parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
+    if "train" not in parts:
+        return find_samples(folder)
+    return [sample for part in parts for sample in find_samples(folder / part)]
+
+
+def _data_folder(options):
+    if options.data is None:
+        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+    return options.data
+
+
+def _is_test_of_run(options):
+    return options.run_folder and not options.data and options.split in (None, "test")
+
+
+def run_predict(options):
+    from keras_deepskip.inference import predict
+
+    objects = predict(
+        _model_or_run(options),
+        options.images,
+        options.out,
+        **_fields(options, ("probabilities", "overlays", "threshold", "tta")),
+    )
+    print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
+
+
+def run_stream(options):
+    from keras_deepskip.inference.streaming import stream
+
+    source, out = options.source, options.out and Path(options.out)
+    if source.isdecimal() and not Path(source).exists():
+        source = int(source)
+    elif out and out.resolve() in (Path(source).resolve(), Path(source).resolve().parent):
+        raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
+    latency = None if options.latency is None else options.latency / 1e3
+    chosen = _fields(options, ("batch_size", "live", "threshold"))
+    with stream(_model_or_run(options), source, latency=latency, **chosen) as results:
+        try:
+            for result in itertools.islice(results, options.limit):
+                if out:
+                    result.write(out, overlay=options.overlays)
+        finally:  # after an interrupt too
+            print(results.statistics.text())
+
+
+def run_export(options):
+    from keras_deepskip.export import export
+
+    report = export(
+        _model_or_run(options),
+        options.out,
+        options.format,
+        options.input_range,
+        mask=options.mask,
+        threshold=options.threshold,
+    )
+    print(report.text())
+
+
+def run_quantize(options):
+    from keras_deepskip.data import load_split
+    from keras_deepskip.quantization import quantize
+
+    subject, split = _model_or_run(options), None
+    if not options.run_folder:
+        split = load_split(_data_folder(options))
+    report = quantize(
+        subject,
+        options.out,
+        split and split.train,
+        split and split.test,
+        masks=_masks(options, getattr(subject, "masks", None)),
+        **_fields(options, ("images", "threshold", "input_range")),
+    )
+    print(report.text())
+
+
+def run_analyze(options):
+    from keras_deepskip import analysis
+
+    if options.model:
+        model, expected = _load_model(options.model), None
+    else:
+        from keras_deepskip import build_model
+
+        shape = (None, None, options.channels)
+        model = build_model(shape, options.num_classes, **_chosen_model(options))
+        expected = _closed_form(options)
+    print(analysis.analyze(model, expected, options.size, options.size).text())
+
+
+def _closed_form(options):
+    """What the paper's equations count, where they are about the network that was chosen."""
+    from keras_deepskip import analysis
+    from keras_deepskip.architectures import find_architecture
+    from keras_deepskip.encoders import LIGHT, LIGHT_LEVELS
+
+    asked = _chosen_model(options)
+    chosen = {**find_architecture("deepskip").options, **asked}
+    ours = chosen.get("architecture", "deepskip") == "deepskip"
+    if not ours or chosen["backbone"] not in LIGHT or chosen["decoder_filters"]:
+        return None
+    counted = ("backbone", "skips", "base_filters", "kernel_size")
+    return analysis.closed_form(
+        channels=options.channels,
+        num_classes=options.num_classes,
+        levels=chosen["levels"] or LIGHT_LEVELS,
+        **{name: chosen[name] for name in counted},
+    )
+
+
+def run_backbones(options):
+    from keras_deepskip.encoders import BACKBONES
+
+    if options.list:
+        print("\n".join(BACKBONES))
+        return
+    from keras_deepskip.studies.timing import backbones
+
+    found = backbones(log=print, **_fields(options, ("names", "size", "repeats", "out")))
+    print(found.text())
+
+
+def run_audit(options):
+    from keras_deepskip import _files
+    from keras_deepskip.data import audit
+
+    report = audit(
+        options.data, _masks(options), **_fields(options, ("split_file", "seed", "group_by"))
+    )
+    print(report.text())
+    if options.json:
+        _files.write_json(options.json, report.to_dict())
+    return 0 if report.ok else 1
+
+
+def run_sample(options):
+    from keras_deepskip.data import sample
+
+    names = ("kind", "images", "seed", "height", "width", "count", "size", "contrast", "clutter")
+    folder = sample(options.out, **_fields(options, (*names, "classes", "overwrite")))
+    print(f"Wrote {options.images} images and masks to {folder}")
+
+
+def run_import(options):
+    from keras_deepskip.data import import_set
+
+    names = ("layout", "source", "out", "limit", "overwrite", "separate_touching", "max_area")
+    chosen = chosen_classes(options.classes)
+    print(import_set(classes=chosen, **_fields(options, names)).text())
+
+
+def run_demo(options):
+    from keras_deepskip.demo import demo
+
+    page = demo(options.out, seed=options.seed, epochs=options.epochs)
+    print(f"Open {page} in a browser.")
+
+
+def run_benchmark(options):
+    from keras_deepskip.studies import timing as benchmark
+
+    names = ("rivals", "sizes", "batches", "modes", "repeats", "limit_s", "backend")
+    chosen = _fields(options, names if options.scaling else (*names, "reference"))
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    run, name = (
+        (benchmark.scaling, "scaling") if options.scaling else (benchmark.benchmark, "results")
+    )
+    run(options.out, log=print, **chosen)
+    print(f"Wrote {Path(options.out) / name}.md, .png and .json")
+
+
+def run_ablation(options):
+    from keras_deepskip.studies.experiments import ablation
+
+    ablation(options.out, **_study(options))
+
+
+def run_compare(options):
+    from keras_deepskip.studies.experiments import compare
+
+    compare(options.out, **_study(options))
+
+
+def _study(options):
+    from keras_deepskip.studies.experiments import Category
+
+    return {
+        "log": functools.partial(print, flush=True),
+        "own_categories": [Category(*pair) for pair in options.category or ()],
+        **_fields(options, ("preset", "data", "networks", "categories", "seeds", "steps", "jobs")),
+    }
+
+
+# --- What the options say -----------------------------------------------------------------------
+
+
+def _fields(options, names):
+    return {name: getattr(options, name) for name in names}
+
+
+def _chosen_model(options):
+    """The options of the network that were given."""
+    given = {**_fields(options, MODEL_OPTIONS), **dict(options.option or ())}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _model_or_run(options):
+    """The `Run` of --run, or the model of --model."""
+    if options.run_folder is None:
+        return _load_model(options.model)
+    from keras_deepskip.training import Run
+
+    return Run.load(options.run_folder, getattr(options, "data", None))
+
+
+def _load_model(path):
+    from keras_deepskip.models import load_model
+
+    return load_model(path)
+
+
+def _masks(options, of_run=None):
+    """The `MaskReading` that the options say; what they leave open is that of the run."""
+    from keras_deepskip.data import MaskReading
+
+    known = of_run or MaskReading()
+    given = {
+        "num_classes": getattr(options, "num_classes", None),
+        "colors": color_table(options.color),
+        "ignore_class": options.ignore_class,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(known, **given)

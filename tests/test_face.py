@@ -1,0 +1,149 @@
+"""What people meet first: the names of the package, and the words of its command."""
+
+import argparse
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import keras_deepskip as kd
+from keras_deepskip import cli
+from keras_deepskip._docstrings import parameters
+from tests import tiny
+
+COMMAND = "import sys, keras_deepskip_command; sys.argv[1:] = {arguments}; "
+COMMAND += "sys.exit(keras_deepskip_command.main())"
+
+
+def command(*arguments, **environment):
+    """Runs the console script in a process of its own."""
+    code = COMMAND.format(arguments=list(arguments))
+    kept = {name: value for name, value in tiny.environ().items() if "LOG_LEVEL" not in name}
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**kept, **environment}, cwd=tiny.ROOT,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+
+def test_sub_packages_and_names_come_when_they_are_touched():
+    assert kd.inference.predict_tiled is kd.predict_tiled
+    assert kd.training.Recipe is kd.Recipe and kd.training.train is kd.train
+    assert kd.reporting.Page and kd.studies.__doc__ and kd.objects.label_objects
+    assert all(getattr(kd, name) is not None for name in kd.__all__)
+    assert set(kd.__all__) <= set(dir(kd))
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = kd.trian
+
+
+def test_export_is_a_package_and_its_function(tmp_path):
+    assert "onnx" in kd.export.FORMATS
+    with pytest.raises(ValueError, match="`format` must be one of"):
+        kd.export(tiny.bright_model(), tmp_path / "out", format="onxx")
+
+
+def test_architectures_have_defaults():
+    assert kd.architectures.deepskip().count_params() == kd.build_model().count_params()
+    assert kd.architectures.unet(base_filters=2).output_shape == (None, None, None, 1)
+
+
+def test_the_import_loads_little():
+    """What is not asked for is not loaded."""
+    code = (
+        "import sys, keras_deepskip; "
+        "parts = ('data', 'inference', 'training', 'export', 'studies', 'reporting'); "
+        "print([p for p in parts if f'keras_deepskip.{p}' in sys.modules])"
+    )
+    assert tiny.python(code).strip().splitlines()[-1] == "[]"
+
+
+def test_version_and_help_load_no_backend():
+    code = (
+        "import contextlib, sys, keras_deepskip_command as command\n"
+        "for arguments in (['--version'], ['--help'], []):\n"
+        "    sys.argv[1:] = arguments\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        command.main()\n"
+        "print(sorted({'keras', 'tensorflow', 'jax', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    printed = tiny.python(code).strip().splitlines()
+    assert printed[0] == kd.__version__ and printed[-1] == "[]"
+    main_path = printed[-6:-1]
+    assert [line.split()[1] for line in main_path[1:4]] == ["train", "evaluate", "predict"]
+
+
+def test_a_first_run_shows_no_log_lines_of_the_backend():
+    done = command("analyze", "--levels", "2", "--size", "32")
+    assert "receptive field" in done.stdout
+    assert done.stderr == ""
+
+
+def options_of(name):
+    """The parser of a command."""
+    parser = cli.make_parser([name])
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return commands.choices[name]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_has_help(name):
+    for action in options_of(name)._actions:
+        assert action.help, f"{name} {action.option_strings}"
+
+
+@pytest.mark.parametrize(
+    ("name", "documented", "flags"),
+    [
+        ("train", "training.train", {"data": "--data", "split_file": "--split-file"}),
+        ("train", "training.Recipe", {"epochs": "--epochs", "crop_size": "--crop-size"}),
+        ("train", "architectures.deepskip", {"base_filters": "--base-filters"}),
+        ("train", "data.MaskReading", {"ignore_class": "--ignore-class", "colors": "--color"}),
+        ("evaluate", "evaluate", {"threshold": "--threshold", "criterion": "--criterion"}),
+        ("predict", "predict", {"tta": "--tta", "overlays": "--overlays"}),
+        ("export", "export.export", {"format": "--format", "path": "--out"}),
+        ("quantize", "quantize", {"images": "--images"}),
+        ("sample", "data.draw_scene", {"clutter": "--clutter", "count": "--count"}),
+        ("benchmark", "studies.timing.benchmark", {"repeats": "--repeats"}),
+    ],
+)
+def test_help_and_default_are_those_of_the_function(name, documented, flags):
+    function = kd
+    for part in documented.split("."):
+        function = getattr(function, part)
+    known, actions = parameters(function), options_of(name)._option_string_actions
+    for parameter, flag in flags.items():
+        action, own = actions[flag], known[parameter]
+        assert action.help.replace("%%", "%").startswith(own.summary)
+        assert own.summary in own.text.replace("`", "")
+        default = inspect.signature(function).parameters[parameter].default
+        if default is inspect.Parameter.empty:
+            assert action.required
+        elif not isinstance(default, bool | None):
+            shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
+            assert action.help.endswith(f"(default: {shown})")
+
+
+def test_parameters_are_read_from_sections_of_either_kind():
+    def documented(first, second=2, third=(1, 2)):
+        """Does nothing.
+
+        Args:
+            first: a text
+                over two lines. And more.
+            second, third: numbers; of e.g. 2. Not shown.
+
+        Returns:
+            first: nothing.
+        """
+
+    known = parameters(documented)
+    assert list(known) == ["first", "second", "third"]
+    assert known["first"].summary == "a text over two lines" and known["first"].required
+    assert known["third"].text == known["second"].text == "numbers; of e.g. 2. Not shown."
+    assert parameters(kd.Recipe)["seed"].default == 0
+
+
+def test_models_reload_after_a_bare_import(tmp_path):
+    kd.build_model(levels=2, base_filters=2).save(tmp_path / "model.keras")
+    code = "import sys, keras, keras_deepskip; print(keras.models.load_model(sys.argv[1]).name)"
+    assert tiny.python(code, tmp_path / "model.keras").strip() == "deepskip_light_vgg16"
