@@ -18,7 +18,7 @@ from keras_deepskip._tables import markdown_table
 from keras_deepskip.layers import upsampled_conv
 
 BATCH, SIZE, FILTERS, KERNEL_SIZE, ROUNDS = 4, 256, 8, 3, 9
-FORMS = ("enlarged", "transposed", "by_rows")
+FORMS = ("upsampled", "transposed", "by_rows")
 
 
 def main():

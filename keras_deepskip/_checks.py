@@ -1,4 +1,4 @@
-"""Argument checks, and the wording of errors: what was wanted, what was received, the fix."""
+"""Argument checks, and the wording of errors: what was expected, what was received, the fix."""
 
 import difflib
 import importlib

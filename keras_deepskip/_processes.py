@@ -64,7 +64,7 @@ def end_process_group(process):
 
 
 def peak_memory():
-    """Most bytes of memory that this process has had; None where the system does not tell.
+    """Most bytes of memory that this process has had; None where the system does not report it.
 
     Example:
 

@@ -63,9 +63,9 @@ def outline(picture, mask, color, width=1):
     """
     from scipy.ndimage import binary_erosion
 
-    drawn = picture.copy()
-    drawn[mask & ~binary_erosion(mask, iterations=width)] = color
-    return drawn
+    outlined = picture.copy()
+    outlined[mask & ~binary_erosion(mask, iterations=width)] = color
+    return outlined
 
 
 def draw_mask(image, mask):
@@ -178,12 +178,12 @@ def side_by_side(*pictures):
 
 def _judged(picture, labels, good, bad_color):
     """Outlines each object, green where it is good; touching objects keep a line between them."""
-    drawn, padded = picture.copy(), np.pad(labels, 1)
+    outlined, padded = picture.copy(), np.pad(labels, 1)
     neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     border = (labels > 0) & np.any([other != labels for other in neighbours], axis=0)
-    drawn[border & good[labels]] = HIT
-    drawn[border & ~good[labels]] = bad_color
-    return drawn
+    outlined[border & good[labels]] = HIT
+    outlined[border & ~good[labels]] = bad_color
+    return outlined
 
 
 def new_figure(width, height, why):

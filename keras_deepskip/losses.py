@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_deepskip import _checks
 
-# log(o) stays finite, and with it the gradient; float32 still tells 1 - 1e-7 from 1.
+# log(o) stays finite, and with it the gradient; float32 still distinguishes 1 - 1e-7 from 1.
 PROBABILITY_FLOOR = 1e-7
 POOLINGS = ("image", "batch")
 
@@ -82,7 +82,7 @@ class SmallObjectLoss(keras.losses.Loss):
         class_weights: Q_v of equation 7, one not negative number for each output channel; they
             are normalized to sum 1, so only their ratios count. None weighs all alike.
         pooling: `"image"` gives each image its own Dice and takes the mean, so that a missed small
-            object does not hide behind another image's large one; `"batch"` pools all images'
+            object is not hidden by another image's large one; `"batch"` pools all images'
             pixels.
         from_logits: whether predictions are logits.
         ignore_class: class id of pixels that count nowhere, such as 255.
@@ -379,17 +379,17 @@ def _check_shapes(true_shape, pred_shape, multilabel):
             "predictions must be (N, H, W, classes), or of volumes (N, D, H, W, classes). "
             f"Received: y_pred of shape {tuple(pred_shape)}"
         )
-    wanted = tuple(pred_shape) if multilabel else (*pred_shape[:-1], 1)
+    expected = tuple(pred_shape) if multilabel else (*pred_shape[:-1], 1)
     received = tuple(true_shape)
     if len(received) == len(pred_shape) - 1 and not multilabel:
         received = (*received, 1)
-    fits = len(received) == len(wanted) and all(
-        a is None or b is None or a == b for a, b in zip(received, wanted, strict=True)
+    fits = len(received) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(received, expected, strict=True)
     )
     if not fits:
-        hint = "" if multilabel else " Class ids are wanted, not one-hot vectors"
+        hint = "" if multilabel else " Class ids are expected, not one-hot vectors"
         raise ValueError(
-            f"the truth must be of shape {wanted} to go with predictions of shape "
+            f"the truth must be of shape {expected} to go with predictions of shape "
             f"{tuple(pred_shape)}. Received: y_true of shape {tuple(true_shape)}.{hint}"
         )
 

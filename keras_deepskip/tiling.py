@@ -100,7 +100,7 @@ def windows(height, width, size, overlap=0):
 def cut(array, window, size):
     """Cuts a window out of an array and fills it up to its full size by reflection.
 
-    What is missing is added below and to the right (and behind), so that pixel coordinates stay
+    What is missing is added below and to the right (and in depth), so that pixel coordinates stay
     what they were. An axis of one pixel is repeated.
 
     Args:
@@ -154,7 +154,7 @@ class Span(NamedTuple):
 
     @property
     def support(self):
-        """First pixel that counts, and the first one behind the last."""
+        """First pixel that counts, and the first one after the last."""
         counting = np.flatnonzero(self.weights)
         return self.start + int(counting[0]), self.start + int(counting[-1]) + 1
 
@@ -191,8 +191,8 @@ def exact_spans(length, size, stride, before, after):
     largest = size - (size - length) % stride
     if largest < before + after + stride:
         raise ValueError(
-            f"windows of at least {before + after + 2 * stride - 1} pixels are wanted: the "
-            f"receptive field ({before} pixels before and {after} behind) and one step of the "
+            f"windows of at least {before + after + 2 * stride - 1} pixels are expected: the "
+            f"receptive field ({before} pixels before and {after} after) and one step of the "
             f"network's stride ({stride}). Received: {size}"
         )
 
@@ -280,8 +280,8 @@ def blocks(spans, panel=16):
     """
     parts = [_parts(own, 1 if axis == 0 else panel) for axis, own in enumerate(spans)]
     found = []
-    for *behind, first in itertools.product(*parts[1:], parts[0]):
-        chosen = [first, *behind]
+    for *others, first in itertools.product(*parts[1:], parts[0]):
+        chosen = [first, *others]
         box = tuple(slice(start, stop) for start, stop, _ in chosen)
         found.append(Block(box, list(itertools.product(*(windows for *_, windows in chosen)))))
     return found

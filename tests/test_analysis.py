@@ -76,7 +76,7 @@ def test_volumes_have_cubes_for_kernels():
 
 
 def test_macs_by_hand():
-    """Two convolutions at full size, one enlarged convolution, on an image of 8 x 12."""
+    """Two convolutions at full size, one upsampled convolution, on an image of 8 x 12."""
     model = build_model((None, None, 2), levels=2, base_filters=4, kernel_size=3)
     macs = analysis.macs(model, 8, 12)
     e1 = 8 * 12 * 9 * (2 * 4 + 4 * 4)
@@ -107,7 +107,7 @@ def test_receptive_field_is_what_the_output_sees(backbone, levels, kernel_size):
     ids=lambda options: options["architecture"],
 )
 def test_receptive_field_of_rivals_is_what_the_output_sees(options):
-    """Transposed convolutions, pooling by several factors, and bilinear enlargement."""
+    """Transposed convolutions, pooling by several factors, and bilinear upsampling."""
     model = build_model((None, None, 1), activation=None, mean=0, variance=1, **options)
     positive(model)
     field = analysis.receptive_field(model)
@@ -121,8 +121,8 @@ def test_macs_of_a_transposed_convolution():
         conv = layers.Conv2DTranspose(3, kernel_size, strides, padding, name="up")
         model = keras.Model(inputs, layers.Conv2D(1, 1, name="head")(conv(inputs)))
         height, width = model.compute_output_shape((None, 5, 7, 2))[1:3]
-        wanted = {"up": 5 * 7 * kernel_size**2 * 2 * 3, "head": height * width * 3}
-        assert analysis.macs(model, 5, 7) == wanted
+        expected = {"up": 5 * 7 * kernel_size**2 * 2 * 3, "head": height * width * 3}
+        assert analysis.macs(model, 5, 7) == expected
 
 
 def seen(model, size, stride, axis=1):

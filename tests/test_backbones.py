@@ -644,7 +644,7 @@ def test_bad_weights(tmp_path, donor):
         build_model(backbone=SMALL, weights=tmp_path / "none.weights.h5")
     with pytest.raises(ValueError, match="backbone.weights.h5: weights of the backbone 'resnet18'"):
         build_model(backbone="resnet18", weights=folder / "backbone.weights.h5")
-    with pytest.raises(ValueError, match="with the same levels were wanted"):
+    with pytest.raises(ValueError, match="with the same levels were expected"):
         build_model(backbone=SMALL, levels=4, weights=folder / "network.keras")
     build_model(levels=2, base_filters=2).save(tmp_path / "light.keras")
     with pytest.raises(ValueError, match="which has no layer 'backbone'"):

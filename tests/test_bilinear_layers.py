@@ -1,4 +1,4 @@
-"""Bilinear enlargement and pyramid pooling, against NumPy, Keras and PyTorch."""
+"""Bilinear upsampling and pyramid pooling, against NumPy, Keras and PyTorch."""
 
 import importlib.util
 import math
@@ -187,9 +187,9 @@ def test_gradients_reach_every_pixel_and_kernel():
 
 def test_analysis_knows_them():
     inputs = keras.Input((None, None, 3))
-    enlarged = keras.Model(inputs, BilinearUpsampling2D(4)(inputs))
+    upsampled = keras.Model(inputs, BilinearUpsampling2D(4)(inputs))
     own = keras.layers.UpSampling2D(4, interpolation="bilinear")(inputs)
-    assert analysis.receptive_field(enlarged) == analysis.receptive_field(keras.Model(inputs, own))
+    assert analysis.receptive_field(upsampled) == analysis.receptive_field(keras.Model(inputs, own))
     pyramid = keras.Model(inputs, PyramidPooling((1, 2, 3, 6), 5, name="pyramid")(inputs))
     assert analysis.macs(pyramid, 64, 64) == {"pyramid": (1 + 4 + 9 + 36) * 3 * 5}
     assert analysis.analyze(pyramid).seen == "whole image"

@@ -23,9 +23,9 @@ def coloured(picture, color):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
 def test_eight_bit_images_are_shown_as_they_are(channels):
     image = np.random.default_rng(0).integers(0, 256, (4, 5, channels)).astype("uint8")
-    wanted = image[..., :3] if channels >= 3 else image[..., [0, 0, 0]]
+    expected = image[..., :3] if channels >= 3 else image[..., [0, 0, 0]]
     shown = to_rgb(image)
-    np.testing.assert_array_equal(shown, wanted)
+    np.testing.assert_array_equal(shown, expected)
     shown[:] = 0
     assert image.any()  # a copy
 

@@ -148,7 +148,7 @@ def test_what_is_no_export_is_not_replaced(tmp_path, monkeypatch):
         ("photos.onnx", "saved_model", "a new folder, or one that holds a SavedModel"),
         ("file", "saved_model", "a new folder"),
         ("older", "openvino", "a new folder, or one that holds an OpenVINO model"),
-        ("photos.onnx", "onnx", "a file ending in .onnx was wanted"),
+        ("photos.onnx", "onnx", "a file ending in .onnx was expected"),
     ]
     for name, format, message in refused:
         with pytest.raises(FileExistsError, match=f"{name}: {message}"):
@@ -259,10 +259,10 @@ def test_masks_are_those_of_the_metrics(classes, threshold, multilabel, shape):
     outputs = np.random.default_rng(0).random((2, 5, 7, classes), dtype="float32")
     mask = module.Mask(threshold, multilabel).of(keras.ops.convert_to_tensor(outputs))
     found = keras.ops.convert_to_numpy(mask)
-    wanted = metrics.masks_from_outputs(outputs, threshold, multilabel=multilabel)
+    expected = metrics.masks_from_outputs(outputs, threshold, multilabel=multilabel)
     assert found.dtype == "uint8" and found.shape == shape
-    np.testing.assert_array_equal(found, wanted)
-    assert len(np.unique(found)) == (4 if wanted.ndim == 3 and classes == 4 else 2)
+    np.testing.assert_array_equal(found, expected)
+    assert len(np.unique(found)) == (4 if expected.ndim == 3 and classes == 4 else 2)
 
 
 def test_masks_of_many_classes():
@@ -324,20 +324,20 @@ def test_a_converter_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, f
 def test_a_model_of_mixed_precision_is_exported_in_float32(policy):
     small = {"levels": 2, "base_filters": 2, "dropout": 0.1}
     keras.utils.set_random_seed(0)
-    wanted, before = build_model((None, None, 3), **small), keras.config.dtype_policy()
+    expected, before = build_model((None, None, 3), **small), keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         mixed = build_model((None, None, 3), **small)
     finally:
         keras.config.set_dtype_policy(before)
     mixed.compile("adam", "binary_crossentropy")
-    mixed.set_weights(wanted.get_weights())
+    mixed.set_weights(expected.get_weights())
     image = np.random.default_rng(0).uniform(0, 255, (1, 16, 16, 3)).astype("float32")
-    models = (wanted, mixed, module._in_float32(mixed))
+    models = (expected, mixed, module._in_float32(mixed))
     outputs = [keras.ops.convert_to_numpy(model(image)) for model in models]
     np.testing.assert_allclose(outputs[2], outputs[0], atol=1e-6)
     assert np.abs(outputs[1] - outputs[0]).max() > 2e-6  # it does compute in 16 bits
-    assert module._in_float32(wanted) is wanted
+    assert module._in_float32(expected) is expected
 
 
 def test_full_precision_is_put_back():

@@ -92,11 +92,11 @@ def test_a_file_of_any_size_runs_without_keras(tmp_path, format):
     said = tiny.python(RUNNER, EXAMPLES / f"run_{format}.py", path, *images)
     assert said.count("of the pixels are object") == 3
     for index, size in enumerate(sizes):
-        wanted = probabilities(network(), an_image(*size)[None])
+        expected = probabilities(network(), an_image(*size)[None])
         found = data.read_image(tmp_path / f"mask{index}.png")[..., 0]
-        sure = np.abs(wanted[0, ..., 0] - 0.5) > 1e-5
+        sure = np.abs(expected[0, ..., 0] - 0.5) > 1e-5
         assert index or 0 < found.mean() < 1  # the first holds pixels of both kinds
-        np.testing.assert_array_equal(found[sure], metrics.masks_from_outputs(wanted)[0][sure])
+        np.testing.assert_array_equal(found[sure], metrics.masks_from_outputs(expected)[0][sure])
 
 
 @pytest.mark.slow
@@ -110,9 +110,9 @@ def test_a_file_of_one_size(tmp_path, format):
     run = FORMATS[format].open(path)
     images = np.stack([an_image(24, 20)] * 5).astype("float32")
     found = run(images)
-    wanted = probabilities(network(3, (24, 20)), images)
+    expected = probabilities(network(3, (24, 20)), images)
     assert found["mask"].dtype == "uint8" and found["mask"].shape == (5, 24, 20)
-    np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-5)
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -208,9 +208,9 @@ def test_a_request_as_to_tensorflow_serving(tmp_path, with_mask):
         )  # fmt: skip
     ((path, body),) = requests
     assert path == "/v1/models/cells:predict" and list(body) == ["signature_name", "instances"]
-    wanted = metrics.masks_from_outputs(probabilities(network(3), image[None]))[0]
+    expected = metrics.masks_from_outputs(probabilities(network(3), image[None]))[0]
     found = data.read_image(tmp_path / "mask.png")[..., 0]
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(found, expected)
     assert len(np.unique(found)) > 1
 
 

@@ -34,8 +34,10 @@ def assert_equal(model, *shapes, left=0):
     rng = np.random.default_rng(1)
     images = [rng.uniform(0, 1, shape).astype("float32") for shape in shapes]
     images = images if len(images) > 1 else images[0]
-    wanted, found = (keras.tree.flatten(each.predict_on_batch(images)) for each in (model, folded))
-    for one, other in zip(found, wanted, strict=True):
+    expected, found = (
+        keras.tree.flatten(each.predict_on_batch(images)) for each in (model, folded)
+    )
+    for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5 * max(1, abs(other).max()))
     for kept, weight in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, weight)

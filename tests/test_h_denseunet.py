@@ -154,8 +154,8 @@ def test_folding_the_2d_network():
     left = {w.path.split("/")[-2] for w in folded.weights if "moving_mean" in w.path}
     assert "e3_1_bn1" in left and not left & {"e2_bn", "e3_1_bn2", "d5_bn"}
     x = volumes(2, 40, 33, 3)
-    wanted = model.predict(x, verbose=0)
-    np.testing.assert_allclose(folded.predict(x, verbose=0), wanted, atol=1e-5)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(folded.predict(x, verbose=0), expected, atol=1e-5)
 
 
 def stuck_after_a_step(model):
@@ -201,8 +201,8 @@ def test_the_2d_part_sees_what_the_2d_network_sees(tmp_path):
     for depth in range(5):
         around = [max(depth - 1, 0), depth, min(depth + 1, 4)]
         image = np.concatenate([x[:, each] for each in around], axis=-1)
-        wanted = network.predict(image, verbose=0)
-        np.testing.assert_allclose(found[:, depth], wanted, atol=1e-5)
+        expected = network.predict(image, verbose=0)
+        np.testing.assert_allclose(found[:, depth], expected, atol=1e-5)
 
 
 def balls(count, sizes, radius, seed=0):
@@ -347,12 +347,12 @@ def test_a_centred_convolution(rank):
     }[rank]
     inputs = keras.Input((*[None] * rank, 2))
     ours = keras.Model(inputs, centred(3, 5, 2, name="e1_conv")(inputs))
-    wanted = keras.Model(inputs, conv(3, 5, 2, name="e1_conv")(pad(2, name="e1_pad")(inputs)))
-    wanted.set_weights(ours.get_weights())
+    expected = keras.Model(inputs, conv(3, 5, 2, name="e1_conv")(pad(2, name="e1_pad")(inputs)))
+    expected.set_weights(ours.get_weights())
     for sizes in ((6, 8, 4), (5, 7, 8)):
         x = np.random.default_rng(0).standard_normal((2, *sizes[:rank], 2)).astype("float32")
         found = ours.predict_on_batch(x)
-        np.testing.assert_allclose(found, wanted.predict_on_batch(x), atol=1e-5)
+        np.testing.assert_allclose(found, expected.predict_on_batch(x), atol=1e-5)
     at = {"height": 8, "width": 9, "depth": 6}
-    assert analysis.macs(ours, **at) == analysis.macs(wanted, **at)
-    assert analysis.receptive_field(ours) == analysis.receptive_field(wanted)
+    assert analysis.macs(ours, **at) == analysis.macs(expected, **at)
+    assert analysis.receptive_field(ours) == analysis.receptive_field(expected)

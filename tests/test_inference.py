@@ -223,11 +223,11 @@ def test_probabilities_are_16_bit(tmp_path):
         verbose=0,
     )
     written = read_image(out / "probabilities" / "photo.png")
-    wanted = 1 / (1 + np.exp(128.5 - np.array([0, 127, 128, 129, 130, 255])))
+    expected = 1 / (1 + np.exp(128.5 - np.array([0, 127, 128, 129, 130, 255])))
     assert written.dtype == np.uint16
-    np.testing.assert_allclose(written[0, :, 0], 65535 * wanted, atol=0.6)
+    np.testing.assert_allclose(written[0, :, 0], 65535 * expected, atol=0.6)
     assert not (out / "overlays").exists()
-    assert rows[0]["mean_probability"] == pytest.approx(wanted[3:].mean(), abs=1e-4)
+    assert rows[0]["mean_probability"] == pytest.approx(expected[3:].mean(), abs=1e-4)
 
 
 def test_the_threshold_decides(tmp_path):
@@ -247,8 +247,8 @@ def test_several_classes(tmp_path):
         tiny.grey_level_model(), tmp_path / "photo.png", out, probabilities=True, verbose=0
     )
     assert [(row["class"], row["area"]) for row in rows] == [(1, 16), (1, 8), (2, 12)]
-    wanted = np.select([image == 128, image == 255], [1, 2], 0)
-    np.testing.assert_array_equal(read_image(out / "masks" / "photo.png")[..., 0], wanted)
+    expected = np.select([image == 128, image == 255], [1, 2], 0)
+    np.testing.assert_array_equal(read_image(out / "masks" / "photo.png")[..., 0], expected)
     names = sorted(path.name for path in (out / "probabilities").iterdir())
     assert names == [f"photo_class{number}.png" for number in range(3)]
     assert read_image(out / "probabilities" / "photo_class2.png")[3, 7, 0] == 65535

@@ -164,7 +164,7 @@ def upsampling_then_conv(filters, kernel_size, factor, axes=2):
 
 
 def made_wide(x, factor):
-    """The enlarged map, by NumPy."""
+    """The upsampled map, by NumPy."""
     return np.kron(x, np.ones((1, *[factor] * (x.ndim - 2), 1), "float32"))
 
 
@@ -172,10 +172,10 @@ def assert_form_is_upsampling_then_conv(form, x, kernel_size, factor, filters):
     kernel = ops.convert_to_tensor(draw(*[kernel_size] * (x.ndim - 2), x.shape[-1], filters))
     bias = ops.convert_to_tensor(draw(filters))
     wide = made_wide(x, factor)
-    wanted = ops.convert_to_numpy(ops.conv(wide, kernel, padding="same") + bias)
+    expected = ops.convert_to_numpy(ops.conv(wide, kernel, padding="same") + bias)
     found = getattr(upsampled_conv, form)(ops.convert_to_tensor(x), kernel, factor, bias)
     found = ops.convert_to_numpy(found)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * max(1, abs(wanted).max()))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1, abs(expected).max()))
 
 
 @settings(max_examples=15, deadline=None)
@@ -190,18 +190,18 @@ def assert_form_is_upsampling_then_conv(form, x, kernel_size, factor, filters):
 def test_every_form_is_upsampling_then_conv(kernel_size, factor, filters, channels, height, width):
     """Whichever form a backend takes, and the one that it would take by itself."""
     x = draw(2, height, width, channels)
-    for form in ("enlarged", "transposed", "by_rows"):
+    for form in ("upsampled", "transposed", "by_rows"):
         assert_form_is_upsampling_then_conv(form, x, kernel_size, factor, filters)
 
 
 @pytest.mark.parametrize("sizes", [(6, 1), (3, 2), (1, 1), (64, 1), (5, 3)])
-@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
+@pytest.mark.parametrize("form", ["upsampled", "transposed", "by_rows"])
 def test_narrow_maps_of_one_channel(form, sizes):
     """Taller than wide, one or two columns: oneDNN's strided convolution leaves them undefined."""
     assert_form_is_upsampling_then_conv(form, draw(2, *sizes, 1), 3, 1, 6)
 
 
-@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_cells"])
+@pytest.mark.parametrize("form", ["upsampled", "transposed", "by_cells"])
 @pytest.mark.parametrize(
     ("kernel_size", "factor", "filters", "sizes"),
     [
@@ -213,7 +213,7 @@ def test_forms_of_volumes_are_upsampling_then_conv(form, kernel_size, factor, fi
     assert_form_is_upsampling_then_conv(form, draw(2, *sizes, 3), kernel_size, factor, filters)
 
 
-@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
+@pytest.mark.parametrize("form", ["upsampled", "transposed", "by_rows"])
 @pytest.mark.parametrize(("kernel_size", "factor"), [(3, 2), (3, 8), (5, 2), (7, 3)])
 def test_every_form_trains_as_upsampling_then_conv(form, kernel_size, factor, monkeypatch):
     chosen = dict.fromkeys(("training", "inference"), getattr(upsampled_conv, form))
@@ -224,7 +224,7 @@ def test_every_form_trains_as_upsampling_then_conv(form, kernel_size, factor, mo
         assert_same_function(ours, plain, draw(2, *size, 2))
 
 
-@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_cells"])
+@pytest.mark.parametrize("form", ["upsampled", "transposed", "by_cells"])
 @pytest.mark.parametrize(("kernel_size", "factor"), [(3, 2), (5, 3)])
 def test_every_form_trains_as_upsampling_then_conv_of_volumes(
     form, kernel_size, factor, monkeypatch
@@ -242,14 +242,14 @@ def test_upsampled_conv_of_volumes_in_half_precision(dtype, tolerance):
     for training in (False, True):
         found = ops.convert_to_numpy(ops.cast(layer(x, training=training), "float32"))
         kernel = ops.cast(layer.kernel, "float32")
-        wanted = ops.convert_to_numpy(ops.conv(made_wide(x, 4), kernel, padding="same"))
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * abs(wanted).max())
+        expected = ops.convert_to_numpy(ops.conv(made_wide(x, 4), kernel, padding="same"))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * abs(expected).max())
 
 
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("bfloat16", 2e-2), ("float16", 2e-3), ("mixed_bfloat16", 2e-2)]
 )
-@pytest.mark.parametrize("form", ["enlarged", "transposed", "by_rows"])
+@pytest.mark.parametrize("form", ["upsampled", "transposed", "by_rows"])
 def test_every_form_in_half_precision(form, dtype, tolerance, monkeypatch):
     """Within the rounding of the type, whose steps are 2^-8 and 2^-11, of the exact result."""
     chosen = dict.fromkeys(("training", "inference"), getattr(upsampled_conv, form))
@@ -260,9 +260,9 @@ def test_every_form_in_half_precision(form, dtype, tolerance, monkeypatch):
     assert keras.backend.standardize_dtype(found.dtype) == dtype.removeprefix("mixed_")
     kernel = ops.cast(ops.cast(layer.kernel, layer.compute_dtype), "float32")
     wide = made_wide(x, 4)
-    wanted = ops.convert_to_numpy(ops.conv(wide, kernel, padding="same"))
+    expected = ops.convert_to_numpy(ops.conv(wide, kernel, padding="same"))
     found = ops.convert_to_numpy(ops.cast(found, "float32"))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * abs(wanted).max())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", [UpsampledConv2D, UpsampledConv3D])
@@ -276,8 +276,10 @@ def test_upsampled_conv_holds_the_weights_of_the_conv(kind):
     x = draw(1, *(2, 3, 4)[-axes:], 3)
     ours.set_weights([draw(*w.shape) for w in plain.get_weights()])
     plain.set_weights(ours.get_weights())
-    wanted = ops.convert_to_numpy(plain(made_wide(x, 4)))
-    np.testing.assert_allclose(ops.convert_to_numpy(ours(x)), wanted, atol=1e-5 * abs(wanted).max())
+    expected = ops.convert_to_numpy(plain(made_wide(x, 4)))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ours(x)), expected, atol=1e-5 * abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("filters", [1, 2, 3, 8, 16, 20])
@@ -346,7 +348,7 @@ def test_fused_batch_norm_trains_as_batch_norm():
 
 @pytest.mark.parametrize("case", ["deep_skips", "deep_skips_3d"])
 def test_depth_skip_block_is_equation_1(case):
-    """Branch j is the enlarged map through its own convolution, in the order of the inputs."""
+    """Branch j is the upsampled map through its own convolution, in the order of the inputs."""
     _, inputs, _ = CASES[case]
     block = DepthSkipBlock(4)
     result = ops.convert_to_numpy(block(inputs))
@@ -355,8 +357,8 @@ def test_depth_skip_block_is_equation_1(case):
         conv.build(x.shape)
         conv.set_weights(block.branches[position].get_weights())
         branch = result[..., 4 * position : 4 * position + 4]
-        wanted = ops.convert_to_numpy(conv(made_wide(x, factor)))
-        np.testing.assert_allclose(branch, wanted, atol=1e-5)
+        expected = ops.convert_to_numpy(conv(made_wide(x, factor)))
+        np.testing.assert_allclose(branch, expected, atol=1e-5)
 
 
 def test_parts_are_worked_on_as_their_concatenation():
@@ -450,7 +452,7 @@ def test_one_seed_draws_the_same_weights_on_every_backend():
         (lambda: PlainConv3D(4, (3, 3, 5)), "one size, for all axes alike"),
         (lambda: ConcatenatedConv3D(4, strides=2), "`strides` of ConcatenatedConv3D is fixed"),
         (lambda: UpsampledConv3D(4, 3, 0), "`factor`"),
-        (lambda: FeatureAggregation(4)(draw(2, 3, 4)), r"\(N, D, H, W, C\) were wanted"),
+        (lambda: FeatureAggregation(4)(draw(2, 3, 4)), r"\(N, D, H, W, C\) were expected"),
         (lambda: DepthSkipBlock(4)([draw(1, 4, 4, 4, 2), draw(1, 2, 2, 2)]), "halve"),
         (lambda: DepthSkipBlock(4)([draw(1, 4, 4, 4, 2), draw(1, 2, 2, 3, 2)]), "halve"),
         (lambda: FeatureAggregation(0), "`filters`"),

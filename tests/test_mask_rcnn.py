@@ -65,14 +65,14 @@ EDGES = st.tuples(*[st.floats(0, 500, width=32)] * 2, *[st.floats(0.5, 500, widt
 def test_box_coding_round_trip(pairs):
     corners = np.array(pairs, "float32")
     both = np.concatenate([corners[..., :2], corners[..., :2] + corners[..., 2:]], axis=-1)
-    wanted, references = both[:, 0], both[:, 1]
+    expected, references = both[:, 0], both[:, 1]
     # a box grows by at most 1000 / 16 at once
-    growth = (wanted[:, 2:] - wanted[:, :2]) / (references[:, 2:] - references[:, :2])
-    wanted = wanted[growth.max(-1) < 62], references[growth.max(-1) < 62]
+    growth = (expected[:, 2:] - expected[:, :2]) / (references[:, 2:] - references[:, :2])
+    expected = expected[growth.max(-1) < 62], references[growth.max(-1) < 62]
     for weights in ((1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)):
-        code = boxes.encode(*map(tensor, wanted), weights)
-        back = array(boxes.decode(code, tensor(wanted[1]), weights))
-        np.testing.assert_allclose(back, wanted[0], atol=2e-3, rtol=1e-4)
+        code = boxes.encode(*map(tensor, expected), weights)
+        back = array(boxes.decode(code, tensor(expected[1]), weights))
+        np.testing.assert_allclose(back, expected[0], atol=2e-3, rtol=1e-4)
 
 
 def test_box_code_by_hand():
@@ -119,13 +119,13 @@ def test_non_max_suppression_is_greedy(threshold):
     scores = rng.integers(0, 12, (3, 40)).astype("float32")
     groups = rng.integers(0, 2, (3, 40)).astype("float32")
     layer = NonMaxSuppression(threshold)
-    wanted = [greedy(*one, threshold, np.zeros(40)) for one in zip(found, scores, strict=True)]
-    assert np.array_equal(array(layer([found, scores])), wanted)
-    wanted = [
+    expected = [greedy(*one, threshold, np.zeros(40)) for one in zip(found, scores, strict=True)]
+    assert np.array_equal(array(layer([found, scores])), expected)
+    expected = [
         greedy(f, s, threshold, g) for f, s, g in zip(found, scores, groups, strict=True)
     ]  # fmt: skip
-    assert np.array_equal(array(layer([found, scores, groups])), wanted)
-    assert 0 < np.mean(wanted) < 1
+    assert np.array_equal(array(layer([found, scores, groups])), expected)
+    assert 0 < np.mean(expected) < 1
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="traces are PyTorch's")
@@ -186,11 +186,11 @@ def test_roi_align(size, ratio):
     rois[1, 0] = (10, 10, 11, 10.5)
     rois[1, 1] = (-20, 30, 90, 140)  # beyond the image
     layer = ROIAlign(size, ratio, canonical_size=64)
-    wanted = roi_align(maps, rois, size, ratio, 64, 2)
+    expected = roi_align(maps, rois, size, ratio, 64, 2)
     further = np.concatenate([rois, rois[..., :2]], axis=-1)
     for given_boxes in (rois, further):
         found = array(layer([*maps, given_boxes]))
-        np.testing.assert_allclose(found, wanted, atol=2e-5)
+        np.testing.assert_allclose(found, expected, atol=2e-5)
     again = ROIAlign.from_config(layer.get_config())
     np.testing.assert_array_equal(array(again([*maps, rois])), found)
 
@@ -230,11 +230,11 @@ def test_roi_align_against_torchvision():
 
     x, rois = draw(2, 12, 15, 4), drawn_boxes(2, 20, size=16)
     numbered = [torch.tensor(own[:, [1, 0, 3, 2]]) for own in rois]
-    wanted = torchvision.ops.roi_align(
+    expected = torchvision.ops.roi_align(
         torch.tensor(x.transpose(0, 3, 1, 2)), numbered, 7, 1.0, 2, aligned=True
     )
     found = array(ROIAlign(7, first_level=0)([x, rois]))
-    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), wanted.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), expected.numpy(), atol=1e-5)
 
 
 # ---- Anchors, proposals, detections --------------------------------------------------------------
@@ -246,15 +246,15 @@ def test_anchors_by_hand():
     maps = [np.zeros((1, 1, 2, 1)), np.zeros((1, 1, 1, 1))]
     found = array(all_anchors(maps, 8, (4, 16), (1.0, 2.0)))
     tall, wide = 4 * root / 2, 4 / root / 2
-    wanted = [
+    expected = [
         [2, 2, 6, 6], [4 - tall, 4 - wide, 4 + tall, 4 + wide],
         [2, 10, 6, 14], [4 - tall, 12 - wide, 4 + tall, 12 + wide],
         [0, 0, 16, 16], [8 - 4 * tall, 8 - 4 * wide, 8 + 4 * tall, 8 + 4 * wide],
     ]  # fmt: skip
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     assert anchor_shapes(4, (1.0,)) == [(4.0, 4.0)]
     one = array(anchors_at(np.array([2]), 2, 8, [(4.0, 4.0), (4 * root, 4 / root)]))
-    np.testing.assert_allclose(one, wanted[2:3], atol=1e-5)
+    np.testing.assert_allclose(one, expected[2:3], atol=1e-5)
 
 
 def test_proposals_by_hand():
@@ -286,10 +286,10 @@ def test_detections_by_hand():
     shifts[1, 4:] = 10 * 0.5, 0, 0, 0  # of class 2 at weight 10: half its height down
     layer = Detections(5, score_threshold=0.25)
     found = array(layer([np.log(share), shifts, rois, np.zeros((1, 10, 10, 1))]))
-    wanted = [[0, 0, 8, 9, 0.6, 1], [0, 0, 8, 8, 0.3, 2], [4, 0, 10, 9, 0.3, 2]]
+    expected = [[0, 0, 8, 9, 0.6, 1], [0, 0, 8, 8, 0.3, 2], [4, 0, 10, 9, 0.3, 2]]
     assert found.shape == (1, 5, 6) and not found[0, 3:].any()
     rows = sorted(np.round(found[0, :3], 5).tolist(), key=lambda row: (-row[4], row[0]))
-    np.testing.assert_allclose(rows, wanted, atol=1e-5)
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
     assert (
         array(layer([np.log(share), shifts, rois, np.zeros((1, 10, 10, 1))], training=True)).shape[
             1
@@ -334,22 +334,22 @@ def detected():
 
 def test_paste_masks():
     masks, table, image = detected()
-    wanted = np.zeros((2, 9, 11, 2))
+    expected = np.zeros((2, 9, 11, 2))
     for n, d in itertools.product(range(2), range(3)):
         one = table[n, d, 4] * pasted(masks[n, d], table[n, d, :4].astype("float64"), 9, 11)
         label = int(table[n, d, 5]) - 1
-        wanted[n, ..., label] = np.maximum(wanted[n, ..., label], one)
+        expected[n, ..., label] = np.maximum(expected[n, ..., label], one)
     found = array(PasteMasks(2, "sigmoid")([masks, table, image]))
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     logits = array(PasteMasks(1, None)([masks, table * (table[..., 5:] == 1), image]))
-    np.testing.assert_allclose(1 / (1 + np.exp(-logits[..., 0])), wanted[..., 0], atol=1e-5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits[..., 0])), expected[..., 0], atol=1e-5)
     shares = array(PasteMasks(3, "softmax")([masks, table, image]))
     np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-6)
-    left = 1 - wanted.max(-1, keepdims=True)
+    left = 1 - expected.max(-1, keepdims=True)
     np.testing.assert_allclose(
-        shares[..., 1:], wanted / (left + wanted.sum(-1, keepdims=True)), atol=1e-5
+        shares[..., 1:], expected / (left + expected.sum(-1, keepdims=True)), atol=1e-5
     )
-    called = np.where(wanted.max(-1) > 0.5, wanted.argmax(-1) + 1, 0)  # as in the binary case
+    called = np.where(expected.max(-1) > 0.5, expected.argmax(-1) + 1, 0)  # as in the binary case
     assert np.array_equal(shares.argmax(-1), called) and len(np.unique(called)) == 3
     scores = array(PasteMasks(3, None)([masks, table, image]))
     np.testing.assert_allclose(np.exp(scores), shares, atol=1e-5)
@@ -361,11 +361,11 @@ def test_instance_mask():
     masks, table, _ = detected()
     one = {"boxes": table[0, :, :4], "scores": table[0, :, 4], "masks": masks[0]}
     numbers, places = instance_mask(one, 9, 11, score_threshold=0.2)
-    wanted = np.zeros((9, 11), int)
+    expected = np.zeros((9, 11), int)
     for number in (3, 2, 1):
         mask = pasted(masks[0, number - 1], table[0, number - 1, :4].astype("float64"), 9, 11)
-        wanted[mask > 0.5] = number
-    assert np.array_equal(numbers, wanted) and places.tolist() == [0, 1, 2] and numbers.any()
+        expected[mask > 0.5] = number
+    assert np.array_equal(numbers, expected) and places.tolist() == [0, 1, 2] and numbers.any()
     assert instance_mask(one, 9, 11)[1].tolist() == [0, 1]
     assert instance_mask(one, 9, 11, score_threshold=0)[1].tolist() == [0, 1, 2]  # no empty slot
 
@@ -442,9 +442,9 @@ def test_training_boxes_and_targets():
 def test_loss_formulas():
     x = np.array([-200.0, -1.0, 0.0, 3.0, 200.0], "float32")
     for t in (0.0, 1.0):
-        wanted = np.logaddexp(0, x.astype("float64")) - t * x
+        expected = np.logaddexp(0, x.astype("float64")) - t * x
         found = array(losses.binary_crossentropy(ops.convert_to_tensor(x), t))
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
     found = array(losses.smooth_l1(ops.convert_to_tensor([-2.0, 0.5, 0.0]), 1.0))
     np.testing.assert_allclose(found, [1.5, 0.125, 0.0], atol=1e-6)
 

@@ -383,16 +383,16 @@ def test_volumes_count_as_their_slices_side_by_side(metric_class, num_classes, m
         return x.reshape(3, 2, 3, *x.shape[2:])
 
     arguments = {"num_classes": num_classes, "multilabel": multilabel, "ignore_class": 2}
-    wanted = measured(metric_class(**arguments), (y_true, y_pred, weight))
+    expected = measured(metric_class(**arguments), (y_true, y_pred, weight))
     of_volumes = deep(y_true), deep(y_pred)
     for each in (deep(weight), deep(weight)[..., None]):
-        assert measured(metric_class(**arguments), (*of_volumes, each)) == wanted
+        assert measured(metric_class(**arguments), (*of_volumes, each)) == expected
     if not multilabel:
         one_channel = of_volumes[0][..., None], of_volumes[1], deep(weight)
-        assert measured(metric_class(**arguments), one_channel) == wanted
+        assert measured(metric_class(**arguments), one_channel) == expected
     whole = np.array([0.0, 1.0, 3.0])
-    wanted = measured(metric_class(**arguments), (y_true, y_pred, whole))
-    assert measured(metric_class(**arguments), (*of_volumes, whole)) == wanted
+    expected = measured(metric_class(**arguments), (y_true, y_pred, whole))
+    assert measured(metric_class(**arguments), (*of_volumes, whole)) == expected
 
 
 def test_masks_from_outputs_of_volumes():

@@ -46,8 +46,8 @@ def test_a_page_holds_its_texts_whatever_is_in_them(tmp_path):
     page.write(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     checker = read(text)
-    for wanted in ("Cells & <more>", "1 < 2", "a & b", "| x | <script> |"):
-        assert wanted in checker.texts
+    for expected in ("Cells & <more>", "1 < 2", "a & b", "| x | <script> |"):
+        assert expected in checker.texts
     assert "script" not in [tag for tag, _ in checker.tags]
     assert not re.search(r"(src|href)=\"(?!data:)", text)  # nothing from elsewhere
 

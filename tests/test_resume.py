@@ -34,9 +34,9 @@ def resumed(out, **arguments):
 
 
 def assert_ends_like_the_uninterrupted_run(out):
-    wanted = tiny.run()
+    expected = tiny.run()
     for path in ("model.keras", "checkpoint/epoch-0003.keras"):
-        ours, theirs = (load_model(folder / path) for folder in (out, wanted.folder))
+        ours, theirs = (load_model(folder / path) for folder in (out, expected.folder))
         for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
         for a, b in zip(ours.optimizer.variables, theirs.optimizer.variables, strict=True):
@@ -44,7 +44,7 @@ def assert_ends_like_the_uninterrupted_run(out):
                 keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), rtol=0, atol=1e-6
             )
     histories = []
-    for folder in (out, wanted.folder):
+    for folder in (out, expected.folder):
         with open(folder / "history.csv", newline="", encoding="utf-8") as file:
             histories.append(list(csv.DictReader(file)))
     for ours, theirs in zip(*histories, strict=True):
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written(first_epoch):
 
 def test_killed_before_the_first_epoch_ended(first_epoch):
     """There is a configuration, and no state: it starts over, from the same weights."""
-    wanted = tiny.run()
+    expected = tiny.run()
     shutil.rmtree(first_epoch / "checkpoint")
     (first_epoch / ".model.partial-abc.keras").write_text("half")
     seen = []
@@ -158,7 +158,7 @@ def test_killed_before_the_first_epoch_ended(first_epoch):
 
     with pytest.raises(KeyboardInterrupt):
         resumed(first_epoch, callbacks=[at_epoch(1, stop)])
-    assert wanted and len(seen) == len(tiny.initial_weights) > 0
+    assert expected and len(seen) == len(tiny.initial_weights) > 0
     for ours, theirs in zip(seen, tiny.initial_weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert not tiny.leftovers(first_epoch)

@@ -71,9 +71,9 @@ def test_each_frame_has_the_outputs_of_predict_in_order(batch_size):
     assert [result.index for result in found] == list(range(len(frames)))
     for frame, result in zip(frames, found, strict=True):
         np.testing.assert_array_equal(result.image, frame)
-        wanted = model.predict(frame[None].astype("float32"), verbose=0)[0]
-        np.testing.assert_allclose(result.probabilities, wanted, atol=1e-5)
-        np.testing.assert_array_equal(result.mask, wanted[..., 0] > 0.5)
+        expected = model.predict(frame[None].astype("float32"), verbose=0)[0]
+        np.testing.assert_allclose(result.probabilities, expected, atol=1e-5)
+        np.testing.assert_array_equal(result.mask, expected[..., 0] > 0.5)
         assert result.latency >= 0
     statistics = results.statistics
     assert (statistics.frames, statistics.dropped) == (len(frames), 0)
@@ -82,9 +82,9 @@ def test_each_frame_has_the_outputs_of_predict_in_order(batch_size):
 def test_several_classes():
     model, frames = tiny.grey_level_model(), pictures(5)
     for result, frame in zip(stream(model, frames), frames, strict=True):
-        wanted = np.select([frame > 192, frame > 64], [2, 1], 0)[..., 0]
+        expected = np.select([frame > 192, frame > 64], [2, 1], 0)[..., 0]
         clear = ~np.isin(frame[..., 0], (64, 192))
-        np.testing.assert_array_equal(result.mask[clear], wanted[clear])
+        np.testing.assert_array_equal(result.mask[clear], expected[clear])
 
 
 def test_batches_are_filled_up_to_few_sizes_and_cut_again():
@@ -109,8 +109,8 @@ def test_channels_are_those_of_the_model():
     for result, frame in zip(stream(tiny.bright_model(3), grey), grey, strict=True):
         np.testing.assert_array_equal(result.image, np.repeat(frame[..., None], 3, axis=-1))
     for result, frame in zip(stream(tiny.bright_model(1), colour), colour, strict=True):
-        wanted = np.rint(frame @ [0.299, 0.587, 0.114])
-        np.testing.assert_array_equal(result.image[..., 0], wanted)
+        expected = np.rint(frame @ [0.299, 0.587, 0.114])
+        np.testing.assert_array_equal(result.image[..., 0], expected)
     with pytest.raises(ValueError, match="frame 0 of the iterator: an image of 3 channels"):
         next(stream(tiny.bright_model(3), pictures(1, (8, 9, 5))))
 
@@ -234,7 +234,7 @@ def seconds(count):
 
 
 @pytest.mark.parametrize(
-    "captured, now, settings, wanted",
+    "captured, now, settings, expected",
     [
         # Without a budget: a stored source fills its batches, a live one does not wait.
         ([0.0], 9.0, {}, (0, 1, float("inf"))),
@@ -259,10 +259,10 @@ def seconds(count):
         ([0.0], 0.0, {"latency": 0.001, "live": True}, (0, 1, 0.0)),
     ],
 )
-def test_when_a_batch_is_closed(captured, now, settings, wanted):
+def test_when_a_batch_is_closed(captured, now, settings, expected):
     given = {"batch_size": 4, "latency": None, "live": False, "complete": False, **settings}
     drop, take, wait = plan(captured, now, seconds=seconds, **given)
-    assert (drop, take, wait) == (*wanted[:2], pytest.approx(wanted[2], abs=1e-9))
+    assert (drop, take, wait) == (*expected[:2], pytest.approx(expected[2], abs=1e-9))
 
 
 def test_the_mean_time_of_batches():
@@ -438,7 +438,7 @@ def test_a_folder_in_the_order_of_names(tmp_path):
             np.testing.assert_array_equal(result.image, frames[result.name])
     assert len(list(stream(tiny.bright_model(), tmp_path / "images" / "b.png"))) == 1
     (tmp_path / "images" / "b.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"b\.png: a PNG, JPEG or TIFF image was wanted"):
+    with pytest.raises(ValueError, match=r"b\.png: a PNG, JPEG or TIFF image was expected"):
         list(stream(tiny.bright_model(), tmp_path))
     with pytest.raises(FileNotFoundError, match="nothing.mp4: a folder of images or a video"):
         stream(tiny.bright_model(), tmp_path / "nothing.mp4")
@@ -517,11 +517,11 @@ def test_a_camera(cameras):
 
 def test_a_camera_that_stops_or_cannot_be_opened(cameras, monkeypatch):
     results, found = stream(tiny.bright_model(3), 0, live=False), []
-    with pytest.raises(ValueError, match="camera 0: another frame was wanted"):
+    with pytest.raises(ValueError, match="camera 0: another frame was expected"):
         for result in results:
             found.append(result)
     assert len(found) == 3
-    with pytest.raises(ValueError, match="camera 9 that OpenCV can open was wanted"):
+    with pytest.raises(ValueError, match="camera 9 that OpenCV can open was expected"):
         next(stream(tiny.bright_model(3), 9))
     assert all(camera.released for camera in Camera.opened)
 
@@ -529,7 +529,7 @@ def test_a_camera_that_stops_or_cannot_be_opened(cameras, monkeypatch):
 def test_a_video_of_no_frames(cameras, monkeypatch, tmp_path):
     monkeypatch.setattr(cameras, "VideoCapture", lambda source: Camera(source, frames=0))
     (tmp_path / "clip.mp4").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"clip\.mp4: a video of at least one frame was wanted"):
+    with pytest.raises(ValueError, match=r"clip\.mp4: a video of at least one frame was expected"):
         list(stream(tiny.bright_model(3), tmp_path / "clip.mp4"))
 
 

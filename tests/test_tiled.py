@@ -231,9 +231,9 @@ def test_what_cannot_be_exact_is_refused_and_named(light):
         predict_tiled(gated(), image, tile=(1, 2, 3))
     with pytest.raises(ValueError, match="`mode` must be one of 'exact', 'blended'"):
         predict_tiled(gated(), image, mode="exakt")
-    with pytest.raises(ValueError, match=r"an array \(H, W\) or \(H, W, C\) was wanted"):
+    with pytest.raises(ValueError, match=r"an array \(H, W\) or \(H, W, C\) was expected"):
         predict_tiled(gated(), np.zeros(4))
-    with pytest.raises(ValueError, match="an image of 2 channels was wanted. Received: 5"):
+    with pytest.raises(ValueError, match="an image of 2 channels was expected. Received: 5"):
         predict_tiled(gated(), np.zeros((9, 9, 5)))
 
 
@@ -339,9 +339,9 @@ def test_a_tiff_that_is_not_plain_is_read_as_in_training(tmp_path, kind):
         tifffile.imwrite(path, grey, photometric="palette", colormap=colors)
     else:
         tifffile.imwrite(path, grey, photometric=kind)
-    wanted = read_image(path)
-    source = open_source(path, channels=wanted.shape[-1])
-    assert np.array_equal(source.read((slice(5, 30), slice(2, 50))), wanted[5:30, 2:50])
+    expected = read_image(path)
+    source = open_source(path, channels=expected.shape[-1])
+    assert np.array_equal(source.read((slice(5, 30), slice(2, 50))), expected[5:30, 2:50])
 
 
 @pytest.mark.parametrize("name", ["out.npy", "out.tif", "out.zarr"])
@@ -373,10 +373,10 @@ def test_bad_files_are_named(light, tmp_path):
     (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY, or so")
     (tmp_path / "broken.zarr").mkdir()
     for name in ("broken.npy", "broken.zarr"):
-        with pytest.raises(ValueError, match=f"{name}: .* was wanted. Received"):
+        with pytest.raises(ValueError, match=f"{name}: .* was expected. Received"):
             predict_tiled(model, tmp_path / name)
     np.save(tmp_path / "objects.npy", np.array([[{}]]), allow_pickle=True)
-    with pytest.raises(ValueError, match="objects.npy: an array of numbers was wanted"):
+    with pytest.raises(ValueError, match="objects.npy: an array of numbers was expected"):
         predict_tiled(model, tmp_path / "objects.npy")
 
 
@@ -608,7 +608,7 @@ def test_dask_arrays_give_what_one_pass_gives(light):
 def test_dask_arrays_that_do_not_fit_are_refused(light, tmp_path):
     array = pytest.importorskip("dask.array")
     lazy = array.zeros((200, 200, 5), chunks=100)
-    with pytest.raises(ValueError, match=r"2 channels was wanted. Received: shape \(200, 200, 5"):
+    with pytest.raises(ValueError, match=r"2 channels was expected. Received: shape \(200, 200, 5"):
         predict_tiled(light["light_vgg16"], lazy)
     with pytest.raises(ValueError, match="exact windows. Received: mode='blended'"):
         predict_tiled(light["light_vgg16"], lazy[..., :2], mode="blended")

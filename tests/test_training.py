@@ -284,8 +284,8 @@ def test_a_kill_at_any_write_leaves_the_last_whole_epoch(tmp_path, monkeypatch):
         after = Checkpoint(folder)
         restored = load_model(after.restore())
         assert after.state["epoch"] == 1
-        for weight, wanted in zip(restored.get_weights(), first, strict=True):
-            np.testing.assert_array_equal(weight, wanted)
+        for weight, expected in zip(restored.get_weights(), first, strict=True):
+            np.testing.assert_array_equal(weight, expected)
         assert not tiny.leftovers(folder)
         assert len(list((folder / "checkpoint").glob("*.keras"))) == 1
         load_model(folder / "model.keras")
@@ -335,8 +335,8 @@ def test_an_epoch_draws_the_same_whatever_was_before():
 
     first, second = draw(0), draw(1)
     draw(5, calls=3)
-    for epoch, wanted in enumerate([first, second]):
-        for got, value in zip(draw(epoch), wanted, strict=True):
+    for epoch, expected in enumerate([first, second]):
+        for got, value in zip(draw(epoch), expected, strict=True):
             np.testing.assert_array_equal(got, value)
     assert not np.array_equal(first[0], second[0]) and first[1] != second[1]
     assert not np.array_equal(draw(0, calls=2)[0], first[0])  # nor is a step like the one before
@@ -356,12 +356,12 @@ def test_logs_hold_all_figures_and_pictures():
     run = tiny.run()
     events = events_of(run.folder / "logs")
     tags = events.Tags()
-    wanted = {
+    expected = {
         f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}"
         for name, value in run.history[0].items()
         if value is not None and name not in ("epoch", "seconds")
     }
-    assert set(tags["scalars"]) == wanted | {"train/learning_rate"}
+    assert set(tags["scalars"]) == expected | {"train/learning_rate"}
     for row in run.history:
         losses = {event.step: event.value for event in events.Scalars("validation/loss")}
         assert losses[row["epoch"]] == pytest.approx(row["val_loss"])
@@ -533,10 +533,10 @@ def test_another_backend_gives_the_same_figures_and_trains_alike(tmp_path):
     config = json.loads((run / "config.json").read_text())
     options = {name: value for name, value in config["model"].items() if name != "own"}
     seed_generators(config["recipe"]["seed"])
-    wanted = build(Recipe(**config["recipe"]), config["facts"], options).get_weights()
+    expected = build(Recipe(**config["recipe"]), config["facts"], options).get_weights()
     with np.load(tmp_path / "run" / "first.npz") as first:
-        assert len(first.files) == len(wanted)
-        for name, weight in zip(first.files, wanted, strict=True):
+        assert len(first.files) == len(expected)
+        for name, weight in zip(first.files, expected, strict=True):
             np.testing.assert_allclose(first[name], weight, atol=1e-6)
     (row,) = rows_of(run / "history.csv")
     for name in ("loss", "val_loss"):

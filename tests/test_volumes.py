@@ -48,8 +48,8 @@ def test_a_first_level_of_a_flat_volume_is_that_of_the_image(encoder):
     of_volumes = keras.Model(deep, encoder(deep, levels=1, base_filters=4)[0])
     of_images.set_weights([w[1] if w.ndim == 5 else w for w in of_volumes.get_weights()])
     x = np.random.default_rng(0).standard_normal((2, 6, 5, 2)).astype("float32")
-    wanted, found = of_images.predict_on_batch(x), of_volumes.predict_on_batch(x[:, None])
-    np.testing.assert_allclose(found[:, 0], wanted, atol=1e-5)
+    expected, found = of_images.predict_on_batch(x), of_volumes.predict_on_batch(x[:, None])
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [layers.Conv3D, PlainConv3D])
@@ -58,8 +58,8 @@ def test_padding_before_a_convolution_stays_in_a_compiled_step(kind):
     conv = kind(3, 3, **({"padding": "same"} if kind is layers.Conv3D else {}))
     model = keras.Sequential([keras.Input((5, 7, 6, 2)), PadToMultiple(4), conv])
     x = np.random.default_rng(0).standard_normal((1, 5, 7, 6, 2)).astype("float32")
-    wanted = keras.ops.convert_to_numpy(conv(np.pad(x, [(0, 0), (0, 3), (0, 1), (0, 2), (0, 0)])))
-    np.testing.assert_allclose(model.predict_on_batch(x), wanted, atol=1e-5)
+    expected = keras.ops.convert_to_numpy(conv(np.pad(x, [(0, 0), (0, 3), (0, 1), (0, 2), (0, 0)])))
+    np.testing.assert_allclose(model.predict_on_batch(x), expected, atol=1e-5)
 
 
 def small_network():
@@ -82,9 +82,9 @@ def test_a_network_learns_and_reloads(tmp_path):
     losses = model.fit(images, mask, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]
     model.save(tmp_path / "model.keras")
-    wanted = model.predict_on_batch(images)
+    expected = model.predict_on_batch(images)
     again = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.predict_on_batch(images), wanted, atol=1e-5)
+    np.testing.assert_allclose(again.predict_on_batch(images), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def conv_parameters(model):
 def macs(model, height=256, width=256, depth=64):
     """Counts the multiply-adds of a built model's kernels for one image or volume.
 
-    A convolution over an enlarged map is counted at the enlarged size, as it is defined. Layers
+    A convolution over an upsampled map is counted at the upsampled size, as it is defined. Layers
     that work in training alone cost nothing.
 
     Args:
@@ -104,12 +104,12 @@ def grid_stride(model):
     return math.lcm(*(axis.grid for view in trail for axis in view.all_axes))
 
 
-def count_weights(model, wanted=lambda weight: True):
-    """Sizes of a model's weights, those that are wanted, summed by part."""
+def count_weights(model, chosen=lambda weight: True):
+    """Sizes of a model's weights, those that are chosen, summed by part."""
     counts, seen = {}, set()
     for layer in model.layers:
         for weight in layer.weights:
-            if wanted(weight) and id(weight) not in seen:
+            if chosen(weight) and id(weight) not in seen:
                 seen.add(id(weight))
                 part = part_of(layer.name)
                 counts[part] = counts.get(part, 0) + math.prod(weight.shape)

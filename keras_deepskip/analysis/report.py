@@ -61,7 +61,7 @@ def analyze(model, expected=None, height=256, width=256, depth=64):
 
     Returns:
         An `Analysis`; `print(analysis.text())` shows the table. Where pixels see the whole image,
-        as behind squeeze-and-excitation, their receptive field is `"whole image"`.
+        as after squeeze-and-excitation, their receptive field is `"whole image"`.
 
     Raises:
         ValueError: if the model holds a layer that is not known.

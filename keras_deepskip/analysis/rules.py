@@ -28,7 +28,7 @@ def merged(layer, views, _arguments=None):
     grids = [[(axis.size, str(axis.step)) for axis in view.axes] for view in views]
     if any(grid != grids[0] for grid in grids):
         raise ValueError(
-            "maps of one size and stride are wanted where maps are merged. "
+            "maps of one size and stride are expected where maps are merged. "
             f"Received: for {layer.name!r} (size, stride) of each axis {grids}"
         )
     axes = zip(*(view.axes for view in views), strict=True)
@@ -59,14 +59,14 @@ def multiplied(layer, views, _arguments=None):
 
 
 def _upsampled_convolved(layer, views, _arguments):
-    return convolved(layer, [views[0].changed(Axis.enlarged, layer.factor)])
+    return convolved(layer, [views[0].changed(Axis.upsampled, layer.factor)])
 
 
 def _upsampled(layer, views, _arguments):
     interpolation = getattr(layer, "interpolation", "nearest")
     if interpolation not in ("nearest", "bilinear"):
         raise no_rule(layer, f"with interpolation {interpolation!r}")
-    return views[0].changed(Axis.enlarged, layer.size, interpolation)
+    return views[0].changed(Axis.upsampled, layer.size, interpolation)
 
 
 def _pooled(layer, views, _arguments):

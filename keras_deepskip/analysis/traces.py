@@ -23,7 +23,7 @@ def spatial_sizes(shape, height, width, depth):
     """The spatial sizes of an input of this (symbolic) shape."""
     if len(shape) not in (4, 5):
         raise ValueError(
-            "a model of images (N, H, W, C) or volumes (N, D, H, W, C) was wanted. "
+            "a model of images (N, H, W, C) or volumes (N, D, H, W, C) was expected. "
             f"Received: an input of shape {shape}"
         )
     return (height, width) if len(shape) == 4 else (depth, height, width)

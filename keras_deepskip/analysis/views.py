@@ -68,8 +68,8 @@ class Axis:
             after=self.after + cut // 2 * step,
         )
 
-    def enlarged(self, factor, interpolation="nearest"):
-        """Enlarged: pixel i is of pixel floor(i / factor), or of the two about its own centre."""
+    def upsampled(self, factor, interpolation="nearest"):
+        """Upsampled: pixel i is of pixel floor(i / factor), or of the two about its own centre."""
         back, ahead = {
             "nearest": (2 * factor - 2, 0),
             "bilinear": (3 * factor - 2 - factor % 2, factor - factor % 2),

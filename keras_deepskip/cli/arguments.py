@@ -40,7 +40,7 @@ class Options:
 
 
 def shown_default(value):
-    """How a default is shown behind an option's help."""
+    """How a default is shown after an option's help."""
     if value is None or isinstance(value, bool):
         return {True: " (default: on)", False: " (default: off)", None: ""}[value]
     if isinstance(value, tuple | list):

@@ -102,8 +102,8 @@ def construct(name, channels, weights=None):
     if callable(constructor):
         return constructor(shape)
     build = getattr(keras.applications, constructor)
-    drawn = {"glorot_uniform": NumpyVarianceScaling, "VarianceScaling": NumpyVarianceScaling}
-    with keras.saving.custom_object_scope(drawn), warnings.catch_warnings():
+    replaced = {"glorot_uniform": NumpyVarianceScaling, "VarianceScaling": NumpyVarianceScaling}
+    with keras.saving.custom_object_scope(replaced), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This model usually expects 1 or 3 input channels")
         return build(include_top=False, weights=weights, input_shape=shape)
 

@@ -35,7 +35,7 @@ LIGHT_LEVELS = 5  # the paper's B
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """An encoder that is chosen, and not yet called.
+    """An encoder that is chosen, and not yet applied.
 
     Attributes:
         name: of the backbone.
@@ -91,12 +91,12 @@ def build_encoder(
         )  # fmt: skip
     _refuse_volume(name, input_shape)
     if named:
-        cut, first, wanted = pretrained(name, input_shape[-1], levels, weights)
+        cut, first, expected = pretrained(name, input_shape[-1], levels, weights)
         for norm in batch_norms(cut):  # made for runs of a million steps: up to 0.999
             norm.momentum = min(norm.momentum, BATCH_NORM_MOMENTUM)
     else:
         _refuse_weights_of_object(weights)
-        (cut, first), wanted = cut_levels(backbone, levels), None
+        (cut, first), expected = cut_levels(backbone, levels), None
         _check_images(cut, first - 1 + len(cut.outputs), input_shape)
 
     def maps(x):
@@ -107,8 +107,8 @@ def build_encoder(
     def finish(model):
         _freeze(model, trainable_backbone)
 
-    wanted = wanted and wanted.for_channels(input_shape[-1])
-    return Encoder(name, first - 1 + len(cut.outputs), maps, wanted, finish)
+    expected = expected and expected.for_channels(input_shape[-1])
+    return Encoder(name, first - 1 + len(cut.outputs), maps, expected, finish)
 
 
 def _light(name, channels, levels, base_filters, kernel_size, blocks, weights, trainable):
@@ -123,8 +123,8 @@ def _light(name, channels, levels, base_filters, kernel_size, blocks, weights, t
             _take_encoder(model, donor, name, weights)
         _freeze(model, trainable)
 
-    wanted = None if donor is None else normalization_of(donor).for_channels(channels)
-    return Encoder(name, levels, maps, wanted, finish)
+    expected = None if donor is None else normalization_of(donor).for_channels(channels)
+    return Encoder(name, levels, maps, expected, finish)
 
 
 def _freeze(model, trainable):
@@ -191,12 +191,12 @@ def _take_encoder(model, donor, name, path):
     given = _encoder_layers(donor)
     for layer in _encoder_layers(model).values():
         weights = given[layer.name].get_weights() if layer.name in given else []
-        wanted = [tuple(weight.shape) for weight in layer.weights]
+        expected = [tuple(weight.shape) for weight in layer.weights]
         if layer.name == "e1_conv1" and weights:
-            weights[0] = adapt_kernel(weights[0], wanted[0][-2])
-        if [weight.shape for weight in weights] != wanted:
+            weights[0] = adapt_kernel(weights[0], expected[0][-2])
+        if [weight.shape for weight in weights] != expected:
             raise ValueError(
-                f"{path}: a network on {name!r} of the same levels and widths was wanted. "
+                f"{path}: a network on {name!r} of the same levels and widths was expected. "
                 f"Received: {donor.name!r}, whose layer {layer.name!r} is missing or another"
             )
         layer.set_weights(weights)

@@ -21,7 +21,7 @@ class PyramidBackbone(keras.layers.Layer):
 
     Args:
         backbone: a KerasHub or KerasCV backbone; a copy of it is used.
-        count: number of maps wanted, the finest first; None takes all.
+        count: number of maps to take, the finest first; None takes all.
 
     Input shape: what the backbone takes.
     Output shape: a list of maps, finest first.

@@ -25,7 +25,7 @@ def pretrained(name, channels, levels=None, weights=None):
         name: key of `APPLICATIONS`.
         channels: of the images. The first convolution is adapted where the weights are of another
             number: see `adapt_kernel`.
-        levels: number of the coarsest level wanted; None takes all.
+        levels: number of the coarsest level to take; None takes all.
         weights: None; `"imagenet"`; or a file: weights of the whole backbone (`.weights.h5`, or the
             `.h5` that Keras publishes), of the cut one (`get_layer("backbone").save_weights`), or a
             whole network of this package on the same backbone (`.keras`), whose normalization is
@@ -62,8 +62,8 @@ def _of_file(name, channels, levels, path):
     """A backbone that the file's weights fit, of the images' channels or of 3, or 1."""
     if not path.is_file() or path.suffix != ".h5":
         raise FileNotFoundError(
-            f"{path}: weights of a backbone were wanted here: None, 'imagenet', or a file that is "
-            "there and ends in .weights.h5, .h5 or .keras"
+            f"{path}: weights of a backbone were expected here: None, 'imagenet', or a file that "
+            "is there and ends in .weights.h5, .h5 or .keras"
         )
     errors = []
     for count in dict.fromkeys((channels, 3, 1)):
@@ -80,7 +80,7 @@ def _of_file(name, channels, levels, path):
             return _cut(model, levels)[0], preprocessing_of(name, model)
     raise ValueError(
         f"{path}: weights of the backbone {name!r} without its classifier, for {channels}, 3 or 1 "
-        f"channels, were wanted. Received: others, or a damaged file ({errors[0]})"
+        f"channels, were expected. Received: others, or a damaged file ({errors[0]})"
     )
 
 
@@ -98,7 +98,7 @@ def _of_network(name, path):
         backbone = network.get_layer("backbone")
     except ValueError as error:
         raise ValueError(
-            f"{path}: a network of this package on the backbone {name!r} was wanted. Received: "
+            f"{path}: a network of this package on the backbone {name!r} was expected. Received: "
             f"{network.name!r}, which has no layer 'backbone'"
         ) from error
     return backbone, normalization_of(network, preprocessing_of(name).bgr)
@@ -114,22 +114,24 @@ def normalization_of(network, bgr=False):
 def read_network(path):
     """Loads a `.keras` file for its weights, or says what is wrong with it."""
     if not path.is_file() or not zipfile.is_zipfile(path):
-        raise FileNotFoundError(f"{path}: a network saved as .keras was wanted, and there is none")
+        raise FileNotFoundError(
+            f"{path}: a network saved as .keras was expected, and there is none"
+        )
     return read_keras_file(path, compile=False)
 
 
 def _transfer(donor, target, name, source):
     """Copies weights; the first kernel is adapted where it is of other channels."""
-    given, wanted = donor.get_weights(), target.get_weights()
+    given, expected = donor.get_weights(), target.get_weights()
     fitted = []
-    for own, other in zip(given, wanted, strict=False):
+    for own, other in zip(given, expected, strict=False):
         if not fitted and own.ndim == 4 and own.shape[2] != other.shape[2]:
             own = adapt_kernel(own, other.shape[2])
         fitted.append(own)
-    if [w.shape for w in fitted] != [w.shape for w in wanted] or len(given) != len(wanted):
+    if [w.shape for w in fitted] != [w.shape for w in expected] or len(given) != len(expected):
         raise ValueError(
-            f"{source}: weights of the backbone {name!r} with the same levels were wanted. "
-            f"Received: {len(given)} arrays where {len(wanted)} are wanted, or others in shape"
+            f"{source}: weights of the backbone {name!r} with the same levels were expected. "
+            f"Received: {len(given)} arrays where {len(expected)} are expected, or others in shape"
         )
     set_weights(target, fitted)
 
@@ -144,7 +146,7 @@ def adapt_kernel(kernel, channels):
 
     Args:
         kernel: array (rows, columns, known, filters), of volumes with one axis more.
-        channels: number wanted.
+        channels: number of channels to adapt to.
 
     Returns:
         Array (rows, columns, channels, filters), likewise.

@@ -1,6 +1,6 @@
 """Levels of any convolutional network: which of its maps stand for E_u, found by structure.
 
-Layers' names tell little (some families name layers anew with each model that is built), so the
+Layers' names say little (some families name layers anew with each model that is built), so the
 maps are found by their sizes: the network is called on an image of known size, and of all maps of
 one stride the last is the level's.
 """
@@ -27,7 +27,7 @@ def cut_levels(backbone, levels=None, skip=()):
         backbone: a `keras.Model` from one image (N, H, W, C): with several outputs, these are the
             levels, and finer ones are found by structure; else all are. A KerasHub or KerasCV
             backbone: its pyramid's maps are the levels.
-        levels: number of the coarsest level wanted, counted from stride 1; None takes all.
+        levels: number of the coarsest level to take, counted from stride 1; None takes all.
         skip: layers of one input that are left out (preprocessing).
 
     Returns:
@@ -163,7 +163,7 @@ def _is_mere_pooling(steps, stride):
 
 
 def _complete(chosen, levels, graph):
-    """The levels up to the one that is wanted, if they follow each other without a gap."""
+    """The levels up to the last one to take, if they follow each other without a gap."""
     strides = list(chosen)
     doubling = [2 * stride for stride in strides[:-1]] == strides[1:]
     if len(strides) < 2 or strides[0] > 4 or not doubling:

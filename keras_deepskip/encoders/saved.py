@@ -44,7 +44,7 @@ def read_keras_file(path, compile=True):
         _register(path)
         model = keras.models.load_model(path, compile=compile, safe_mode=True)
         if not isinstance(model, keras.Model):
-            raise ValueError(f"a model was wanted. Received: {type(model).__name__}")
+            raise ValueError(f"a model was expected. Received: {type(model).__name__}")
         return model
     except Exception as error:  # what a broken or hostile file makes Keras raise has no bounds
         raise ValueError(f"{path}: the model in it could not be read: {_cause(error)}") from error
@@ -59,17 +59,17 @@ def _check_archive(path):
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or name.startswith(("/", "\\")) or ":" in name:
             raise ValueError(
-                f"files inside the archive's own folder were wanted. Received: one named {name!r}"
+                f"files inside the archive's own folder were expected. Received: one named {name!r}"
             )
         if name == "config.json" and member.file_size > MAX_CONFIG_BYTES:
             raise ValueError(
-                f"a config.json of at most {MAX_CONFIG_BYTES:,} bytes was wanted. Received: one "
+                f"a config.json of at most {MAX_CONFIG_BYTES:,} bytes was expected. Received: one "
                 f"of {member.file_size:,}"
             )
     size, claimed = path.stat().st_size, sum(member.file_size for member in members)
     if claimed > max(EXPANSION_FLOOR, MAX_EXPANSION * size):
         raise ValueError(
-            f"an archive that unpacks to at most {MAX_EXPANSION} times its size was wanted. "
+            f"an archive that unpacks to at most {MAX_EXPANSION} times its size was expected. "
             f"Received: {size:,} bytes that claim to be {claimed:,}. If you trust it, save it "
             "again with model.save, which does not compress"
         )

@@ -124,10 +124,10 @@ def export(
         input_range: (low, high) of the random images that are compared; None takes that of the run,
             else (0, 255).
         mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
-            `metrics.masks_from_outputs` tells them from the probabilities.
-        threshold: of the mask, the probability above which a pixel is called, for one class or
-            `multilabel`.
-        multilabel: of the mask, whether each class is called by itself; zeros and ones
+            `metrics.masks_from_outputs` gives them for the probabilities.
+        threshold: of the mask, the probability above which a pixel is predicted positive, for one
+            class or `multilabel`.
+        multilabel: of the mask, whether each class is predicted by itself; zeros and ones
             (N, H, W, classes) then.
 
     Returns:
@@ -183,15 +183,15 @@ def _check_path(path, format):
             f"Received: path={str(path)!r}"
         )
     if chosen.suffix:
-        taken, wanted = path.is_dir(), f"a file ending in {chosen.suffix}"
+        taken, expected = path.is_dir(), f"a file ending in {chosen.suffix}"
     else:
         taken = path.is_file() or (
             path.is_dir() and any(path.iterdir()) and not (path / chosen.mark).is_file()
         )
-        wanted = f"a new folder, or one that holds {chosen.title} to be replaced,"
+        expected = f"a new folder, or one that holds {chosen.title} to be replaced,"
     if taken:
         raise FileExistsError(
-            f"{path}: {wanted} was wanted. Received: something else. Choose another name"
+            f"{path}: {expected} was expected. Received: something else. Choose another name"
         )
     return path
 
@@ -209,7 +209,7 @@ def _check_mask(model, mask, threshold, multilabel):
     activation = getattr(model.layers[-1], "activation", None)
     if activation in ("sigmoid", keras.activations.sigmoid) and classes > 1 and not multilabel:
         raise ValueError(
-            "a model whose classes exclude each other was wanted for a mask of class ids. "
+            "a model whose classes exclude each other was expected for a mask of class ids. "
             f"Received: {classes} classes that end in a sigmoid. Add multilabel=True"
         )
     # the same checks as there
@@ -250,9 +250,9 @@ def _report(model, path, format, backend, temporary, mask, cases):
     images = [image for image, _ in cases]
     found = worker.written_and_run(model, format, backend, temporary, mask, images)
     differences, masks = {}, {}
-    for (image, wanted), outputs in zip(cases, found, strict=True):
+    for (image, expected), outputs in zip(cases, found, strict=True):
         shape = "x".join(map(str, image.shape[:-1]))
-        differences[shape] = _difference(outputs["probabilities"], wanted)
+        differences[shape] = _difference(outputs["probabilities"], expected)
         if mask is not None:
             masks[shape] = _mask_difference(outputs, mask)
     versions = _versions(backend, FORMATS[format])
@@ -262,20 +262,20 @@ def _report(model, path, format, backend, temporary, mask, cases):
     )  # fmt: skip
 
 
-def _difference(got, wanted):
+def _difference(got, expected):
     """Largest absolute difference; of outputs above 1 (logits, say), as a share of the largest."""
-    if got.shape != wanted.shape:
+    if got.shape != expected.shape:
         return float("inf")
-    return float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
+    return float(np.abs(got - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 def _mask_difference(outputs, mask):
     """Pixels in which a mask is not that of the probabilities beside it."""
-    wanted = masks_from_outputs(
+    expected = masks_from_outputs(
         outputs["probabilities"], mask.threshold, multilabel=mask.multilabel
     )
     got = outputs["mask"]
-    return int((got != wanted).sum()) if got.shape == wanted.shape else wanted.size
+    return int((got != expected).sum()) if got.shape == expected.shape else expected.size
 
 
 def _check_equal(report):

@@ -58,8 +58,8 @@ class Format:
         able = [name for name, writer in self.writers.items() if writer.volumes or not volumes]
         if not able:
             raise ValueError(
-                f"a model of images (N, H, W, C) was wanted: {self.title} cannot hold the pooling "
-                "of volumes. Received: a model of volumes. Choose another format"
+                f"a model of images (N, H, W, C) was expected: {self.title} cannot hold the "
+                "pooling of volumes. Received: a model of volumes. Choose another format"
             )
         if not _installed(self.runtime):
             raise ImportError(

@@ -22,10 +22,11 @@ ONNX_OPSET = 17
 
 @dataclasses.dataclass(frozen=True)
 class Mask:
-    """How class ids are told from probabilities, inside the file: as `metrics.masks_from_outputs`.
+    """How class ids follow from probabilities, inside the file: as `metrics.masks_from_outputs`.
 
     Attributes:
-        threshold: probability above which a pixel is called, of one class or `multilabel`.
+        threshold: probability above which a pixel is predicted positive, of one class or
+            `multilabel`.
         multilabel: whether each channel is a class by itself.
     """
 
@@ -37,8 +38,8 @@ class Mask:
         classes = outputs.shape[-1]
         if not self.multilabel and classes > 1:
             return ops.cast(_argmax(outputs), "uint8" if classes <= 256 else "int32")
-        called = ops.cast(outputs > self.threshold, "uint8")
-        return called if self.multilabel else called[..., 0]
+        predicted = ops.cast(outputs > self.threshold, "uint8")
+        return predicted if self.multilabel else predicted[..., 0]
 
 
 def _argmax(outputs):
@@ -220,7 +221,7 @@ def _save_openvino(converted, path):
 
 @contextlib.contextmanager
 def _quiet(logger):
-    """Leaves a converter's warnings unsaid: what it got wrong, the comparison tells."""
+    """Hides a converter's warnings: the comparison shows what it got wrong."""
     logger = logging.getLogger(logger)
     before = logger.level
     logger.setLevel(logging.ERROR)

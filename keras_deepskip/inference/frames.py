@@ -36,8 +36,8 @@ def open_frames(frames, channels):
     Args:
         frames: a folder of images (in the order of their names), an image, a video file, the number
             of a camera, or an iterable of arrays (H, W) or (H, W, C), RGB where they are in colour.
-        channels: those that are wanted. Grey and RGB are turned into each other, and alpha is
-            dropped, as `data.to_channels` does.
+        channels: number of channels to bring frames to. Grey and RGB are turned into each other,
+            and alpha is dropped, as `data.to_channels` does.
 
     Returns:
         A `Frames`. Nothing is opened before it is read.
@@ -73,7 +73,7 @@ def _of_path(path, channels):
         return Frames(str(path), False, lambda: images)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: a folder of images or a video file was wanted here, and there is none"
+            f"{path}: a folder of images or a video file was expected here, and there is none"
         )
     _opencv(f"{path}: a video")
     return Frames(str(path), False, lambda: _of_video(path, channels))
@@ -98,7 +98,7 @@ def _as_image(frame, channels, name):
     image = np.asarray(frame)
     if image.ndim not in (2, 3) or 0 in image.shape or image.dtype.kind not in "uifb":
         raise ValueError(
-            f"{name}: an array of numbers (H, W) or (H, W, C) was wanted. Received: shape "
+            f"{name}: an array of numbers (H, W) or (H, W, C) was expected. Received: shape "
             f"{image.shape}, {image.dtype}"
         )
     return to_channels(image[..., None] if image.ndim == 2 else image, channels, name)
@@ -111,7 +111,7 @@ def _of_video(path, channels):
         yield name, image
     if name is None:
         raise ValueError(
-            f"{path}: a video of at least one frame was wanted. Received: one of which OpenCV "
+            f"{path}: a video of at least one frame was expected. Received: one of which OpenCV "
             "reads none. Play it elsewhere; convert or copy it again"
         )
 
@@ -121,7 +121,7 @@ def _of_camera(number, channels):
     for index, image in enumerate(_captured(number, what, channels)):
         yield f"camera{number}_{index:06d}", image
     raise ValueError(
-        f"{what}: another frame was wanted. Received: none, as if it was unplugged or taken by "
+        f"{what}: another frame was expected. Received: none, as if it was unplugged or taken by "
         "another program"
     )
 
@@ -133,8 +133,8 @@ def _captured(source, what, channels):
     try:
         if not capture.isOpened():
             raise ValueError(
-                f"{what} that OpenCV can open was wanted. Received: one that it cannot. Look for a "
-                "damaged file or unknown format, a camera's number (0 is the first), or another "
+                f"{what} that OpenCV can open was expected. Received: one that it cannot. Look for "
+                "a damaged file or unknown format, a camera's number (0 is the first), or another "
                 "program that uses it"
             )
         if not isinstance(source, str):

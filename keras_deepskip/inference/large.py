@@ -19,7 +19,7 @@ PICTURE = 2048  # longest side of an overlay
 def predict_large(model, source, sample, out, *, probabilities, overlays, threshold, tta, verbose):
     """Writes `masks/NAME.tif`, a reduced `overlays/NAME.png`, and `probabilities/NAME.tif`.
 
-    Interrupted, it goes on where it stopped: the probabilities at the first windows that are not
+    Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
     there yet; an image that was finished is not predicted again.
 
     Args:
@@ -79,7 +79,7 @@ def _go_through(source, outputs, name, out, overlays, threshold, key):
             picture.add(box, source.read(box), mask)
     masks.finish()
     if overlays:
-        write_png(out / "overlays" / f"{name}.png", picture.drawn())
+        write_png(out / "overlays" / f"{name}.png", picture.overlay())
     return found.table()
 
 
@@ -105,5 +105,5 @@ class _Picture:
         corners = [(at + side.start) // self.factor for at, side in zip(places, box, strict=True)]
         np.maximum.at(self.mask, tuple(corners), mask[places])
 
-    def drawn(self):
+    def overlay(self):
         return draw_mask(self.image, self.mask)

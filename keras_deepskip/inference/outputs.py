@@ -33,8 +33,8 @@ def refuse_multilabel(model, classes):
     """Raises a ValueError if a pixel may be of several classes, so that no mask holds them."""
     if classes > 1 and getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:
         raise ValueError(
-            "a model for masks of one class a pixel was wanted. Received: a multilabel one, whose "
-            f"{classes} classes end in a sigmoid. Take `model.predict`, and the metrics with "
+            "a model for masks of one class a pixel was expected. Received: a multilabel one, "
+            f"whose {classes} classes end in a sigmoid. Take `model.predict`, and the metrics with "
             "multilabel=True"
         )
 

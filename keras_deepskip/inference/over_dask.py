@@ -51,15 +51,15 @@ def predict_dask(model, image, output, threshold, settings):
     image = image[..., None] if image.ndim == axes else image
     if image.ndim != axes + 1 or image.shape[-1] != channels:
         raise ValueError(
-            f"a Dask array of {axes} axes and {channels} channels was wanted. "
+            f"a Dask array of {axes} axes and {channels} channels was expected. "
             f"Received: shape {image.shape}"
         )
     chunks, depth = _chunks_and_halo(model, image.shape[:-1], settings)
     image = image.rechunk((*chunks, channels))
     halo = {**dict(enumerate(depth)), axes: (0, 0)}
     wide = array.overlap.overlap(image, halo, boundary="none", allow_rechunk=False)
-    behind, dtype = result_form(output, classes)
-    last = {"chunks": (*wide.chunks[:-1], behind)} if behind else {"drop_axis": axes}
+    channels_last, dtype = result_form(output, classes)
+    last = {"chunks": (*wide.chunks[:-1], channels_last)} if channels_last else {"drop_axis": axes}
     results = wide.map_blocks(
         _predict_chunk,
         delayed(_packed(model), name=False),
@@ -67,7 +67,7 @@ def predict_dask(model, image, output, threshold, settings):
         output,
         threshold,
         dtype=dtype,
-        meta=np.empty((0,) * (axes + len(behind)), dtype),
+        meta=np.empty((0,) * (axes + len(channels_last)), dtype),
         **last,
     )
     kept = {axis: halo[axis] for axis in range(results.ndim)}

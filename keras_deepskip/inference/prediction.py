@@ -50,7 +50,7 @@ def predict(
     the same result. One of more than 16 million is also read and written in parts, so that it may
     be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
     (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
-    pixel and class of disk. Interrupted, the same call goes on. Objects are whole wherever windows
+    pixel and class of disk. Interrupted, the same call resumes. Objects are whole wherever windows
     meet.
 
     Args:
@@ -59,7 +59,7 @@ def predict(
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
-        threshold: probability above which a pixel is called (one class).
+        threshold: probability above which a pixel is predicted positive (one class).
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
@@ -134,7 +134,7 @@ def _refuse_same_names(samples):
 
 
 def _refuse_data_folder(out, samples):
-    """What was drawn by hand must not be written over: `out/masks` may be the true masks."""
+    """Masks made by hand must not be overwritten: `out/masks` may be the true masks."""
     folders = {sample.image.resolve().parent for sample in samples}
     if out.resolve() in folders or (out / "images").is_dir():
         raise ValueError(

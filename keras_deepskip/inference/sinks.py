@@ -44,7 +44,7 @@ class FileSink:
         path: the file: `.npy`, `.tif` (not compressed), or a `.zarr` folder.
         shape: of the results.
         dtype: of the results.
-        key: a text that tells this work from any other.
+        key: a text that distinguishes this work from any other.
 
     Raises:
         ValueError: if the suffix is none of these.
@@ -165,11 +165,11 @@ class _LineWriter:
         self.notes = {"offset": offset}
 
     def write(self, box, values):
-        behind = self.shape[len(box) :]  # channels, which a box always holds whole
-        corner = [side.start for side in box] + [0] * len(behind)
+        others = self.shape[len(box) :]  # channels, which a box always holds whole
+        corner = [side.start for side in box] + [0] * len(others)
         *lines, _ = values.shape[: len(box)]
         for line in np.ndindex(*lines):
-            at = [c + i for c, i in zip(corner, (*line, *[0] * (1 + len(behind))), strict=True)]
+            at = [c + i for c, i in zip(corner, (*line, *[0] * (1 + len(others))), strict=True)]
             place = int(np.ravel_multi_index(at, self.shape)) * self.dtype.itemsize
             self.file.seek(self.notes["offset"] + place)
             self.file.write(values[line].data)

@@ -53,8 +53,8 @@ def open_source(image, channels, axes=2):
             into memory, of Zarr, or any object with `shape` and slicing; or a path. `.npy` and
             `.zarr` are read in parts; so is TIFF (compressed with `zarr` installed), if it is an
             image as it stands. Other files are read whole.
-        channels: those that are wanted. Grey and RGB are turned into each other as in training,
-            alpha is dropped.
+        channels: number of channels to bring images to. Grey and RGB are turned into each other as
+            in training, alpha is dropped.
         axes: spatial axes: 2 of an image, 3 of a volume.
 
     Returns:
@@ -77,8 +77,8 @@ def open_source(image, channels, axes=2):
     array = reopen()
     shape = getattr(array, "shape", None)
     if shape is None or len(shape) not in (axes, axes + 1) or 0 in shape:
-        wanted = "(H, W) or (H, W, C)" if axes == 2 else "(D, H, W) or (D, H, W, C)"
-        raise ValueError(f"{name}: an array {wanted} was wanted. Received: shape {shape}")
+        expected = "(H, W) or (H, W, C)" if axes == 2 else "(D, H, W) or (D, H, W, C)"
+        raise ValueError(f"{name}: an array {expected} was expected. Received: shape {shape}")
     shape = tuple(map(int, shape))
     if len(shape) == axes:
         shape = (*shape, 1)
@@ -89,7 +89,7 @@ def open_source(image, channels, axes=2):
         pixels = pixels[..., None] if pixels.ndim == axes else pixels
         return to_channels(pixels, channels, name if path is None else path)
 
-    read((slice(0, 1),) * axes)  # channels that do not fit are told now
+    read((slice(0, 1),) * axes)  # channels that do not fit are reported now
     return Source(name, (*shape[:-1], channels), read)
 
 
@@ -98,15 +98,17 @@ def _opener(path):
     if path.suffix == ".zarr":
         zarr = require("zarr", LARGE, f"{path}: an image in Zarr")
         if not path.exists():
-            raise FileNotFoundError(f"{path}: a Zarr array was wanted here, and there is none")
+            raise FileNotFoundError(f"{path}: a Zarr array was expected here, and there is none")
         try:
             array = zarr.open_array(str(path), mode="r")
         except Exception as error:  # zarr has errors of its own for groups and broken metadata
-            raise ValueError(f"{path}: a Zarr array was wanted. Received: {error}") from error
+            raise ValueError(f"{path}: a Zarr array was expected. Received: {error}") from error
         return lambda: array
     if path.suffix == ".npy":
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: an array was wanted here, and there is no such file")
+            raise FileNotFoundError(
+                f"{path}: an array was expected here, and there is no such file"
+            )
         return lambda: _mapped(path)
     if path.suffix in (".tif", ".tiff") and path.is_file():
         opener = _tiff_opener(path)
@@ -114,7 +116,7 @@ def _opener(path):
             return opener
     if path.is_dir():
         raise ValueError(
-            f"{path}: an image was wanted: .npy, .zarr, {', '.join(SUFFIXES)}. Received: a folder"
+            f"{path}: an image was expected: .npy, .zarr, {', '.join(SUFFIXES)}. Received: a folder"
         )
     array = read_image(path)
     return lambda: array
@@ -124,7 +126,7 @@ def _mapped(path):
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: an array of numbers was wanted. Received: {error}") from error
+        raise ValueError(f"{path}: an array of numbers was expected. Received: {error}") from error
 
 
 def _tiff_opener(path):

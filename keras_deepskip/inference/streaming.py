@@ -24,7 +24,7 @@ NEWEST = 0.2  # weight of the newest measurement in the mean time of a batch
 MARGIN = 1.25  # a batch is planned to take so many times its mean time
 # Waiting ends earlier by another margin: whoever wakes late must not have to drop what waited.
 WAKE = 0.002  # seconds that a thread may wake late
-REMEMBERED = 10_000  # latencies of which percentiles are told
+REMEMBERED = 10_000  # latencies of which percentiles are reported
 PATIENCE = 5.0  # seconds to wait for the reader to end, which may wait for a camera
 
 
@@ -115,7 +115,7 @@ def stream(model, frames, *, batch_size=4, latency=None, live=None, threshold=0.
         latency: None, or the budget in seconds from a frame's capture to its result. None waits for
             whole batches of a stored source, and takes what is there of a live one.
         live: whether frames are lost that nobody waits for; None says so of cameras alone.
-        threshold: probability above which a pixel is called (one class).
+        threshold: probability above which a pixel is predicted positive (one class).
 
     Returns:
         A `FrameStream`, an iterator of `FrameResult` with `statistics`. It stops reading when it is
@@ -155,12 +155,12 @@ def _predictor(model, sizes):
     """A function from a batch of images to probabilities (N, H, W, K), float32."""
 
     def predict(batch):
-        wanted = [own or given for own, given in zip(sizes, batch.shape[1:3], strict=True)]
-        if list(batch.shape[1:3]) != wanted:
+        expected = [own or given for own, given in zip(sizes, batch.shape[1:3], strict=True)]
+        if list(batch.shape[1:3]) != expected:
             raise ValueError(
-                f"frames of {wanted[0]} x {wanted[1]} pixels, the model's only size, were wanted. "
-                f"Received: {batch.shape[1]} x {batch.shape[2]}. Resize them, or build the model "
-                "for (None, None, channels)"
+                f"frames of {expected[0]} x {expected[1]} pixels, the model's only size, were "
+                f"expected. Received: {batch.shape[1]} x {batch.shape[2]}. Resize them, or build "
+                "the model for (None, None, channels)"
             )
         outputs = outputs_of(model, batch)
         _checks.check_probabilities(outputs)
@@ -399,7 +399,7 @@ class FrameQueue:
         self._closed, self._ended, self._error, self._going = False, False, None, False
 
     def put(self, index, name, image):
-        """Adds a frame, for the reader; returns whether it shall go on."""
+        """Adds a frame, for the reader; returns whether it shall continue."""
         frame = Frame(index, name, image, self.clock())
         with self._changed:
             while not self._closed and not self.live and len(self._waiting) >= self.capacity:
@@ -503,7 +503,7 @@ def _read(source, queue):
         for index, (name, image) in enumerate(frames):
             if not queue.put(index, name, image):
                 break
-    except BaseException as error:  # told where it matters: to whoever waits for the frame
+    except BaseException as error:  # reported where it matters: to the one that waits for the frame
         queue.finish(error)
     else:
         queue.finish()

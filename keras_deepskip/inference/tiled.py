@@ -50,7 +50,7 @@ def predict_tiled(
     windows overlap and are averaged, for models whose pixels see the whole image or very far.
 
     Windows are read, computed and written one after the other, so that neither the image nor the
-    result needs to fit in memory. Work that writes to a file and is interrupted goes on, when it is
+    result needs to fit in memory. Work that writes to a file and is interrupted resumes, when it is
     called again, at the first block of windows that was not yet written.
 
     Args:
@@ -70,7 +70,7 @@ def predict_tiled(
         tta: test-time augmentation: `"flips"` (the mean over 4 ways) or `"flips_and_rotations"`
             (8), or None.
         output: `"probabilities"` (the model's output, float32) or `"mask"` (class ids).
-        threshold: probability above which a pixel is called, for a mask of one class.
+        threshold: probability above which a pixel is predicted positive, for a mask of one class.
         out: file to write: `.npy`, `.tif` or `.zarr`; what stands there is replaced in the end.
             None keeps the result in memory.
         verbose: 1 shows a progress bar, 0 nothing.
@@ -82,7 +82,7 @@ def predict_tiled(
         ValueError: if an argument is out of range; if the image does not fit the model; in
             `"exact"` mode if a layer sees the whole image (it is named), or `tile` is too small.
         ImportError: if a package that reads or writes a file is missing.
-        OSError: if the result cannot be written; the same call goes on later.
+        OSError: if the result cannot be written; the same call resumes later.
 
     Example:
 
@@ -107,8 +107,8 @@ def predict_tiled(
     source = open_source(image, channels, axes)
     plan = plan_tiles(model, source.sizes, **settings)
     finish = finisher(output, threshold)
-    behind, dtype = result_form(output, classes)
-    shape = (*source.sizes, *behind)
+    channels_last, dtype = result_form(output, classes)
+    shape = (*source.sizes, *channels_last)
     if out is None:
         sink = ArraySink(shape, dtype)
     else:

@@ -119,7 +119,7 @@ def _plan_exact(model, sizes, tiles, fixed, tta):
 
 
 def reach(model, sizes, tta=None):
-    """The stride of the network's grid, and how far its pixels see before and behind."""
+    """The stride of the network's grid, and how far its pixels see before and after."""
     try:
         stride = grid_stride(model)
         # A size that stands to the grid as the image does, and is no trouble to small windows
@@ -133,7 +133,9 @@ def reach(model, sizes, tta=None):
         ) from error
     if tta is None:
         return stride, field.before, field.after
-    farthest = max(field.before, field.after)  # what lies before a pixel lies behind in the mirror
+    farthest = max(
+        field.before, field.after
+    )  # what lies before a pixel lies after it in the mirror
     return stride, farthest, farthest
 
 

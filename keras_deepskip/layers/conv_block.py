@@ -7,7 +7,7 @@ from keras_deepskip.layers.initializers import FanInNormal
 from keras_deepskip.layers.plain_conv import PLAIN_CONVS
 
 # Running statistics follow the last tens of batches, not hundreds: a run on a small set has only
-# hundreds of steps, and the network is judged with these statistics from the first epoch on.
+# hundreds of steps, and the network is evaluated with these statistics from the first epoch on.
 BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -24,7 +24,7 @@ def spatial_rank(shape):
     """
     if len(shape) not in (4, 5):
         raise ValueError(
-            f"maps (N, H, W, C) or (N, D, H, W, C) were wanted. Received: shape={tuple(shape)}"
+            f"maps (N, H, W, C) or (N, D, H, W, C) were expected. Received: shape={tuple(shape)}"
         )
     return len(shape) - 2
 
@@ -32,7 +32,7 @@ def spatial_rank(shape):
 def plain_conv(
     filters, kernel_size, strides=1, rectified=True, use_bias=False, rank=2, **arguments
 ):
-    """Returns a 'same' convolution layer, initialized for a ReLU behind it or for none.
+    """Returns a 'same' convolution layer, initialized for a ReLU after it or for none.
 
     `rank` is 2 for images, 3 for volumes.
     """
@@ -47,7 +47,7 @@ def plain_conv(
 
 
 def conv_initializer(rectified=True):
-    """Returns the initializer of a convolution with a ReLU behind it, or with none."""
+    """Returns the initializer of a convolution followed by a ReLU, or by none."""
     return FanInNormal(2.0 if rectified else 1.0)
 
 

@@ -21,7 +21,7 @@ class DeepSupervision(layers.Layer):
     """Adds the class scores of the coarser decoder levels to the output, in training alone.
 
     Each coarser map has a head of its own: a 1x1 convolution to the classes, on demand with a 3x3
-    convolution before it. Its scores are enlarged to the output's size by nearest neighbour. In
+    convolution before it. Its scores are upsampled to the output's size by nearest neighbour. In
     training the result holds the scores of all levels, block after block of `num_classes` channels,
     the output's own first: `losses.DeepSupervisionLoss` and `metrics.FinestLevel` take it apart. In
     inference it is the output, unchanged, and nothing else is computed; `fold_batch_norm` leaves
@@ -33,7 +33,7 @@ class DeepSupervision(layers.Layer):
         factors: how many pixels of the output a pixel of each map is; None is 2, 4, 8, ...
         hidden_filters: channels of a 3x3 convolution with batch norm and ReLU that each head has
             before its 1x1 one; None leaves it out.
-        dropout: share of values dropped behind that convolution in training.
+        dropout: share of values dropped after that convolution in training.
         level_weights: what the losses of the output and of the maps are to weigh, for
             `losses.DeepSupervisionLoss(weights=)`, where `train` puts them; None is that loss's own
             rule. The layer itself makes nothing of them.
@@ -116,7 +116,7 @@ class DeepSupervision(layers.Layer):
         for u, (x, factor, head) in enumerate(zip(maps, factors, self.heads, strict=True)):
             for step in self.hidden[u * per_head : (u + 1) * per_head]:
                 x = step(x)
-            blocks.append(_enlarged(head(x), size, factor))
+            blocks.append(_upsampled(head(x), size, factor))
         return ops.concatenate(blocks, axis=-1)  # (N, H, W, L K)
 
     def _hidden_steps(self, rank, name):
@@ -156,7 +156,7 @@ def _check_count(name, values, count, what):
         )
 
 
-def _enlarged(x, size, factor):
+def _upsampled(x, size, factor):
     """By nearest neighbour, then cropped to a size of two or three numbers."""
     for axis, length in enumerate(size, start=1):
         x = ops.repeat(x, factor, axis=axis)

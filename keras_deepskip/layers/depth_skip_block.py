@@ -14,9 +14,9 @@ class DepthSkipBlock(keras.layers.Layer):
     """Brings this level's and every deeper encoder map to one decoder level.
 
     Takes `[E_u, E_{u+1}, ..., D_{u+1}]` and gives `[P(E_u), P(I(E_{u+1})), ..., P(I(D_{u+1}))]`
-    concatenated, in equation 1's letters: each deeper map is enlarged to the size of the first and
-    brought to `filters` channels by a convolution of its own. The map at position j is enlarged
-    2^j times; the last one, the decoder's, comes from one level below and is enlarged twice.
+    concatenated, in equation 1's letters: each deeper map is upsampled to the size of the first and
+    brought to `filters` channels by a convolution of its own. The map at position j is upsampled
+    2^j times; the last one, the decoder's, comes from one level below and is upsampled twice.
     With two inputs this is the plain skip connection of a U-Net (`skips="flat"`), or level B-1.
 
     Args:
@@ -57,7 +57,7 @@ class DepthSkipBlock(keras.layers.Layer):
                 self.filters,
                 self.kernel_size,
                 factor,
-                kernel_initializer=FanInNormal(gain=1.0),  # P has no ReLU behind it
+                kernel_initializer=FanInNormal(gain=1.0),  # P has no ReLU after it
                 name=f"skip{position}_conv",
                 dtype=self.dtype_policy,
             )
@@ -87,7 +87,7 @@ class DepthSkipBlock(keras.layers.Layer):
 
 
 def _enlargements(shapes):
-    """How often each map is enlarged: 1, 2, 4, ... and 2 for the decoder's map, the last."""
+    """How often each map is upsampled: 1, 2, 4, ... and 2 for the decoder's map, the last."""
     nested = isinstance(shapes, list | tuple) and all(isinstance(s, list | tuple) for s in shapes)
     if not nested or len(shapes) < 2:
         raise ValueError(

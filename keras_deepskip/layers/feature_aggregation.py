@@ -72,7 +72,7 @@ class FeatureAggregation(keras.layers.Layer):
 
     @property
     def normalized(self):
-        """The convolutions, each with the batch norm behind it."""
+        """The convolutions, each with the batch norm after it."""
         norms = [step for step in self.steps if isinstance(step, layers.BatchNormalization)]
         convs = [step for step in self.steps if isinstance(step, SameConv)]
         return list(zip(convs, norms, strict=self.use_batch_norm))

@@ -46,7 +46,7 @@ class FanInNormal(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class NumpyVarianceScaling(keras.initializers.Initializer):
-    """`keras.initializers.VarianceScaling`, drawn by NumPy; by default Glorot's uniform one.
+    """`keras.initializers.VarianceScaling`, sampled by NumPy; by default Glorot's uniform one.
 
     For backbones that others have written: the same distribution as Keras's, and the reasons of
     `FanInNormal` (JAX takes up to 40 s for Keras's own draws of a large backbone).

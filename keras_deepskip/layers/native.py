@@ -42,13 +42,13 @@ def convolve(x, kernel, padding="same", strides=None, bias=None):
 
 
 def convolve_transposed(x, kernel, factor, crop, bias=None):
-    """Adds to an enlarged map, for each pixel of `x`, the kernel weighted by it.
+    """Adds to an upsampled map, for each pixel of `x`, the kernel weighted by it.
 
     Args:
         x: map (N, H, W, C) or (N, D, H, W, C).
         kernel: (side, side, C, filters), or (side, side, side, C, filters), of the side
             factor + 2 crop.
-        factor: distance of neighbouring pixels' kernels, in pixels of the enlarged map.
+        factor: distance of neighbouring pixels' kernels, in pixels of the upsampled map.
         crop: pixels left out on each side.
         bias: (filters,), or None.
 

@@ -40,11 +40,11 @@ class PadToMultiple(keras.layers.Layer):
 
     def call(self, inputs):
         sizes = ops.shape(inputs)[1:-1]
-        behind = [
+        others = [
             [0, _padded(size, multiple) - size]
             for size, multiple in zip(sizes, self.multiples(len(sizes)), strict=True)
         ]
-        return native.pad(inputs, [[0, 0], *behind, [0, 0]])
+        return native.pad(inputs, [[0, 0], *others, [0, 0]])
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape

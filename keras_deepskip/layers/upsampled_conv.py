@@ -1,4 +1,4 @@
-"""P(I(.)): nearest enlargement, then a convolution; computed on the small map."""
+"""P(I(.)): nearest upsampling, then a convolution; computed on the small map."""
 
 import functools
 import math
@@ -41,19 +41,20 @@ def _times(size, factor):
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class UpsampledConv2D(UpsampledConv, keras.layers.Conv2D):
-    """Enlarges a map `factor` times by nearest neighbour and convolves it with 'same' padding.
+    """Upsamples a map `factor` times by nearest neighbour and convolves it with 'same' padding.
 
     The result is that of `UpSampling2D(factor)` followed by `Conv2D(filters, kernel_size,
     padding="same")`, borders included, and the weights are that convolution's own: same names, same
-    shapes. The enlarged map is never made: what a pixel of the result sees of it is a few pixels of
-    the small map, so kernels that are sums of the layer's own do the work there. With a kernel of 3
-    the multiply-adds fall to 4/9, 1/4 and 1/6 of those over the enlarged map (factors 2, 4, 8).
+    shapes. The upsampled map is never made: what a pixel of the result sees of it is a few pixels
+    of the small map, so kernels that are sums of the layer's own do the work there. With a kernel
+    of 3 the multiply-adds fall to 4/9, 1/4 and 1/6 of those over the upsampled map (factors 2, 4,
+    8).
 
     This is P(I(.)) of equation 1; with `factor=1` it is the plain convolution P.
 
     Args:
         filters: channels of the result.
-        kernel_size: odd size of the kernel, in pixels of the enlarged map.
+        kernel_size: odd size of the kernel, in pixels of the upsampled map.
         factor: whole number of times that height and width grow.
         **arguments: what `keras.layers.Conv2D` takes beside these (`use_bias`,
             `kernel_initializer`, `name`, ...), but for strides, padding, data_format,
@@ -77,16 +78,16 @@ class UpsampledConv2D(UpsampledConv, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class UpsampledConv3D(UpsampledConv, keras.layers.Conv3D):
-    """Enlarges a volume `factor` times by nearest neighbour and convolves it with 'same' padding.
+    """Upsamples a volume `factor` times by nearest neighbour and convolves it with 'same' padding.
 
     `UpsampledConv2D` with one axis more: the result is that of `UpSampling3D(factor)` followed by
     `Conv3D(filters, kernel_size, padding="same")`, borders included, the weights are that
-    convolution's own, and the enlarged volume is never made. With a kernel of 3 the multiply-adds
-    fall to 8/27, 1/8 and 1/14 of those over the enlarged volume (factors 2, 4, 8).
+    convolution's own, and the upsampled volume is never made. With a kernel of 3 the multiply-adds
+    fall to 8/27, 1/8 and 1/14 of those over the upsampled volume (factors 2, 4, 8).
 
     Args:
         filters: channels of the result.
-        kernel_size: odd size of the kernel, in voxels of the enlarged volume.
+        kernel_size: odd size of the kernel, in voxels of the upsampled volume.
         factor: whole number of times that depth, height and width grow.
         **arguments: as `UpsampledConv2D`.
 
@@ -107,11 +108,11 @@ class UpsampledConv3D(UpsampledConv, keras.layers.Conv3D):
 UPSAMPLED_CONVS = {2: UpsampledConv2D, 3: UpsampledConv3D}  # by spatial axes
 
 
-# --- Four forms of one function: (small map, kernel, factor, bias) -> map of the enlarged size ---
+# --- Four forms of one function: (small map, kernel, factor, bias) -> map of the upsampled size ---
 
 
-def enlarged(x, kernel, factor, bias=None):
-    """As it is defined: the enlarged map is made, and convolved."""
+def upsampled(x, kernel, factor, bias=None):
+    """As it is defined: the upsampled map is made, and convolved."""
     for axis in range(1, len(x.shape) - 1):
         x = ops.repeat(x, factor, axis=axis)
     return native.convolve(x, kernel, bias=bias)
@@ -120,7 +121,7 @@ def enlarged(x, kernel, factor, bias=None):
 def transposed(x, kernel, factor, bias=None):
     """Each small pixel adds one stamp of side factor + k - 1, the kernel smeared over its square.
 
-    Nearest enlargement is a transposed convolution with a square of ones; followed by a
+    Nearest upsampling is a transposed convolution with a square of ones; followed by a
     convolution it is a transposed convolution with that square convolved. (Of volumes: a cube.)
     """
     kernel_size = int(kernel.shape[0])  # PyTorch's tracer has tensors in shapes
@@ -221,16 +222,16 @@ FORMS = {
 
 
 def smearing(kernel_size, factor):
-    """How a kernel's taps add up to the stamp that one small pixel leaves on the enlarged map.
+    """How a kernel's taps add up to the stamp that one small pixel leaves on the upsampled map.
 
     Args:
         kernel_size: taps k of the kernel, odd.
-        factor: s, of the enlargement.
+        factor: s, of the upsampling.
 
     Returns:
-        Array (s + k - 1, k) of zeros and ones. The small pixel covers the enlarged pixels 0 .. s-1;
-        position u of the stamp, enlarged pixel u - c with c = (k - 1) / 2, meets it by tap t where
-        0 <= u - c + t - c < s.
+        Array (s + k - 1, k) of zeros and ones. The small pixel covers the upsampled pixels 0 ..
+        s-1; position u of the stamp, upsampled pixel u - c with c = (k - 1) / 2, meets it by tap t
+        where 0 <= u - c + t - c < s.
 
     Example:
 
@@ -247,7 +248,7 @@ def sights(kernel_size, factor):
 
     Args:
         kernel_size: taps k of the kernel, odd.
-        factor: s, of the enlargement.
+        factor: s, of the upsampling.
 
     Returns:
         Array (s, 2 a + 1, k) of zeros and ones: position r sees the small pixel i, counted from its

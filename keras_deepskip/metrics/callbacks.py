@@ -29,7 +29,8 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
         prefix: what names in the logs begin with.
         every: epochs from one evaluation to the next.
         batch_size: images predicted at once, for arrays; None is 8. A dataset has its own.
-        pixel_threshold: probability above which a pixel is called, for one class and `multilabel`.
+        pixel_threshold: probability above which a pixel is predicted positive, for one class and
+            `multilabel`.
         from_logits: whether the model's outputs are logits.
         **counts_arguments: arguments of `ObjectCounts`: `num_classes`, `criterion`, `threshold`,
             `strata`, `connectivity`, `ignore_class`, `multilabel`.
@@ -78,14 +79,14 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
         """Predicts the whole set with the model as it is; returns the new `counts`."""
         counts = ObjectCounts(**self._counts_arguments)
         for images, masks, *weight in self._batches():
-            called = masks_from_outputs(
+            predicted = masks_from_outputs(
                 self.model.predict_on_batch(images),
                 self.pixel_threshold,
                 self.from_logits,
                 counts.multilabel,
             )
             weight = keras.ops.convert_to_numpy(weight[0]) if weight else None
-            counts.update_batch(keras.ops.convert_to_numpy(masks), called, weight)
+            counts.update_batch(keras.ops.convert_to_numpy(masks), predicted, weight)
         self.counts = counts
         return counts
 

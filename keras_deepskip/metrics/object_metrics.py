@@ -18,7 +18,7 @@ from keras_deepskip.metrics.pixel import (
 
 
 class ObjectMetric(keras.metrics.Metric):
-    """What the object metrics share: `ObjectCounts` behind Keras's interface.
+    """What the object metrics share: `ObjectCounts` with Keras's interface.
 
     They need values, not symbols: use them as evaluators over predictions, or in a model compiled
     with `run_eagerly=True` (TensorFlow, torch). Torch's `fit` without `jit_compile` is eager as it
@@ -28,7 +28,8 @@ class ObjectMetric(keras.metrics.Metric):
 
     Args:
         num_classes: K, the channels of the outputs; 1 for binary.
-        pixel_threshold: probability above which a pixel is called, for one class and `multilabel`.
+        pixel_threshold: probability above which a pixel is predicted positive, for one class and
+            `multilabel`.
         from_logits: whether predictions are logits.
         multilabel: whether each channel is a class by itself, truth being zeros and ones.
         criterion: what may match, `"iou"` or `"centre"`, as in `match_objects`.
@@ -100,10 +101,10 @@ class ObjectMetric(keras.metrics.Metric):
         weight = None if sample_weight is None else self._values(sample_weight)
         counts = self.counts()
         check_shapes(y_true.shape, y_pred.shape, counts.num_classes, counts.multilabel)
-        called = masks_from_outputs(
+        predicted = masks_from_outputs(
             y_pred, self.pixel_threshold, self.from_logits, counts.multilabel
         )
-        counts.update_batch(y_true, called, weight)
+        counts.update_batch(y_true, predicted, weight)
         self._state.assign(counts.counts.astype("int32"))
 
     def _values(self, tensor):

@@ -89,7 +89,7 @@ class ObjectStream:
         return table_of_sums({name: values[order] for name, values in merged.items()}, axes=2)
 
     def _join(self, line, place, start, numbers, classes):
-        """Notes which objects of the block's edge go on in the line of pixels just before it."""
+        """Notes which objects of the block's edge continue in the line of pixels just before it."""
         for shift in (0,) if self.connectivity == 4 else (-1, 0, 1):
             at = np.arange(start, start + len(numbers)) + shift
             inside = (at >= 0) & (at < len(line.places))

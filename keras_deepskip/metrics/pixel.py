@@ -30,7 +30,7 @@ def dice_parts(tp, fp, fn):
 
 
 def precision_parts(tp, fp, fn):
-    """Share of what was called that is right: tp / (tp + fp)."""
+    """Share of what was predicted that is right: tp / (tp + fp)."""
     return tp, tp + fp
 
 
@@ -77,7 +77,8 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
     Args:
         outputs: array or tensor (N, H, W, K), or of volumes (N, D, H, W, K): probabilities, or
             logits with `from_logits`.
-        threshold: probability above which a pixel is called, for `K = 1` and `multilabel`.
+        threshold: probability above which a pixel is predicted positive, for `K = 1` and
+            `multilabel`.
         from_logits: whether `outputs` are logits.
         multilabel: whether each channel is a class by itself.
 
@@ -104,8 +105,8 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
     by_threshold = multilabel or outputs.shape[-1] == 1
     check_threshold("threshold", threshold, by_threshold)
     if by_threshold:
-        called = (outputs > output_threshold(threshold, from_logits)).astype("uint8")
-        return called if multilabel else called[..., 0]
+        predicted = (outputs > output_threshold(threshold, from_logits)).astype("uint8")
+        return predicted if multilabel else predicted[..., 0]
     return np.argmax(outputs, axis=-1).astype(np.min_scalar_type(outputs.shape[-1] - 1))
 
 
@@ -172,9 +173,9 @@ def pixel_weights(sample_weight, mask_shape):
     )
 
 
-def _fits(shape, wanted):
+def _fits(shape, expected):
     """Whether sizes agree where both are known; a missing tail of `shape` is for the caller."""
-    return all(a is None or b is None or a == b for a, b in zip(shape, wanted, strict=False))
+    return all(a is None or b is None or a == b for a, b in zip(shape, expected, strict=False))
 
 
 class PixelMetric(keras.metrics.Metric):
@@ -185,7 +186,7 @@ class PixelMetric(keras.metrics.Metric):
 
     - `"macro"`: the mean over the classes that occur. A class in neither truth nor prediction is
       left out; a class that occurs, with nothing under its fraction (precision where nothing was
-      called), is 0.
+      predicted), is 0.
     - `"micro"`: the figure of the classes' counts added up.
     - Nothing to find and nothing found is 1.
 
@@ -194,7 +195,8 @@ class PixelMetric(keras.metrics.Metric):
 
     Args:
         num_classes: K, the channels of the outputs; 1 for binary.
-        threshold: probability above which a pixel is called, for one class and `multilabel`.
+        threshold: probability above which a pixel is predicted positive, for one class and
+            `multilabel`.
         from_logits: whether predictions are logits; `threshold` stays a probability.
         multilabel: whether each channel is a class by itself, truth being zeros and ones.
         ignore_class: mask value of pixels that count nowhere, such as 255. If it is one of the
@@ -286,8 +288,8 @@ class PixelMetric(keras.metrics.Metric):
             y_true = ops.expand_dims(y_true, -1)  # (N, H, W, 1)
         weight = self._weight(y_true, sample_weight)  # (N, H, W, 1), or (N, H, W, K) if multilabel
         true = self._is_class(y_true)  # (N, H, W, K)
-        called = self._is_called(y_pred)  # (N, H, W, K)
-        tp, fp, fn = true * called, (1 - true) * called, true * (1 - called)
+        predicted = self._is_predicted(y_pred)  # (N, H, W, K)
+        tp, fp, fn = true * predicted, (1 - true) * predicted, true * (1 - predicted)
         self._count(weight * tp, weight * fp, weight * fn)
         self._strays.assign_add(ops.sum(weight * self._is_stray(y_true)))
 
@@ -309,7 +311,7 @@ class PixelMetric(keras.metrics.Metric):
         ids = [1] if self.multilabel else self._class_ids
         return ops.cast(ops.equal(y_true, ops.cast(ops.array(ids), "float32")), "float32")
 
-    def _is_called(self, y_pred):
+    def _is_predicted(self, y_pred):
         if self._by_threshold:
             limit = output_threshold(self.threshold, self.from_logits)
             return ops.cast(ops.cast(y_pred, "float32") > limit, "float32")
@@ -425,7 +427,7 @@ class Dice(PixelMetric):
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class Precision(PixelMetric):
-    """Share of the called pixels that are right.
+    """Share of the predicted pixels that are right.
 
     tp / (tp + fp), from counts over all batches.
     See `PixelMetric` for arguments, the average over classes, and empty classes.
@@ -446,7 +448,7 @@ class Precision(PixelMetric):
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class Recall(PixelMetric):
-    """Share of the true pixels that were called.
+    """Share of the true pixels that were predicted.
 
     tp / (tp + fn), from counts over all batches.
     See `PixelMetric` for arguments, the average over classes, and empty classes.

@@ -11,8 +11,8 @@ class EventFile:
 
     It is built of the parts of tensorboardX, but not by its `SummaryWriter`: that one writes in a
     thread of its own, which loses the last events when the process is killed, and which a full
-    disk ends without a word, so that the training behind it waits for ever. Here each call writes
-    at once, and fails at once.
+    disk ends without an error, so that the training that feeds it waits forever. Here each call
+    writes at once, and fails at once.
 
     Args:
         folder: of the logs; made if it is not there. Older files in it stay, and TensorBoard shows

@@ -137,7 +137,7 @@ def _via_regions(record, path):
 
 
 def _via_names(attributes):
-    """All that a region is called: texts, chosen options, and boxes that are ticked."""
+    """All names that a region has: texts, chosen options, and boxes that are ticked."""
     names = set()
     for value in attributes.values():
         ticked = [key for key, on in value.items() if on] if isinstance(value, dict) else [value]
@@ -234,7 +234,7 @@ class _Labels:
         self.classes, self.met = classes, set()
 
     def label(self, names, path):
-        """The id of a shape that is called this: 1 where no class was chosen, 0 for others."""
+        """The id of a shape of this name: 1 where no class was chosen, 0 for others."""
         self.met |= names
         if self.classes is None:
             return 1
@@ -252,7 +252,7 @@ class _Labels:
             listed = ", ".join(sorted(self.met)[:20]) or "none"
             raise ValueError(
                 f"{root}: shapes of the classes {', '.join(self.classes)} were expected. Received: "
-                f"none called {', '.join(absent)}; there are: {listed}"
+                f"none named {', '.join(absent)}; there are: {listed}"
             )
         return self.classes or {OBJECT: 1}
 

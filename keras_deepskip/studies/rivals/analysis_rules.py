@@ -14,11 +14,11 @@ def centre_convolved(layer, views, _arguments):
 
 
 def upsampled_bilinearly(layer, views, _arguments):
-    return views[0].changed(Axis.enlarged, layer.factor, "bilinear")
+    return views[0].changed(Axis.upsampled, layer.factor, "bilinear")
 
 
 def cut_into_slices(_layer, views, _arguments):
-    """Each slice an image, with the one before it and the one behind it as channels."""
+    """Each slice an image, with the one before it and the one after it as channels."""
     slices, *axes = views[0].axes
     slices = dataclasses.replace(
         slices, before=slices.before + slices.step, after=slices.after + slices.step
@@ -44,7 +44,7 @@ def aligned(layer, views, _arguments):
 
 
 def pasted(layer, views, _arguments):
-    """Two products of matrices for each box: its mask is enlarged down, then across."""
+    """Two products of matrices for each box: its mask is upsampled down, then across."""
     masks, _, image = views
     (height, width), (side, _) = image.sizes, masks.sizes
     work = masks.slices.size * height * side * (side + width)

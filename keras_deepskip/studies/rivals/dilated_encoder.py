@@ -31,7 +31,7 @@ def dilated_encoder(
 ):
     """Chooses a ResNet of output stride 8.
 
-    The strides of its last two stages are gone, and the 3x3 convolutions behind them have dilations
+    The strides of its last two stages are gone, and the 3x3 convolutions after them have dilations
     of 2 and 4, so that each sees what it saw. (The light one, which begins at stride 1, has stride
     8 but for its last stage.) Weights are those of the network with strides.
 

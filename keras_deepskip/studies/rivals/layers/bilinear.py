@@ -1,4 +1,4 @@
-"""Bilinear enlargement of maps whose sizes need not be known, and of learned transposed kernels."""
+"""Bilinear upsampling of maps whose sizes need not be known, and of learned transposed kernels."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from keras_deepskip import _checks
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class BilinearUpsampling2D(keras.layers.Layer):
-    """Enlarges maps by a whole factor, bilinearly between the centres of pixels.
+    """Upsamples maps by a whole factor, bilinearly between the centres of pixels.
 
     The values are those of `keras.layers.UpSampling2D(factor, interpolation="bilinear")`, and of
     PyTorch's `interpolate` with `align_corners=False`: what lies beyond the outermost centres has
@@ -39,7 +39,7 @@ class BilinearUpsampling2D(keras.layers.Layer):
     def call(self, inputs):
         x = inputs
         for axis in (1, 2) if self.factor > 1 else ():
-            x = _enlarged(x, axis, self.factor)
+            x = _upsampled(x, axis, self.factor)
         return x  # (N, factor H, factor W, C)
 
     def compute_output_shape(self, input_shape):
@@ -50,7 +50,7 @@ class BilinearUpsampling2D(keras.layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def _enlarged(x, axis, factor):
+def _upsampled(x, axis, factor):
     """Along one axis: each pixel becomes `factor`, the first half of them towards the one before.
 
     The new pixel r of a small pixel has its centre (r + 1/2) / factor - 1/2 from the small one's.
@@ -70,7 +70,7 @@ _ENDS = slice(0, 1), slice(0, -1), slice(1, None), slice(-1, None)
 
 
 def _between(x, other, shares, axis):
-    """New pixels behind each pixel of `x`, with the shares that `other` has in them."""
+    """New pixels after each pixel of `x`, with the shares that `other` has in them."""
     shares = shares.reshape(-1, *[1] * (len(x.shape) - axis - 1))
     own, others = (ops.convert_to_tensor(s, x.dtype) for s in (1 - shares, shares))
     return ops.expand_dims(x, axis + 1) * own + ops.expand_dims(other, axis + 1) * others
@@ -78,7 +78,7 @@ def _between(x, other, shares, axis):
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class BilinearKernel(keras.initializers.Initializer):
-    """Has a transposed convolution begin as bilinear enlargement, each channel by itself.
+    """Has a transposed convolution begin as bilinear upsampling, each channel by itself.
 
     For `Conv2DTranspose(channels, 2 * factor - factor % 2, factor, padding="same")` of as many
     channels as come in. It then gives what `BilinearUpsampling2D(factor)` gives, but within half a
@@ -98,7 +98,7 @@ class BilinearKernel(keras.initializers.Initializer):
         rows, columns, into, out = shape
         if into != out:
             raise ValueError(
-                "bilinear enlargement keeps the number of channels. Received: a kernel of shape "
+                "bilinear upsampling keeps the number of channels. Received: a kernel of shape "
                 f"{tuple(shape)}"
             )
         taps = np.multiply.outer(_tent(rows), _tent(columns))
@@ -110,7 +110,7 @@ class BilinearKernel(keras.initializers.Initializer):
 
 
 def _tent(size):
-    """Shares that a pixel has in the new ones about it, enlarged by the half of `size`."""
+    """Shares that a pixel has in the new ones about it, upsampled by the half of `size`."""
     factor = (size + 1) // 2
     centre = factor - 1 if size % 2 else factor - 0.5
     return 1 - abs(np.arange(size) - centre) / factor

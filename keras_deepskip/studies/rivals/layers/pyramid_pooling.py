@@ -9,11 +9,11 @@ from keras_deepskip.layers.conv_block import batch_norm, conv_initializer
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class PyramidPooling(keras.layers.Layer):
-    """Puts behind each pixel what the map is like around it, in parts of several sizes.
+    """Appends to each pixel what the map is like around it, in parts of several sizes.
 
     For each number of `bins` the map is averaged in bins x bins parts, which overlap by a pixel
     where the size does not divide (PyTorch's `AdaptiveAvgPool2d`); a 1x1 convolution, batch norm
-    and ReLU follow; and the few pixels are enlarged to the map's size, bilinearly between their
+    and ReLU follow; and the few pixels are upsampled to the map's size, bilinearly between their
     centres. A map may be smaller than `bins`. Both steps are products with small matrices that are
     worked out from the sizes, so these need not be known.
 
@@ -111,7 +111,7 @@ def bilinear_resize(x, height, width):
 
     Args:
         x: map (N, h, w, C), h and w known.
-        height, width: size wanted.
+        height, width: size of the result.
 
     Returns:
         The map (N, height, width, C), of the dtype of `x`.

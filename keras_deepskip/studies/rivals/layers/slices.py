@@ -6,13 +6,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
 class NeighbouringSlices(keras.layers.Layer):
-    """Makes an image of each slice of a volume, with the slice before it and behind it as channels.
+    """Makes an image of each slice of a volume, with the slice before it and after it as channels.
 
     The first and the last slice, which lack a neighbour, are their own.
 
     Input shape: (N, D, H, W, C).
     Output shape: (N D, H, W, 3 C), the slices of a volume one after the other; the channels are
-        those of the slice before, of the slice itself, and of the slice behind.
+        those of the slice before, of the slice itself, and of the slice after.
 
     Example:
 
@@ -25,8 +25,8 @@ class NeighbouringSlices(keras.layers.Layer):
 
     def call(self, inputs):
         before = ops.concatenate([inputs[:, :1], inputs[:, :-1]], axis=1)
-        behind = ops.concatenate([inputs[:, 1:], inputs[:, -1:]], axis=1)
-        x = ops.concatenate([before, inputs, behind], axis=-1)  # (N, D, H, W, 3 C)
+        after = ops.concatenate([inputs[:, 1:], inputs[:, -1:]], axis=1)
+        x = ops.concatenate([before, inputs, after], axis=-1)  # (N, D, H, W, 3 C)
         batch, depth, height, width = ops.shape(inputs)[:4]
         return ops.reshape(x, (batch * depth, height, width, 3 * inputs.shape[-1]))
 

@@ -56,7 +56,7 @@ def _numbered(mask, max_instances, ignore_class):
     if ignore_class is not None:
         mask = np.where(mask == ignore_class, 0, mask)
     labels, count = label_objects(mask)
-    first = np.full(count + 1, mask.size)  # the first pixel of each, which tells their order
+    first = np.full(count + 1, mask.size)  # the first pixel of each, which gives their order
     np.minimum.at(first, labels.ravel(), np.arange(mask.size))
     numbers = np.zeros(count + 1, "int32")
     numbers[1 + np.argsort(first[1:])] = np.arange(1, count + 1)
@@ -70,14 +70,14 @@ class InstanceDataset(keras.utils.PyDataset):
     """Batches of another dataset, with the objects that `training_model` asks for.
 
     Args:
-        dataset: one with a length and batches `(images, masks)`, with weights behind them or not,
+        dataset: one with a length and batches `(images, masks)`, with weights after them or not,
             such as `CropDataset` or `WindowDataset`. Where it counts epochs, this one does, so that
             `FollowEpoch` works on either.
         max_instances: most objects of an image; see `instances_from_masks`.
         ignore_class: likewise.
 
     Output: `({"image": images, "instances": (N, H, W, 2) int32}, masks)`, masks (N, H, W, 1) of
-    class ids, and the weights behind them.
+    class ids, and the weights after them.
 
     Example:
 

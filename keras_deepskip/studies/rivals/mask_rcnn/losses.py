@@ -1,6 +1,6 @@
 """Losses of Mask R-CNN, each a layer that adds its own and passes the semantic mask on.
 
-They are added outside of training too, so that `evaluate` and `val_loss` tell what training does;
+They are added outside of training too, so that `evaluate` and `val_loss` show what training does;
 the samples that they are computed on are always the same there.
 """
 
@@ -52,11 +52,11 @@ class RegionLoss(PassingLoss):
     """The loss of the region proposals: is it an object, and where are its edges.
 
     An anchor is right if it overlaps an object by 0.7, or overlaps one as much as the best anchor
-    does; wrong if it overlaps each by less than 0.3. Of either a sample is drawn.
+    does; wrong if it overlaps each by less than 0.3. Of either a random sample is taken.
 
     Args:
         anchor_sizes, anchor_ratios, first_stride: as of `Proposals`.
-        count: anchors of an image that are drawn, at most half of them right.
+        count: anchors that are sampled from an image, at most half of them right.
         seed: of the draws.
 
     Input shape: a list: the mask, which passes; scores of L maps (N, H_l, W_l, A); their shifts
@@ -92,9 +92,9 @@ class RegionLoss(PassingLoss):
         used = ops.cast(used, "float32")
         positive = box.entries(ops.cast(right, "float32"), places) * used
         loss = mean_of(binary_crossentropy(box.entries(logits, places), positive), used)
-        wanted = box.rows(truth[..., :4], box.entries(whose, places))
-        wanted = box.encode(wanted, ops.take(anchors, places, axis=0))
-        shift = smooth_l1(box.rows(deltas, places) - ops.stop_gradient(wanted), self.BETA)
+        expected = box.rows(truth[..., :4], box.entries(whose, places))
+        expected = box.encode(expected, ops.take(anchors, places, axis=0))
+        shift = smooth_l1(box.rows(deltas, places) - ops.stop_gradient(expected), self.BETA)
         self.add_loss(loss + mean_of(ops.sum(shift, axis=-1), positive, used))
         return passing
 
@@ -140,8 +140,8 @@ class BoxLoss(PassingLoss):
         deltas = ops.swapaxes(ops.reshape(deltas, (-1, classes - 1, 4)), 1, 2)
         deltas = of_class(deltas, rois[..., 4])  # (N, S, 4)
         whose = ops.maximum(ops.cast(rois[..., 5], "int32") - 1, 0)
-        wanted = box.encode(box.rows(truth[..., :4], whose), rois[..., :4], BOX_WEIGHTS)
-        shift = smooth_l1(deltas - ops.stop_gradient(wanted), self.BETA)
+        expected = box.encode(box.rows(truth[..., :4], whose), rois[..., :4], BOX_WEIGHTS)
+        shift = smooth_l1(deltas - ops.stop_gradient(expected), self.BETA)
         shift = ops.reshape(ops.sum(shift, axis=-1), (-1,))
         self.add_loss(loss + mean_of(shift, positive, used))
         return passing
@@ -169,8 +169,8 @@ class MaskLoss(PassingLoss):
         passing, logits, rois, instances = inputs
         numbers = object_numbers(instances, self.max_instances, self.object_classes)
         own = ops.cast(rois[..., 5], "int32")
-        wanted = mask_targets(numbers, rois[..., :4], own, logits.shape[1])
-        cost = binary_crossentropy(of_class(logits, rois[..., 4]), ops.stop_gradient(wanted))
+        expected = mask_targets(numbers, rois[..., :4], own, logits.shape[1])
+        cost = binary_crossentropy(of_class(logits, rois[..., 4]), ops.stop_gradient(expected))
         positive = ops.cast(rois[..., 4] >= 1, "float32")
         self.add_loss(mean_of(ops.mean(cost, axis=(2, 3)), positive))
         return passing

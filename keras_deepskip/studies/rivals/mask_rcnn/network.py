@@ -207,17 +207,17 @@ MASK_LAYERS = (*(f"mask_conv{i}" for i in range(1, 5)), "mask_up", "mask_logits"
 
 def make_heads(objects, fc_units, mask_filters):
     """The box head: two dense layers; the mask head: four convolutions and an upsampling."""
-    drawn = {"activation": "relu", "kernel_initializer": FanInNormal(2.0)}
+    relu = {"activation": "relu", "kernel_initializer": FanInNormal(2.0)}
     hidden = [
         layers.Flatten(name="box_flat"),
-        layers.Dense(fc_units, **drawn, name="box_fc1"),
-        layers.Dense(fc_units, **drawn, name="box_fc2"),
+        layers.Dense(fc_units, **relu, name="box_fc1"),
+        layers.Dense(fc_units, **relu, name="box_fc2"),
     ]
     mask = [
         plain_conv(mask_filters, 3, use_bias=True, activation="relu", name=name)
         for name in MASK_LAYERS[:4]
     ]
-    mask.append(layers.Conv2DTranspose(mask_filters, 2, 2, **drawn, name="mask_up"))
+    mask.append(layers.Conv2DTranspose(mask_filters, 2, 2, **relu, name="mask_up"))
     mask.append(_small(layers.Conv2D, objects, 1, name="mask_logits"))
     return Heads(
         hidden,

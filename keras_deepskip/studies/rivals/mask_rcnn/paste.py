@@ -13,9 +13,9 @@ CLOSE = 1e-7  # to 0 and 1, where logits end
 class PasteMasks(keras.layers.Layer):
     """Reduces detections with masks to probabilities of classes at each pixel.
 
-    A detection's mask is enlarged bilinearly to its box, and is 0 outside. A class's probability at
-    a pixel is the largest score x mask of its detections. With `"softmax"` the background gets what
-    the likeliest class leaves of 1, and all are divided by their sum: a class wins where its
+    A detection's mask is upsampled bilinearly to its box, and is 0 outside. A class's probability
+    at a pixel is the largest score x mask of its detections. With `"softmax"` the background gets
+    what the likeliest class leaves of 1, and all are divided by their sum: a class wins where its
     probability is above 1/2, as in the binary case.
 
     In training the result is zeros: there the network learns from its own losses, and the branch

@@ -85,7 +85,7 @@ def sampled(right, wrong, chances, count, share):
     Args:
         right, wrong: (N, M), boolean; a box may be neither.
         chances: (N, M), draws in [0, 1).
-        count: S, boxes wanted.
+        count: S, number of boxes.
         share: most of them that are right; wrong ones take the place of those that are missing.
 
     Returns:

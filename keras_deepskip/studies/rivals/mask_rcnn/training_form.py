@@ -23,8 +23,9 @@ def training_model(model, max_instances=100, boxes=512, anchors=256, seed=0):
         model: a network of `mask_rcnn`.
         max_instances: highest number of an object in an image; those above are taken for
             background.
-        boxes: drawn of an image's proposals for the heads, a quarter of them on objects at most.
-        anchors: drawn of an image's anchors, half of them on objects at most.
+        boxes: number sampled from an image's proposals for the heads, a quarter of them on objects
+            at most.
+        anchors: number sampled from an image's anchors, half of them on objects at most.
         seed: of these draws.
 
     Returns:
