@@ -1,7 +1,10 @@
 """`build_model`: the one call that builds a network; `load_model`, which brings one back."""
 
+import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -11,20 +14,20 @@ from keras_deepskip.encoders.saved import read_keras_file
 
 
 def build_model(
-    input_shape=(None, None, 3),
-    num_classes=1,
-    architecture="deepskip",
-    backbone=None,
-    weights=None,
+    input_shape: tuple[int | None, ...] = (None, None, 3),
+    num_classes: int = 1,
+    architecture: str = "deepskip",
+    backbone: str | keras.Model | None = None,
+    weights: str | os.PathLike | None = None,
     *,
-    multilabel=False,
-    activation="auto",
-    input_range=(0, 255),
-    mean=None,
-    variance=None,
-    name=None,
-    **options,
-):
+    multilabel: bool = False,
+    activation: str | None = "auto",
+    input_range: tuple[float, float] = (0, 255),
+    mean: float | Sequence[float] | None = None,
+    variance: float | Sequence[float] | None = None,
+    name: str | None = None,
+    **options: Any,
+) -> keras.Model:
     """Builds a network that finds small objects in images of any size.
 
     The model takes images as the user has them (uint8 or float, in `input_range`), of any height
@@ -103,7 +106,7 @@ def build_model(
     return chosen.build(frame, name=name, **_known_options(chosen, options))
 
 
-def load_model(path):
+def load_model(path: str | os.PathLike) -> keras.Model:
     """Loads a model from a `.keras` file, written under any backend.
 
     It is `keras.models.load_model`, with the layers, losses and metrics of this package known to

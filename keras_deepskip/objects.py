@@ -19,7 +19,7 @@ CONNECTIVITIES = (4, 8, 6, 26)
 # ---- Objects of a mask --------------------------------------------------------------------------
 
 
-def label_objects(mask, connectivity=8):
+def label_objects(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, int]:
     """Numbers the connected components of each class; touching classes stay apart.
 
     Args:
@@ -54,7 +54,7 @@ def label_objects(mask, connectivity=8):
     return labels, count
 
 
-def object_anchors(mask, ignore_class=None):
+def object_anchors(mask: np.ndarray, ignore_class: int | None = None) -> dict[int, np.ndarray]:
     """Finds for each object (8 neighbours) the pixel of it that is nearest to its centroid.
 
     Args:
@@ -75,7 +75,7 @@ def object_anchors(mask, ignore_class=None):
     if ignore_class is not None:
         mask = np.where(mask == ignore_class, 0, mask)
     labels, _ = label_objects(mask)
-    anchors = {}
+    anchors: dict[int, list] = {}
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
         pixels = np.argwhere(labels[place] == number)
         nearest = np.argmin(((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1))
@@ -84,7 +84,12 @@ def object_anchors(mask, ignore_class=None):
     return {class_id: np.array(found) for class_id, found in anchors.items()}
 
 
-def object_table(mask, probabilities=None, connectivity=8, multilabel=None):
+def object_table(
+    mask: np.ndarray,
+    probabilities: np.ndarray | None = None,
+    connectivity: int = 8,
+    multilabel: bool | None = None,
+) -> list[dict]:
     """Lists the objects of a mask: class, area, centroid, box, mean probability.
 
     Args:
@@ -210,7 +215,12 @@ def _check_mask(name, mask):
 # ---- Matching -----------------------------------------------------------------------------------
 
 
-def match_objects(true_labels, predicted_labels, criterion="iou", threshold=0.5):
+def match_objects(
+    true_labels: np.ndarray,
+    predicted_labels: np.ndarray,
+    criterion: str = "iou",
+    threshold: float = 0.5,
+) -> tuple[np.ndarray, np.ndarray]:
     """Matches true and predicted objects one to one: as many pairs as can be had.
 
     Of all matchings with that many pairs, one of the largest total IoU is taken.

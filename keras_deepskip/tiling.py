@@ -5,6 +5,7 @@ inference on large images, where what windows give is put together again.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +24,15 @@ class Window(NamedTuple):
     width: int
 
     @property
-    def box(self):
+    def box(self) -> tuple[slice, slice]:
         """The window as slices: of rows, of columns."""
         rows = slice(self.top, self.top + self.height)
         return rows, slice(self.left, self.left + self.width)
 
 
-def boxes(shape, size, overlap=0):
+def boxes(
+    shape: Sequence[int], size: int | Sequence[int], overlap: int | Sequence[int] = 0
+) -> list[tuple[slice, ...]]:
     """Covers an image, a volume or any other array with boxes.
 
     Along each axis the boxes stand at steps of `size - overlap`; the last one is shifted back
@@ -66,7 +69,7 @@ def boxes(shape, size, overlap=0):
     return list(itertools.product(*along))
 
 
-def windows(height, width, size, overlap=0):
+def windows(height: int, width: int, size: int, overlap: int = 0) -> list[Window]:
     """Covers an image with square windows.
 
     They stand as `boxes` do: on a grid of step `size - overlap`, the last of a row or column
@@ -97,7 +100,9 @@ def windows(height, width, size, overlap=0):
     ]
 
 
-def cut(array, window, size):
+def cut(
+    array: np.ndarray, window: Window | tuple[slice, ...], size: int | Sequence[int]
+) -> np.ndarray:
     """Cuts a window out of an array and fills it up to its full size by reflection.
 
     What is missing is added below and to the right (and in depth), so that pixel coordinates stay
@@ -153,13 +158,13 @@ class Span(NamedTuple):
     weights: np.ndarray  # (stop - start,), float64
 
     @property
-    def support(self):
+    def support(self) -> tuple[int, int]:
         """First pixel that counts, and the first one after the last."""
         counting = np.flatnonzero(self.weights)
         return self.start + int(counting[0]), self.start + int(counting[-1]) + 1
 
 
-def exact_spans(length, size, stride, before, after):
+def exact_spans(length: int, size: int, stride: int, before: int, after: int) -> list[Span]:
     """Covers an axis with windows that give what one pass over the whole axis gives.
 
     Every window starts on a multiple of `stride` and is as many pixels short of one as the axis
@@ -213,7 +218,7 @@ def exact_spans(length, size, stride, before, after):
     return spans
 
 
-def blended_spans(length, size, overlap, blend="gaussian"):
+def blended_spans(length: int, size: int, overlap: int, blend: str = "gaussian") -> list[Span]:
     """Covers an axis with overlapping windows whose results are averaged.
 
     Args:
@@ -258,7 +263,7 @@ class Block(NamedTuple):
     windows: list
 
 
-def blocks(spans, panel=16):
+def blocks(spans: Sequence[Sequence[Span]], panel: int = 16) -> list[Block]:
     """Divides what windows cover into blocks, in an order in which few results need be kept.
 
     Along the first axis a block reaches from where one window begins to count to where the next

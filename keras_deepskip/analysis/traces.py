@@ -82,7 +82,7 @@ def _through(operation, node, incoming, part):
 def _opened(layer, node):
     """A model of what a composite layer does: a copy of it, called on symbolic inputs."""
     inputs = [keras.Input(batch_shape=tensor["shape"]) for tensor in tensors_of(node)]
-    first, *_ = (*node["args"], *node["kwargs"].values())
+    first = [*node["args"], *node["kwargs"].values()][0]
     several = isinstance(first, list | tuple)
     given = inputs if several else inputs[0]
     copy = type(layer).from_config(layer.get_config())

@@ -9,6 +9,7 @@ from pathlib import Path
 from keras_deepskip._files import write_text
 from keras_deepskip._versions import versions
 from keras_deepskip.data._limits import max_pixels
+from keras_deepskip.data.masks import MaskReading
 
 CACHE_VARIABLE = "KERAS_DEEPSKIP_CACHE"  # environment variable: another cache folder
 RECENT = 2 * 10**9  # nanoseconds: a file that young may change again within its time's resolution
@@ -23,7 +24,7 @@ def cache_folder() -> Path:
     return (Path(system) if system else Path.home() / ".cache") / "keras_deepskip"
 
 
-def key_of(folder, reading) -> dict:
+def key_of(folder: str | os.PathLike, reading: MaskReading) -> dict:
     """All that a survey's records depend on, apart from the files.
 
     The number of classes is not among it: the records hold the masks' ids as they are.
@@ -38,7 +39,7 @@ def key_of(folder, reading) -> dict:
     }
 
 
-def load(folder, reading) -> dict:
+def load(folder: str | os.PathLike, reading: MaskReading) -> dict:
     """The records of the last survey of a folder; none if there is no such file, or a bad one."""
     try:
         key = key_of(folder, reading)
@@ -51,7 +52,7 @@ def load(folder, reading) -> dict:
         return {}  # then the files are read again
 
 
-def save(folder, reading, records) -> None:
+def save(folder: str | os.PathLike, reading: MaskReading, records: dict) -> None:
     """Writes the records atomically; a cache that cannot be written is none."""
     try:
         key = key_of(folder, reading)

@@ -138,7 +138,7 @@ def _opened(path):
 
 
 class _ZarrWriter:
-    notes = {}
+    notes: dict[str, object] = {}
 
     def __init__(self, array):
         self.array = array

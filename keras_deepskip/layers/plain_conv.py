@@ -17,7 +17,7 @@ class SameConv:
     Comes before `keras.layers.Conv2D` or `Conv3D` among a layer's bases.
     """
 
-    FIXED = ("padding", "data_format", "dilation_rate", "groups")
+    FIXED: tuple[str, ...] = ("padding", "data_format", "dilation_rate", "groups")
 
     def __init__(self, filters, kernel_size=3, **arguments):
         for fixed in self.FIXED:

@@ -1,5 +1,6 @@
 """Object metrics with the interface of Keras, for eager steps and for evaluation."""
 
+import collections.abc
 import math
 
 import keras
@@ -57,8 +58,8 @@ class ObjectMetric(keras.metrics.Metric):
         RuntimeError: in a compiled step, where values cannot be seen.
     """
 
-    default_name = None
-    parts = None
+    default_name: str | None = None
+    parts: collections.abc.Callable | None = None
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Pixel metrics: true and false positives and false negatives are counted over all batches, and the
 ratio is taken once, in `result()`; a mean of the batches' ratios would be another figure."""
 
+import collections.abc
 import math
 
 import keras
@@ -221,8 +222,8 @@ class PixelMetric(keras.metrics.Metric):
             not fit.
     """
 
-    default_name = None
-    parts = None
+    default_name: str | None = None
+    parts: collections.abc.Callable | None = None
 
     def __init__(
         self,

@@ -1,6 +1,11 @@
 """`train`: from a folder of images and masks to a trained model and all that repeats the run."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from keras_deepskip import _files
 from keras_deepskip._progress import resolve_verbose
@@ -24,22 +29,22 @@ from keras_deepskip.training.run import CONFIG, LOGS, Run
 
 
 def train(
-    data,
-    out,
-    recipe=None,
+    data: str | os.PathLike | Survey,
+    out: str | os.PathLike,
+    recipe: Recipe | None = None,
     *,
-    model=None,
-    masks=None,
-    channels=None,
-    input_range=None,
-    split_file=None,
-    fractions=(0.6, 0.15, 0.25),
-    group_by=None,
-    resume=False,
-    callbacks=(),
-    verbose="auto",
-    **model_options,
-):
+    model: keras.Model | None = None,
+    masks: MaskReading | None = None,
+    channels: int | None = None,
+    input_range: tuple[float, float] | None = None,
+    split_file: str | os.PathLike | None = None,
+    fractions: Sequence[float] = (0.6, 0.15, 0.25),
+    group_by: str | None = None,
+    resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+    **model_options: Any,
+) -> Run:
     """Trains a network on a folder of images and masks.
 
     Audits the folder, splits it by images, takes the normalization from the training images,
