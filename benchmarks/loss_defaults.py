@@ -5,7 +5,7 @@
 Trains the light VGG16 network with each pair of values on each set, several seeds, 200 steps of 8
 crops of 96 x 96, and evaluates it on the held-out quarter of the images. Each run appends a line to
 `rows.csv`; finished runs are not repeated, so an interrupted benchmark resumes. The table in
-`docs/loss.md` was made with this. About a minute per run on two CPU cores.
+`docs/measurements/loss.md` was made with this. About a minute per run on two CPU cores.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import subprocess
 import sys
 
@@ -147,3 +148,34 @@ def test_models_reload_after_a_bare_import(tmp_path):
     kd.build_model(levels=2, base_filters=2).save(tmp_path / "model.keras")
     code = "import sys, keras, keras_deepskip; print(keras.models.load_model(sys.argv[1]).name)"
     assert tiny.python(code, tmp_path / "model.keras").strip() == "deepskip_light_vgg16"
+
+
+PAGES = [path for name in ("*.md", "docs/**/*.md") for path in sorted(tiny.ROOT.glob(name))]
+
+
+def anchor_of(heading):
+    """The anchor that GitHub gives a heading."""
+    kept = "".join(c for c in heading.lower() if c.isalnum() or c in " -_")
+    return kept.strip().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(tiny.ROOT)))
+def test_relative_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists() and target.is_relative_to(tiny.ROOT), f"{page}: {link}"
+        if anchor:
+            lines = target.read_text(encoding="utf-8").splitlines()
+            headings = [line.lstrip("#") for line in lines if line.startswith("#")]
+            assert anchor in map(anchor_of, headings), f"{page}: {link}"
+
+
+@pytest.mark.parametrize("folder", ["docs", "docs/measurements"])
+def test_the_index_lists_every_page(folder):
+    index = (tiny.ROOT / folder / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (tiny.ROOT / folder).glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\((\w+\.md)\)", index))
