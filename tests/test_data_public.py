@@ -659,7 +659,7 @@ def test_json_that_is_another(copy, tmp_path):
         imported("labelme", root, tmp_path / "out")
     (root / "other.json").write_text("{")
     with pytest.raises(
-        ValueError, match="other.json: expected a file of labelme. Received: no valid"
+        ValueError, match="other.json: expected a file of labelme. Received: no"
     ):
         imported("labelme", root, tmp_path / "out")
 
