@@ -102,9 +102,12 @@ def test_receptive_field_is_what_the_output_sees(backbone, levels, kernel_size):
     "options",
     [
         {"architecture": "unet", "levels": 3, "base_filters": 1},
-        {"architecture": "unet3plus", "levels": 3, "base_filters": 1},
+        pytest.param(
+            {"architecture": "unet3plus", "levels": 3, "base_filters": 1},
+            marks=pytest.mark.studies,
+        ),
     ],
-    ids=lambda options: options["architecture"],
+    ids=["unet", "unet3plus"],
 )
 def test_receptive_field_of_rivals_is_what_the_output_sees(options):
     """Transposed convolutions, pooling by several factors, and bilinear upsampling."""

@@ -17,9 +17,12 @@ from keras_deepskip.layers import (
 from keras_deepskip.studies.rivals.layers import (
     BilinearKernel,
     BilinearUpsampling2D,
+    CentredConv2D,
+    CentredConv3D,
     PyramidPooling,
 )
 from keras_deepskip.studies.rivals.layers.pyramid_pooling import adaptive_average, bilinear_resize
+from tests.contracts import check_layer
 
 pytestmark = pytest.mark.studies
 
@@ -30,6 +33,19 @@ CASES = {
     "bilinear_none": (lambda: BilinearUpsampling2D(1), (2, 4, 5, 3), (2, 4, 5, 3)),
     "pyramid": (lambda: PyramidPooling((1, 2, 3, 6), 4), (2, 5, 7, 3), (2, 5, 7, 19)),
 }
+
+
+CENTRED_CASES = {
+    "centred_conv": (lambda: CentredConv2D(4, 7, 2), (2, 5, 8, 3), (2, 3, 4, 4)),
+    "centred_conv_3d": (lambda: CentredConv3D(4, 3, 2), (2, 3, 5, 4, 3), (2, 2, 3, 2, 4)),
+}
+
+
+@pytest.mark.parametrize("case", CENTRED_CASES)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_centred_convolutions_keep_the_layer_contract(case, policy, tmp_path):
+    make, inputs, shape = CENTRED_CASES[case]
+    check_layer(make, draw(*inputs), shape, policy, tmp_path)
 
 
 def draw(*shape):

@@ -23,7 +23,7 @@ from keras_deepskip.layers import (
     native,
     upsampled_conv,
 )
-from keras_deepskip.studies.rivals.layers import CentredConv2D, CentredConv3D
+from tests.contracts import check_layer
 
 
 def draw(*shape):
@@ -68,8 +68,6 @@ CASES = {
     "plain_conv_3d": (
         lambda: PlainConv3D(4, 3, 2, activation="relu"), draw(2, 3, 5, 4, 3), (2, 2, 3, 2, 4)
     ),
-    "centred_conv": (lambda: CentredConv2D(4, 7, 2), draw(2, 5, 8, 3), (2, 3, 4, 4)),
-    "centred_conv_3d": (lambda: CentredConv3D(4, 3, 2), draw(2, 3, 5, 4, 3), (2, 2, 3, 2, 4)),
     "concatenated_conv_3d": (
         lambda: ConcatenatedConv3D(4), [draw(2, 3, 4, 5, 3), draw(2, 3, 4, 5, 2)], (2, 3, 4, 5, 4)
     ),
@@ -97,37 +95,10 @@ CASES = {
 }  # fmt: skip
 
 
-def as_list(value):
-    return value if isinstance(value, list) else [value]
-
-
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_layer_contract(case, policy, tmp_path):
-    """Shape, unknown sizes, config before and after build, save and load with equal outputs."""
-    make, inputs, shape = CASES[case]
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        layer = make()
-        config = layer.get_config()
-        unknown = (None,) * (len(shape) - 2)
-        symbolic = [keras.Input((*unknown, x.shape[-1])) for x in as_list(inputs)]
-        output = layer(symbolic if isinstance(inputs, list) else symbolic[0])
-        assert output.shape == (None, *unknown, shape[-1])
-        assert layer.get_config() == config
-        assert type(layer).from_config(config).get_config() == config
-
-        model = keras.Model(symbolic, output)
-        expected = model.predict(inputs, verbose=0)
-        assert expected.shape == shape
-        model.save(tmp_path / "layer.keras")
-        again = keras.models.load_model(tmp_path / "layer.keras")
-        np.testing.assert_allclose(again.predict(inputs, verbose=0), expected, atol=1e-5)
-        registered = keras.saving.get_registered_name(type(layer))
-        assert registered == f"keras_deepskip>{type(layer).__name__}"
-    finally:
-        keras.config.set_dtype_policy(before)
+    check_layer(*CASES[case], policy, tmp_path)
 
 
 # --- Convolutions are what Keras's own layers give: values, borders, both gradients ---------------
