@@ -1,5 +1,6 @@
 """The benchmark: equal networks, rounds, stored results, and networks that cannot run."""
 
+import functools
 import inspect
 import json
 import math
@@ -14,6 +15,7 @@ import pytest
 import keras_deepskip
 from keras_deepskip import analysis, cli
 from keras_deepskip.losses import SmallObjectLoss
+from keras_deepskip.studies import timing
 from keras_deepskip.studies.timing import (
     TIMED_NETWORKS,
     adapters,
@@ -569,10 +571,9 @@ def test_scaling_measures_each_point_once(tmp_path, fake):
 def test_the_command_passes_its_options_on(tmp_path, monkeypatch):
     seen = []
     for name in ("benchmark", "scaling"):
-        monkeypatch.setattr(
-            f"keras_deepskip.studies.timing.{name}",
-            lambda out, name=name, **given: seen.append((name, out, given)),
-        )
+        documented = functools.wraps(getattr(timing, name))  # the options come from its docstring
+        seen_by = documented(lambda out, name=name, **given: seen.append((name, out, given)))
+        monkeypatch.setattr(timing, name, seen_by)
     out = str(tmp_path)
     assert cli.main(["benchmark", "--out", out]) == 0
     words = "--rivals unet --sizes 8 16 --batches 2 --modes train --repeats 3 --backend jax"

@@ -303,7 +303,7 @@ def test_a_terminated_command_leaves_no_process(tmp_path, monkeypatch, capsys, p
     before = signal.getsignal(signal.SIGTERM)
     arguments = ["--preset", "tiny", "--category", f"coins={tiny.data()}"]
     assert cli.main(["ablation", "--out", str(tmp_path), *arguments]) == 130
-    assert "ablation: interrupted. The same command goes on" in capsys.readouterr().err
+    assert "ablation: interrupted. The same command continues it" in capsys.readouterr().err
     assert [process.poll() is not None for process in processes] == [True]
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from keras_deepskip import build_model
+from keras_deepskip.data import MaskReading
 from keras_deepskip.encoders import backbone_levels
 from keras_deepskip.training import Recipe, train
-from keras_deepskip.training.fitting import _enter
+from keras_deepskip.training.compiling import enter_stage
 from tests import tiny
 
 RECIPE = dataclasses.replace(tiny.RECIPE, epochs=3, freeze_epochs=1, seed=1)
@@ -80,7 +81,7 @@ def test_a_run_that_was_interrupted_in_either_stage_ends_the_same(tuned, epochs,
 def test_the_second_stage_does_with_batch_norms_what_the_recipe_says(frozen):
     model = build_model(**{**tiny.MODEL, "trainable_backbone": False})
     recipe = dataclasses.replace(RECIPE, freeze_batch_norm=frozen)
-    _enter(model, recipe.stages[1], recipe, {})
+    enter_stage(model, recipe.stages[1], recipe, {}, MaskReading(1))
     assert model.get_layer("e1_conv1").trainable
     assert model.get_layer("e1_bn1").trainable is not frozen
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_deepskip.data import audit, find_samples, read_image
+from keras_deepskip.data import MaskReading, audit, find_samples, read_image
 from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.training import Recipe, train
 
@@ -32,7 +32,7 @@ def test_train_evaluate_predict(real_data, tmp_path, name):
 
     run = train(
         real_data / name, tmp_path / "run", ONCE, split_file=tmp_path / "split.json",
-        num_classes=classes, verbose=0, **SMALL,
+        masks=MaskReading(classes), verbose=0, **SMALL,
     )  # fmt: skip
     assert run.model.output_shape[-1] == classes and run.model.input_shape[-1] == channels
     assert [sample.name for sample in run.split.test] == parts["test"]

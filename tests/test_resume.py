@@ -205,6 +205,6 @@ def test_an_interrupt_on_the_command_line(first_epoch, monkeypatch, capsys):
     monkeypatch.setattr(keras.Model, "fit", interrupted)
     command = ["train", "--data", str(tiny.data()), "--out", str(first_epoch), *tiny.flags()]
     assert cli.main([*command, "--resume"]) == 130
-    assert "The same command with --resume goes on." in capsys.readouterr().err
+    assert "The same command with --resume continues it." in capsys.readouterr().err
     assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
     assert not tiny.leftovers(first_epoch)

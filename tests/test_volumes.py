@@ -117,7 +117,7 @@ def test_build_model_for_volumes(options, tmp_path):
 
 def test_volumes_are_not_images():
     model = build_model((8, 8, 8, 1), levels=2, base_filters=2)
-    with pytest.raises(ValueError, match="Models of volumes are used with `fit`"):
+    with pytest.raises(ValueError, match="Use models for volumes with `fit`"):
         check_model(model)
     with pytest.raises(ValueError, match="depth, height, width, channels"):
         build_model((8, 8, 8, 8, 1))

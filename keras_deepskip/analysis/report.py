@@ -68,7 +68,8 @@ def analyze(model, expected=None, height=256, width=256, depth=64):
 
     Example:
 
-    >>> analyze(keras_deepskip.build_model(), closed_form()).total[:3]
+    >>> expected = keras_deepskip.analysis.closed_form()
+    >>> analyze(keras_deepskip.build_model(), expected).total[:3]
     ['all', 644192, 644192]
     """
     trail, outputs = trace(model, height, width, depth)

@@ -3,7 +3,7 @@
 The results are Keras's. What is saved: under PyTorch, two copies of the map for every convolution
 (Keras brings maps to channels first and back); under TensorFlow and PyTorch, the many passes over
 the map that a batch norm of single operations takes; under TensorFlow and JAX, half of the vector
-registers that a convolution of 8 filters leaves empty. `docs/measurements/speed.md` has the figures.
+registers that a convolution of 8 filters leaves empty: see `docs/measurements/speed.md`.
 
 Maps are (N, H, W, C), kernels (rows, columns, C, filters). Of volumes, (N, D, H, W, C) with kernels
 of one axis more, the convolutions are Keras's own, but for JAX on a CPU.

@@ -202,8 +202,8 @@ def _tap_sums(along, kernel):
     return ops.reshape(sums, (*map(len, along), channels, filters))
 
 
-# By spatial axes and backend. For images: what was fastest in the whole network, `docs/measurements/speed.md`;
-# for volumes, by itself.
+# By spatial axes and backend. For images: what was fastest in the whole network (see
+# `docs/measurements/speed.md`); for volumes, by itself.
 FORMS = {
     2: {
         "tensorflow": {"training": transposed, "inference": by_rows},

@@ -4,9 +4,9 @@
 
 Takes on 2 CPU cores: `quick` 40 minutes, `light` 47; `full` by estimate 18 on an H200, not run yet.
 
-Results (docs/measurements/comparison.md): deep skips +0.019 in IoU over flat ones, +0.009 over flat ones of as
-many weights; BCE + Dice level with its parts where objects are many, +0.20 over BCE where they are
-rare.
+Results (docs/measurements/comparison.md): deep skips +0.019 in IoU over flat ones, +0.009 over flat
+ones of as many weights; BCE + Dice level with its parts where objects are many, +0.20 over BCE
+where they are rare.
 """
 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW
