@@ -1,6 +1,6 @@
 """The console script `keras-deepskip`: a quiet start, before the package loads a backend.
 
-It stands beside the package, for importing anything of the package runs its `__init__`. While this
+It is outside the package, because importing anything of the package runs its `__init__`. While this
 module is loaded, that leaves out what needs a backend, so that `--help` and `--version` are quick.
 """
 

@@ -5,8 +5,8 @@
 #
 # `FOLDER` holds `images/` and `masks/`. `WEIGHTS` is a network that was trained on other images
 # (the `model.keras` of a run) or, with a `BACKBONE` of Keras Applications, `imagenet`. The same
-# split and the same number of steps are trained twice, from scratch and on the weights, and both
-# are judged on the same test images: weights of another kind of picture may well do harm.
+# split and the same number of steps are trained twice, from scratch and from the weights, and both
+# are evaluated on the same test images: weights from another kind of image may make results worse.
 
 # %%
 import sys
@@ -18,9 +18,9 @@ from keras_deepskip.training import Recipe, train
 # %% [markdown]
 # ## Two stages
 #
-# First the backbone is frozen, and the new decoder learns to read it. Then all of it learns, at a
-# tenth of the learning rate; the backbone's batch norms keep the statistics that they came with.
-# The weights bring the normalization of images that they were trained with.
+# First the backbone is frozen, and only the new decoder is trained. Then the whole network is
+# trained, at a tenth of the learning rate; the backbone's batch norms keep their statistics. The
+# weights include the normalization of the images that they were trained with.
 
 
 # %%
@@ -44,9 +44,9 @@ def main(folder, out, weights, backbone="light_vgg16", freeze_epochs=2, epochs=8
         ),
     }
     for name, run in runs.items():
-        found = evaluate(run.model, run.split.test, out=run.folder, verbose=0)
-        f1 = found.objects["all"]["f1"]
-        print(f"{name}: pixel IoU {found.pixels['IoU']:.3f}, object F1 {f1 or 0:.3f}")
+        evaluation = evaluate(run, out=run.folder, verbose=0)
+        f1 = evaluation.objects["all"]["f1"]
+        print(f"{name}: pixel IoU {evaluation.pixels['IoU']:.3f}, object F1 {f1 or 0:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Small objects, found in a few lines
 #
-# This notebook builds the light deep-skip network, trains it on scenes of small objects that are
-# made on the spot, and looks at what it finds. It runs on TensorFlow, JAX or PyTorch: set
+# This notebook builds the light deep-skip network, trains it on synthetic scenes of small objects,
+# and shows what it finds. It runs on TensorFlow, JAX or PyTorch: set
 # `KERAS_BACKEND` before Keras is imported. A CPU will do.
 #
 # On Colab, install the package first:
@@ -22,9 +22,9 @@ from keras_deepskip import data, drawing, losses, metrics, training
 # %% [markdown]
 # ## Images and masks
 #
-# Forty scenes of 256 x 256 pixels with a few small lesions each, among streaks, rings and specks
-# that share their colours. `images` is (N, H, W, 3), 8 bits; `masks` is (N, H, W, 1), 0 and 1. Your
-# own arrays go in the same form; for folders see `train_folder.py`.
+# Forty synthetic scenes of 256 x 256 pixels with a few small lesions each, among streaks, rings and
+# specks of the same colours. `images` is (N, H, W, 3), 8 bits; `masks` is (N, H, W, 1), 0 and 1.
+# Use your own arrays in the same form; for folders see `train_folder.py`.
 
 # %%
 COUNT = int(os.environ.get("QUICKSTART_IMAGES", 40))
@@ -38,8 +38,8 @@ print(f"{masks.mean():.2%} of the pixels are object")
 # %% [markdown]
 # ## The network
 #
-# One call. Images go in as they are: the model normalizes them, pads them to its own stride, and
-# crops the result back, so any height and width works.
+# One call. Images need no preprocessing: the model normalizes them, pads them to its own stride,
+# and crops the result back, so any height and width works.
 
 # %%
 keras.utils.set_random_seed(0)
@@ -58,8 +58,8 @@ print(
 # %% [markdown]
 # ## Training
 #
-# Plain `fit`, with Keras's own callbacks and two of this package: objects are judged one by one
-# after every epoch, and TensorBoard shows image, truth and prediction side by side.
+# Plain `fit`, with Keras's own callbacks and two of this package: objects are evaluated one by
+# one after every epoch, and TensorBoard shows image, truth and prediction side by side.
 
 # %%
 history = model.fit(
@@ -76,8 +76,8 @@ history = model.fit(
 )
 
 # %% [markdown]
-# In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir logs` show the curves and
-# pictures.
+# In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir logs` show the curves and the
+# images.
 #
 # ## What it finds
 #
@@ -102,8 +102,8 @@ data.write_png(
 # %% [markdown]
 # ## Keeping it
 #
-# One file holds the model, its loss and its metrics; it loads under any backend, and nothing needs
-# to be registered.
+# One file holds the model, its loss and its metrics; it loads under any backend, without
+# `custom_objects`.
 
 # %%
 model.save("quickstart.keras")

@@ -4,7 +4,7 @@
 #     python examples/train_folder.py FOLDER OUT
 #
 # `FOLDER` holds `images/` (PNG, JPEG or TIFF) and `masks/` of the same names: 0 is background, 1..K
-# are class ids (0/255 is understood for one class). The command line does the same, step by step:
+# are class ids (0/255 works for one class). The command line does the same, step by step:
 # `keras-deepskip audit`, `train`, `evaluate`, `predict`, `export`.
 
 # %%
@@ -17,10 +17,10 @@ from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.training import Recipe, train
 
 # %% [markdown]
-# ## Before training: what is wrong or telling about the data
+# ## Before training: what is wrong with the data
 #
-# The audit never fails on bad files, it lists them: unreadable images, masks of another size, class
-# ids out of range, duplicates, objects smaller than the network's stride.
+# The audit does not fail on bad files, it lists them: unreadable images, masks of another size,
+# class ids out of range, duplicates, objects smaller than the network's stride.
 
 
 # %%
@@ -31,11 +31,11 @@ def look(folder):
 
 
 # %% [markdown]
-# ## Training, judging, using
+# ## Training, evaluation, use
 #
 # The recipe works without being tuned: crops of 160 pixels, half of them around an object, Adam
-# with warm-up and decay. The run's folder holds all that repeats it. Killed at any moment, the same
-# call with `resume=True` goes on to the very same weights.
+# with warm-up and decay. The run's folder holds all that is needed to repeat it. After a kill, the
+# same call with `resume=True` continues, and gives the same weights.
 
 
 # %%
@@ -44,10 +44,10 @@ def main(folder, out, **recipe):
     if not look(folder):
         return 1
     run = train(folder, out / "run", Recipe(**recipe))
-    print(evaluate(run.model, run.split.test, out=run.folder).text())
-    objects = predict(run.model, [item.image for item in run.split.test], out / "found")
+    print(evaluate(run, out=run.folder).text())
+    objects = predict(run, [item.image for item in run.split.test], out / "found")
     print(f"{len(objects)} objects in {out / 'found' / 'objects.csv'}")
-    print(export(run.model, out / "saved_model").text())
+    print(export(run, out / "saved_model").text())
     return 0
 
 

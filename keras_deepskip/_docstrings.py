@@ -1,4 +1,4 @@
-"""What a function's own signature and docstring say of its parameters, for the command line."""
+"""Reads a function's parameters from its signature and docstring, for the command line."""
 
 import dataclasses
 import inspect

@@ -34,7 +34,7 @@ def modules():
 
 @pytest.mark.parametrize("name", modules())
 def test_docstring_examples(name):
-    """What stands behind `>>>` is what comes out."""
+    """Examples with `>>>` run, and give the results that they show."""
     module = importlib.import_module(name)
     given = {"np": np, "keras": keras, "keras_deepskip": keras_deepskip, **vars(module)}
     failed = []

@@ -51,7 +51,7 @@ def shown_default(value):
 def describe_train(command):
     from keras_deepskip.training import Recipe, train
 
-    main = command.add_argument_group("first of all")
+    main = command.add_argument_group("main options")
     options, recipe = Options(main, train), Options(main, Recipe)
     options.add("data")
     options.add("out")

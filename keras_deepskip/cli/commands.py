@@ -257,7 +257,7 @@ def _study(options):
     }
 
 
-# --- What the options say -----------------------------------------------------------------------
+# --- Values of options -------------------------------------------------------------------------
 
 
 def _fields(options, names):
@@ -286,7 +286,7 @@ def _load_model(path):
 
 
 def _masks(options, of_run=None):
-    """The `MaskReading` that the options say; what they leave open is that of the run."""
+    """The `MaskReading` of the options; what is not given is that of the run."""
     from keras_deepskip.data import MaskReading
 
     known = of_run or MaskReading()

@@ -13,7 +13,7 @@ __all__ = ["FORMATS", "ExportMismatch", "ExportReport", "export"]
 
 
 class _CallablePackage(types.ModuleType):
-    """A package that is called as its function of the same name."""
+    """A package that can be called like its function of the same name."""
 
     def __call__(self, *arguments, **settings):
         return export(*arguments, **settings)
