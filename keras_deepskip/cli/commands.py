@@ -188,11 +188,11 @@ def run_backbones(options):
 
 def run_audit(options):
     from keras_deepskip import _files
-    from keras_deepskip.data import audit
+    from keras_deepskip.data import Survey, audit
 
-    report = audit(
-        options.data, _masks(options), **_fields(options, ("split_file", "seed", "group_by"))
-    )
+    masks = _masks(options)
+    survey = Survey.of(options.data, masks, options.group_by, verbose="auto")
+    report = audit(survey, masks, **_fields(options, ("split_file", "seed", "group_by")))
     print(report.text())
     if options.json:
         _files.write_json(options.json, report.to_dict())

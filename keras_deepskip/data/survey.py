@@ -142,7 +142,7 @@ class Survey:
         folder: str | Path,
         masks: MaskReading | None = None,
         group_by: str | None = None,
-        verbose: int = 0,
+        verbose: int | str = 0,
     ) -> Survey:
         """Reads each image and mask of a folder once.
 
@@ -155,7 +155,7 @@ class Survey:
             masks: a `MaskReading`; None takes the masks' ids as they are. Its number of classes
                 changes nothing here.
             group_by: as in `find_samples`.
-            verbose: 1 shows a progress bar, 0 does not.
+            verbose: 0 shows nothing, 1 a progress bar, `"auto"` a bar on a terminal.
 
         Returns:
             A `Survey`.
