@@ -529,6 +529,29 @@ def _f1(true, predicted):
     return counts.f1()
 
 
+# Found, false and missed objects, some counts equal: a sum with a wrong sign would be 0 and the
+# class would count as absent.
+BY_COUNTS = {
+    "1": (1, 0, 0), "1.1 1..": (1, 0, 1), "1.. 1.1": (1, 1, 0), "1... ..1.": (0, 1, 1),
+    ".. 1.": (0, 1, 0), "1. ..": (0, 0, 1), "1.1.1.. 1...1.1": (2, 1, 1),
+    "1.1 1.1": (2, 0, 0), "1.1... ....1.": (0, 1, 2), "1.1.... 1...1.1": (1, 2, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("masks, found", BY_COUNTS.items())
+def test_f1_and_presence_by_counts(masks, found):
+    true, *predicted = masks.split()
+    counts = ObjectCounts()
+    counts.update(scene(true), scene(*predicted or [true]))
+    tp, fp, fn = found
+    assert counts.select() == found
+    expected = 2 * tp / (2 * tp + fp + fn)
+    assert counts.f1() == counts.f1(class_id=1) == counts.f1(stratum="<8x8") == expected
+    assert counts.summary()["classes"]["1"]["f1"] == expected
+    assert counts.precision() == (tp / (tp + fp) if tp + fp else 0)
+    assert counts.recall() == (tp / (tp + fn) if tp + fn else 0)
+
+
 def test_merge_wants_the_same_arguments():
     with pytest.raises(ValueError, match="the same arguments"):
         ObjectCounts().merge(ObjectCounts(threshold=0.3))

@@ -175,6 +175,20 @@ def test_threshold_is_a_probability_for_logits_too(threshold):
     assert measured(IoU(threshold=threshold), (y_true, logits)) != by_probability
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_thresholds_of_0_and_1_for_logits(dtype):
+    """No probability is above 1, and every finite logit's is above 0."""
+    logits = np.array([-30.0, -1.0, 0.0, 1.0, 30.0]).reshape(1, 1, 5, 1)
+    outputs, true = keras.ops.cast(logits, dtype), np.ones((1, 1, 5), "uint8")
+    for threshold, number in ((1, 0), (1.0, 0), (0, 5), (0.0, 5)):
+        assert masks_from_outputs(outputs, threshold, from_logits=True).sum() == number
+        metric = Recall(threshold=threshold, from_logits=True)
+        metric.update_state(true, outputs)
+        assert metric.counts()["tp"] == [number] and value(metric) == number / 5
+    assert pixel.output_threshold(1, from_logits=True) == np.inf
+    assert pixel.output_threshold(0, from_logits=True) == -np.inf
+
+
 @pytest.mark.parametrize("ignored", [255, -1, 1])
 def test_ignored_pixels_count_nowhere(ignored):
     y_true, y_pred = drawn(5, num_classes=3)
