@@ -684,7 +684,7 @@ def test_an_image_elsewhere_is_not_fetched(copy, tmp_path, name):
 
 def test_a_class_that_no_shape_has(copy, tmp_path):
     root, _, _ = copy("labelme")
-    with pytest.raises(ValueError, match="none called cents; there are: cent, euro"):
+    with pytest.raises(ValueError, match="none named cents; there are: cent, euro"):
         imported("labelme", root, tmp_path / "out", classes=["cents"])
 
 
