@@ -4,7 +4,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 
@@ -141,7 +141,20 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     return read_keras_file(path)
 
 
-def resolve_model(model):
+class RunLike(Protocol):
+    """What functions need of a `training.Run`, which stands on a higher floor."""
+
+    @property
+    def model(self) -> keras.Model: ...
+    @property
+    def masks(self) -> Any: ...
+    @property
+    def input_range(self) -> tuple[float, float]: ...
+    @property
+    def split(self) -> Any: ...
+
+
+def resolve_model(model: keras.Model | RunLike) -> tuple[keras.Model, Any]:
     """Returns a model, and the run that it is of.
 
     Args:

@@ -4,21 +4,24 @@ Keras's own quantization leaves convolutions alone; ONNX Runtime's works on the 
 """
 
 import dataclasses
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_deepskip import _files
 from keras_deepskip._checks import check_integer, require
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import load_image
+from keras_deepskip.data import MaskReading, Sample, load_image
 from keras_deepskip.export import FORMATS, export
 from keras_deepskip.inference import evaluate
 from keras_deepskip.inference.outputs import check_model
-from keras_deepskip.models import resolve_model
+from keras_deepskip.models import RunLike, resolve_model
 
 ONNX = '"keras-deepskip[onnx]"'
 LARGEST = 512  # side of the middle of an image that calibrates
@@ -62,16 +65,16 @@ class QuantizationReport:
 
 
 def quantize(
-    model,
-    path,
-    calibration=None,
-    held_out=None,
+    model: keras.Model | RunLike,
+    path: str | os.PathLike,
+    calibration: Sequence[Sample] | None = None,
+    held_out: Sequence[Sample] | None = None,
     *,
-    images=32,
-    threshold=0.5,
-    masks=None,
-    input_range=None,
-):
+    images: int = 32,
+    threshold: float = 0.5,
+    masks: MaskReading | None = None,
+    input_range: tuple[float, float] | None = None,
+) -> QuantizationReport:
     """Writes a model in 8-bit integers as ONNX, and reports what that costs and gains.
 
     The model is exported to ONNX and compared (`export`), then quantized by ONNX Runtime after

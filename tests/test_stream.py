@@ -15,8 +15,9 @@ import pytest
 from keras_deepskip import build_model, cli
 from keras_deepskip.data import read_image, write_png
 from keras_deepskip.inference import frames as sources
+from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frames import Frames, open_frames
-from keras_deepskip.inference.streaming import BatchTimes, FrameResult, FrameStream, plan, stream
+from keras_deepskip.inference.streaming import FrameResult, FrameStream, stream
 from tests import tiny
 
 SECONDS = 20  # to wait at most for what must happen

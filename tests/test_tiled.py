@@ -14,7 +14,7 @@ from keras import layers
 
 from keras_deepskip import build_model
 from keras_deepskip.data import write_png
-from keras_deepskip.inference import plan_tiles, predict, predict_tiled
+from keras_deepskip.inference import plan_tiles, predict, predict_tiled, sinks
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.layers import CropToMatch
 from keras_deepskip.tiling import blended_spans, blocks, exact_spans
@@ -360,6 +360,31 @@ def test_sinks_hold_the_same(light, tmp_path, name, output):
     assert np.array_equal(again[:], written[:])
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes", "dtype"),
+    [
+        ((513, 1100), 2, "uint8"),
+        ((600, 520, 3), 2, "float32"),
+        ((3, 530, 40), 3, "uint16"),
+        ((2, 40, 530, 2), 3, "float32"),
+    ],
+)
+def test_tiffs_are_tiled_and_compressed(tmp_path, shape, axes, dtype):
+    """Of masks and of probabilities, of images and of volumes; with tiles cut by the edges."""
+    expected = np.zeros(shape, dtype)
+    expected[..., :20, :9] = drawn(expected[..., :20, :9].shape)
+    sink = sinks.FileSink(tmp_path / "a.tif", shape, dtype, "key")
+    sink.write(tuple(slice(0, length) for length in shape[:axes]), expected)
+    sink.finish()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert np.array_equal(file.asarray(), expected)
+        page = file.pages[0]
+        assert page.is_tiled and page.compression.name == "ADOBE_DEFLATE"
+    assert (tmp_path / "a.tif").stat().st_size < expected.nbytes / 2
+    assert np.array_equal(sink.result()[:], expected)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
 def test_bad_files_are_named(light, tmp_path):
     model, image = light["light_vgg16"], drawn((20, 20, 2))
     with pytest.raises(ValueError, match=r"`out` must end in one of .npy, .tif.*'a.png'"):
@@ -461,8 +486,6 @@ def test_a_killed_process_leaves_what_it_had(tmp_path):
 
 
 def test_a_full_disk_is_an_error_and_the_work_goes_on(small, tmp_path, monkeypatch):
-    from keras_deepskip.inference import sinks
-
     model, image, out = small, drawn((400, 60, 2)), tmp_path / "out.npy"
     write = sinks._LineWriter.write
 

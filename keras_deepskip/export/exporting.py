@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import os
 import re
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from keras_deepskip.export.writers import Mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.layers.copying import set_weights
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import image_model_shapes, resolve_model
+from keras_deepskip.models import RunLike, image_model_shapes, resolve_model
 
 TOLERANCE = 1e-5
 # What is compared, by spatial axes: of images, of volumes. All but the first are no multiple of any
@@ -90,15 +91,15 @@ class ExportMismatch(ArithmeticError):
 
 
 def export(
-    model,
-    path,
-    format="saved_model",
-    input_range=None,
+    model: keras.Model | RunLike,
+    path: str | os.PathLike,
+    format: str = "saved_model",
+    input_range: tuple[float, float] | None = None,
     *,
-    mask=False,
-    threshold=0.5,
-    multilabel=False,
-):
+    mask: bool = False,
+    threshold: float = 0.5,
+    multilabel: bool = False,
+) -> ExportReport:
     """Writes a model in a format that runs without Keras, and proves it equal.
 
     What is written takes `image`, float32 (N, H, W, C), raw as the model itself takes it (its
@@ -154,20 +155,20 @@ def export(
     chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
     shape, _ = image_model_shapes(model, volumes=True)
     rule = _check_mask(model, mask, threshold, multilabel)
-    path = _check_path(Path(path), format)
+    target = _check_path(Path(path), format)
     backend = chosen.backend(keras.backend.backend(), volumes=len(shape) == 5)
     replacing = _files.replacing if chosen.suffix else _files.replacing_folder
     model = _in_float32(model)
-    with _full_precision(), replacing(path) as temporary:
+    with _full_precision(), replacing(target) as temporary:
         cases = _cases(model, input_range)
         _check_probabilities(rule, cases)
         # Folding rounds anew: a deep model for which that is too much is written as it is.
         for candidate in (fold_batch_norm(model), model):
-            report = _report(candidate, path, format, backend, temporary, rule, cases)
+            report = _report(candidate, target, format, backend, temporary, rule, cases)
             if not report.differing:
                 break
         _check_equal(report)
-    _files.write_json(path.with_name(path.name + ".export.json"), dataclasses.asdict(report))
+    _files.write_json(target.with_name(target.name + ".export.json"), dataclasses.asdict(report))
     return report
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_deepskip._processes import CPU_ONLY, child_environment
 from keras_deepskip.export.formats import FORMATS
 from keras_deepskip.export.writers import Mask
 from keras_deepskip.models import load_model
@@ -78,17 +78,7 @@ def _elsewhere(model, format, backend, path, mask, images):
 
 
 def _run_process(scratch, title, backend):
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "KERAS_TORCH_DEVICE": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",  # the memory of a GPU is the first process's
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-    }
+    environment = child_environment(backend, **CPU_ONLY)  # a GPU's memory is the first process's
     command = [sys.executable, "-c", MAIN, str(scratch)]
     failure = f"the process that writes {title} under the {backend} backend"
     try:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -10,7 +12,7 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import MaskReading, load_pair
+from keras_deepskip.data import MaskReading, Sample, load_pair
 from keras_deepskip.inference.outputs import check_model
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
@@ -22,7 +24,7 @@ from keras_deepskip.metrics import (
     Recall,
     masks_from_outputs,
 )
-from keras_deepskip.models import resolve_model
+from keras_deepskip.models import RunLike, resolve_model
 
 PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
 OBJECT_COLUMNS = {
@@ -99,17 +101,17 @@ class Evaluation:
 
 
 def evaluate(
-    model,
-    samples=None,
-    out=None,
+    model: keras.Model | RunLike,
+    samples: Sequence[Sample] | None = None,
+    out: str | os.PathLike | None = None,
     *,
-    threshold=0.5,
-    criterion="iou",
-    object_threshold=0.5,
-    masks=None,
-    predict=None,
-    verbose="auto",
-):
+    threshold: float = 0.5,
+    criterion: str = "iou",
+    object_threshold: float = 0.5,
+    masks: MaskReading | None = None,
+    predict: Callable[[np.ndarray], np.ndarray] | None = None,
+    verbose: int | str = "auto",
+) -> Evaluation:
     """Evaluates a model on images with masks, each one whole, by pixels and by objects.
 
     Args:

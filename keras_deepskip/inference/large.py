@@ -7,7 +7,7 @@ import numpy as np
 from keras_deepskip import _files, tiling
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
-from keras_deepskip.inference.sinks import FileSink
+from keras_deepskip.inference.sinks import FileSink, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled, work_key
 from keras_deepskip.inference.windows import finisher, result_form, why_inexact
 from keras_deepskip.metrics.object_stream import ObjectStream
@@ -39,7 +39,7 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, thresh
         known = _files.read_json(finished, "an image's objects")
         if known["key"] == key:
             return known["objects"]
-    path = out / "probabilities" / f"{name}.tif" if probabilities else out / f".{name}.npy"
+    path = out / f".{name}.npy"
     reason = why_inexact(model, source.sizes)
     if reason:
         warnings.warn(
@@ -50,9 +50,10 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, thresh
     mode = "blended" if reason else "exact"
     outputs = predict_tiled(model, sample.image, mode=mode, tta=tta, out=path, verbose=verbose)
     objects = _go_through(source, outputs, name, out, overlays, threshold, key)
-    if not probabilities:
-        del outputs
-        _files.remove(path)
+    if probabilities:
+        write_tiff(out / "probabilities" / f"{name}.tif", outputs)
+    del outputs
+    _files.remove(path)
     _files.write_json(finished, {"key": key, "objects": objects})
     return objects
 

@@ -1,8 +1,11 @@
 """`predict`: masks, overlays and a table of the objects found."""
 
 import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
@@ -16,7 +19,7 @@ from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import resolve_model
+from keras_deepskip.models import RunLike, resolve_model
 from keras_deepskip.objects import object_table
 
 LARGE = 4096 * 4096  # pixels above which an image is read, predicted and written in parts
@@ -28,16 +31,16 @@ COLUMNS = (
 
 
 def predict(
-    model,
-    images,
-    out,
+    model: keras.Model | RunLike,
+    images: str | os.PathLike | Sequence[str | os.PathLike],
+    out: str | os.PathLike,
     *,
-    probabilities=False,
-    overlays=True,
-    threshold=0.5,
-    tta=None,
-    verbose="auto",
-):
+    probabilities: bool = False,
+    overlays: bool = True,
+    threshold: float = 0.5,
+    tta: str | None = None,
+    verbose: int | str = "auto",
+) -> list[dict]:
     """Finds the objects in images, and writes what was found.
 
     Writes in `out`: `masks/NAME.png` (class ids), `overlays/NAME.png` (the image with the objects
@@ -81,25 +84,27 @@ def predict(
     ```
     """
     model, _ = resolve_model(model)
-    out, (channels, _) = Path(out), check_model(model)
+    folder, (channels, _) = Path(out), check_model(model)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
     samples = [sample for source in sources for sample in _found(source)]
     _refuse_same_names(samples)
-    _refuse_data_folder(out, samples)
+    _refuse_data_folder(folder, samples)
     progress = progress_bar(len(samples), verbose)
-    asked = {"probabilities": probabilities, "overlays": overlays}
-    asked |= {"threshold": threshold, "tta": tta, "verbose": resolve_verbose(verbose)}
+    asked = {
+        "probabilities": probabilities, "overlays": overlays, "threshold": threshold, "tta": tta,
+        "verbose": resolve_verbose(verbose),
+    }  # fmt: skip
     rows = []
     for index, sample in enumerate(samples, start=1):
         source = open_source(sample.image, channels)
         predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
-        objects = predict_one(model, source, sample, out, **asked)
+        objects = predict_one(model, source, sample, folder, **asked)
         rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]
         progress.update(index)
-    _files.write_text(out / "objects.csv", _files.csv_text(rows, COLUMNS))
-    forget_finished(out, [sample.name for sample in samples])
+    _files.write_text(folder / "objects.csv", _files.csv_text(rows, COLUMNS))
+    forget_finished(folder, [sample.name for sample in samples])
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Where the results of a large image go: a file that is written in parts, and gone on with."""
+"""Where the results of a large image go: a file that is written in parts, and resumed."""
 
 import contextlib
 import json
@@ -12,9 +12,11 @@ from keras_deepskip import _files
 from keras_deepskip._checks import require
 from keras_deepskip.inference.sources import LARGE
 
-SUFFIXES = (".npy", ".tif", ".tiff", ".zarr")
+TIFF = (".tif", ".tiff")
+SUFFIXES = (".npy", *TIFF, ".zarr")
 SAVE_S = 5.0  # seconds of work that a killed process may lose
-TIFF_FROM = 2**31  # bytes from which a TIFF needs offsets of 64 bits
+TILE = 512  # pixels; side of the tiles of a TIFF, and of the chunks of a Zarr array
+BIGTIFF_FROM = 2**31  # bytes from which a TIFF needs offsets of 64 bits
 
 
 class ArraySink:
@@ -31,6 +33,9 @@ class ArraySink:
         """Nothing outlasts the process."""
 
     def finish(self):
+        """All is there already."""
+
+    def result(self):
         return self.array
 
 
@@ -38,10 +43,11 @@ class FileSink:
     """Results in a file, under a name of its own until it is whole.
 
     Beside the unfinished file stands how many blocks it has, and what it is of: the same work,
-    begun again, finds `done` blocks written; other work begins anew.
+    begun again, finds `done` blocks written; other work begins anew. A TIFF is compressed tile by
+    tile once all is there; until then its values are in a `.npy` file, which can be resumed.
 
     Args:
-        path: the file: `.npy`, `.tif` (not compressed), or a `.zarr` folder.
+        path: the file: `.npy`, `.tif`, or a `.zarr` folder.
         shape: of the results.
         dtype: of the results.
         key: a text that distinguishes this work from any other.
@@ -60,7 +66,8 @@ class FileSink:
         if self.path.is_dir() != (self.path.suffix == ".zarr") and self.path.exists():
             raise FileExistsError(f"{self.path}: something else is there. Choose another name")
         stem = f".{self.path.stem}.unfinished"
-        self.unfinished = self.path.with_name(stem + self.path.suffix)
+        suffix = ".zarr" if self.path.suffix == ".zarr" else ".npy"
+        self.unfinished = self.path.with_name(stem + suffix)
         self.progress = self.path.with_name(stem + ".json")
         self.key = key
         with _files.writing(self.path):
@@ -87,13 +94,27 @@ class FileSink:
         self.saved = time.monotonic()
 
     def finish(self):
-        """Gives the file its name; returns it, mapped into memory (or as a Zarr array)."""
+        """Gives the file its name."""
         with _files.writing(self.path):
             self.writer.close()
-            _files.remove(self.path)
-            os.replace(self.unfinished, self.path)
+            if self.path.suffix in TIFF:
+                write_tiff(self.path, np.load(self.unfinished, mmap_mode="r", allow_pickle=False))
+                _files.remove(self.unfinished)
+            else:
+                _files.remove(self.path)
+                os.replace(self.unfinished, self.path)
         self.progress.unlink(missing_ok=True)
-        return _opened(self.path)
+
+    def result(self):
+        """What the finished file holds, mapped into memory, or as a Zarr array."""
+        if self.path.suffix == ".npy":
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        zarr = require("zarr", LARGE, f"{self.path}: reading results in parts")
+        if self.path.suffix == ".zarr":
+            return zarr.open_array(str(self.path), mode="r")
+        import tifffile
+
+        return zarr.open_array(tifffile.imread(self.path, aszarr=True), mode="r")
 
     def _found(self):
         """Blocks that earlier work of the same key has written."""
@@ -110,13 +131,12 @@ class FileSink:
     def _begin(self):
         if self.path.suffix == ".zarr":
             zarr = require("zarr", LARGE, f"{self.path}: results in Zarr")
-            chunks = tuple(min(length, 512) for length in self.shape)
+            chunks = tuple(min(length, TILE) for length in self.shape)
             array = zarr.create_array(
                 str(self.unfinished), shape=self.shape, chunks=chunks, dtype=self.dtype
             )
             return _ZarrWriter(array)
-        begin = _begin_npy if self.path.suffix == ".npy" else _begin_tiff
-        offset = begin(self.unfinished, self.shape, self.dtype)
+        offset = _begin_npy(self.unfinished, self.shape, self.dtype)
         return _LineWriter(self.unfinished, offset, self.shape, self.dtype)
 
     def _go_on(self):
@@ -124,17 +144,6 @@ class FileSink:
             zarr = require("zarr", LARGE, f"{self.path}: results in Zarr")
             return _ZarrWriter(zarr.open_array(str(self.unfinished), mode="r+"))
         return _LineWriter(self.unfinished, self.notes["offset"], self.shape, self.dtype)
-
-
-def _opened(path):
-    """What a finished file holds, to be read in parts."""
-    if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    if path.suffix == ".zarr":
-        return require("zarr", LARGE, f"{path}: results in Zarr").open_array(str(path), mode="r")
-    import tifffile
-
-    return tifffile.memmap(path, mode="r")
 
 
 class _ZarrWriter:
@@ -193,11 +202,38 @@ def _begin_npy(path, shape, dtype):
     return offset
 
 
-def _begin_tiff(path, shape, dtype):
+def write_tiff(path, array):
+    """Writes an array as a TIFF of compressed tiles, of which one at a time is in memory.
+
+    Args:
+        path: the file; what stands there is replaced once the new one is whole.
+        array: (H, W), (D, H, W), or either with channels of floats as the last axis; it may be
+            mapped into memory.
+    """
     import tifffile
 
-    size = int(np.prod(shape, dtype="int64")) * dtype.itemsize
-    kind = {"photometric": "minisblack", "bigtiff": size >= TIFF_FROM}
-    if len(shape) > 2 and shape[-1] > 1:
-        kind["planarconfig"] = "contig"
-    return tifffile.memmap(path, shape=shape, dtype=dtype, **kind).offset
+    channels = array.dtype.kind == "f"  # masks have none
+    kind = {"planarconfig": "contig"} if channels and array.shape[-1] > 1 else {}
+    with _files.replacing(path) as new:
+        tifffile.imwrite(
+            new,
+            _tiles(array, channels),
+            shape=array.shape,
+            dtype=array.dtype,
+            tile=(TILE, TILE),
+            compression="zlib",
+            photometric="minisblack",
+            bigtiff=array.nbytes >= BIGTIFF_FROM,
+            **kind,
+        )
+
+
+def _tiles(array, channels):
+    """The tiles of each plane, from left to right and top to bottom."""
+    axes = array.ndim - channels
+    height, width = array.shape[axes - 2 : axes]
+    for plane in np.ndindex(array.shape[: axes - 2]):
+        for top in range(0, height, TILE):
+            for left in range(0, width, TILE):
+                box = (*plane, slice(top, top + TILE), slice(left, left + TILE))
+                yield np.ascontiguousarray(array[box])

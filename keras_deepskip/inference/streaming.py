@@ -3,9 +3,11 @@
 import collections
 import dataclasses
 import math
+import os
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -15,17 +17,14 @@ from keras_deepskip import _checks
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
+from keras_deepskip.inference.batching import BatchTimes, plan
+from keras_deepskip.inference.frame_queue import FrameQueue, end_reading, read_frames
 from keras_deepskip.inference.frames import open_frames
 from keras_deepskip.inference.outputs import check_model, outputs_of
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import image_model_shapes, resolve_model
+from keras_deepskip.models import RunLike, image_model_shapes, resolve_model
 
-NEWEST = 0.2  # weight of the newest measurement in the mean time of a batch
-MARGIN = 1.25  # a batch is planned to take so many times its mean time
-# Waiting ends earlier by another margin: whoever wakes late must not have to drop what waited.
-WAKE = 0.002  # seconds that a thread may wake late
 REMEMBERED = 10_000  # latencies of which percentiles are reported
-PATIENCE = 5.0  # seconds to wait for the reader to end, which may wait for a camera
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +92,15 @@ class StreamStatistics:
         )
 
 
-def stream(model, frames, *, batch_size=4, latency=None, live=None, threshold=0.5):
+def stream(
+    model: keras.Model | RunLike,
+    frames: str | os.PathLike | int | Iterable[np.ndarray],
+    *,
+    batch_size: int = 4,
+    latency: float | None = None,
+    live: bool | None = None,
+    threshold: float = 0.5,
+) -> "FrameStream":
     """Finds objects in frames as they come, in order, a few at a time.
 
     A thread reads frames into a queue of `batch_size`, which never grows: a stored source waits
@@ -192,13 +199,16 @@ class FrameStream:
         self._times = BatchTimes(batch_size)
         self._queue = FrameQueue(batch_size, live, self._clock)
         self._reader = threading.Thread(
-            target=_read, args=(source, self._queue), daemon=True, name="keras_deepskip_frames"
+            target=read_frames,
+            args=(source, self._queue),
+            daemon=True,
+            name="keras_deepskip_frames",
         )
         self._ready = collections.deque()
         self._frames, self._late, self._begun, self._ended = 0, 0, None, None
         self._latencies = collections.deque(maxlen=REMEMBERED)
         # The reader knows the queue alone, so that a stream that is forgotten can end it.
-        self._end = weakref.finalize(self, _end, self._queue, self._reader)
+        self._end = weakref.finalize(self, end_reading, self._queue, self._reader)
 
     def __iter__(self):
         return self
@@ -289,229 +299,3 @@ class FrameStream:
         self._late += self.latency is not None and latency > self.latency
         self._latencies.append(latency)
         return FrameResult(frame.index, frame.name, frame.image, mask, probabilities, latency)
-
-
-# --- When a batch is closed -----------------------------------------------------------------------
-
-
-def plan(captured, now, *, batch_size, latency, live, complete, seconds):
-    """Says what to do with the frames that are there.
-
-    Args:
-        captured: times when they were captured, oldest first; at least one.
-        now: the time.
-        batch_size, latency, live: as of `stream`.
-        complete: whether no further frame can join them: the source has ended, the queue is full,
-            or the next frame is of another size.
-        seconds: function from a number of frames to the mean time that a batch of them takes.
-
-    Returns:
-        `(drop, take, wait)`: how many of the oldest to drop, how many of the rest to predict, and
-        how many seconds to wait for another frame before doing so (infinity: till there is one).
-
-    Example:
-
-    >>> plan([0.0, 0.1], 0.5, batch_size=4, latency=0.3, live=True, complete=False,
-    ...      seconds=lambda count: 0.1 * count)
-    (1, 1, 0.0)
-    """
-
-    def planned(count):
-        return MARGIN * seconds(count)
-
-    drop = 0
-    if live and latency is not None:
-        while drop < len(captured) - 1 and captured[drop] + latency < now + planned(1):
-            drop += 1
-    take = min(len(captured) - drop, batch_size)
-    if latency is None:
-        waits = not live and not complete and take < batch_size
-        return drop, take, math.inf if waits else 0.0
-    due = captured[drop] + latency
-    while live and take > 1 and due < now + planned(take):
-        take -= 1
-    if complete or take < len(captured) - drop or take == batch_size:
-        return drop, take, 0.0
-    return drop, take, max(due - now - MARGIN * planned(take + 1) - WAKE, 0.0)
-
-
-class BatchTimes:
-    """How long batches take: for each size of batch a running mean of seconds by pixel.
-
-    Sizes are the powers of two up to the largest batch, and that. A batch between two counts as the
-    larger. The first batch of a shape, for which a backend may compile, teaches nothing.
-
-    Args:
-        batch_size: of the largest batch.
-    """
-
-    def __init__(self, batch_size):
-        powers = [1 << exponent for exponent in range(batch_size.bit_length())]
-        self.sizes = sorted({*powers, batch_size})
-        self._by_pixel, self._seen = {}, set()
-
-    def size_of(self, count):
-        """The size that a batch of `count` frames is filled up to."""
-        return next(size for size in self.sizes if size >= count)
-
-    def learn(self, count, shape, seconds):
-        """Takes in how long a batch of `count` frames of a shape (H, W, C) took."""
-        size = self.size_of(count)
-        if (size, shape) not in self._seen:
-            self._seen.add((size, shape))
-            return
-        new = seconds / (shape[0] * shape[1])
-        old = self._by_pixel.get(size, new)
-        self._by_pixel[size] = old + NEWEST * (new - old)
-
-    def of(self, count, shape):
-        """Seconds that a batch of `count` frames of a shape (H, W, C) is thought to take."""
-        return self._by_pixel.get(self.size_of(count), 0.0) * shape[0] * shape[1]
-
-
-# --- Reading --------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class Frame:
-    """A frame that waits: its number, name, image (H, W, C) and the time of its capture."""
-
-    index: int
-    name: str
-    image: np.ndarray
-    captured: float
-
-
-class FrameQueue:
-    """Frames between the thread that reads and the one that predicts; it never grows.
-
-    Args:
-        capacity: most frames that wait.
-        live: whether the oldest frame gives way when it is full; else the reader waits.
-        clock: function that gives the time in seconds.
-    """
-
-    def __init__(self, capacity, live, clock):
-        self.capacity, self.live, self.clock = capacity, live, clock
-        self.dropped = 0
-        self._waiting = collections.deque()
-        self._changed = threading.Condition()
-        self._closed, self._ended, self._error, self._going = False, False, None, False
-
-    def put(self, index, name, image):
-        """Adds a frame, for the reader; returns whether it shall continue."""
-        frame = Frame(index, name, image, self.clock())
-        with self._changed:
-            while not self._closed and not self.live and len(self._waiting) >= self.capacity:
-                self._changed.wait()
-            if self._closed:
-                return False
-            if len(self._waiting) >= self.capacity:
-                self._drop(1)
-            self._waiting.append(frame)
-            self._changed.notify_all()
-            # After the first frame the source waits for the warm-up.
-            while not self._closed and not self._going:
-                self._changed.wait()
-            return not self._closed
-
-    def finish(self, error=None):
-        """Says that no frame follows, for the reader; the error is raised after the last one."""
-        with self._changed:
-            self._ended, self._error = True, error
-            self._changed.notify_all()
-
-    def first(self):
-        """Waits for the first frame and leaves it there; None if the source has none."""
-        with self._changed:
-            while not self._waiting and not self._ended:
-                self._changed.wait()
-            if not self._waiting and self._error is not None:
-                raise self._error
-            return self._waiting[0] if self._waiting else None
-
-    def go_on(self):
-        """Ends the warm-up: the first frame counts as captured now, and the source is read on."""
-        with self._changed:
-            for frame in self._waiting:
-                frame.captured = self.clock()
-            self._going = True
-            self._changed.notify_all()
-
-    def take(self, planned):
-        """Waits for a batch, and drops what the plan says.
-
-        Args:
-            planned: function that plans, of `(captured, complete)` as `plan` has them, and the
-                frames' shape.
-
-        Returns:
-            A list of `Frame`, all of one size; an empty one at the end.
-
-        Raises:
-            Exception: the one that reading ended with, once all frames before it were taken.
-        """
-        with self._changed:
-            while True:
-                if not self._waiting:
-                    if self._ended or self._closed:
-                        break
-                    self._changed.wait()
-                    continue
-                alike = self._alike()
-                complete = self._ended or len(self._waiting) > len(alike)
-                complete = complete or len(self._waiting) >= self.capacity
-                captured, shape = [frame.captured for frame in alike], alike[0].image.shape
-                drop, count, wait = planned(captured, complete, shape)
-                self._drop(drop)
-                if wait <= 0:
-                    taken = [self._waiting.popleft() for _ in range(count)]
-                    self._changed.notify_all()
-                    return taken
-                self._changed.wait(None if math.isinf(wait) else wait)
-            if self._error is not None:
-                raise self._error
-            return []
-
-    def close(self):
-        """Has the reader end, and forgets what waits."""
-        with self._changed:
-            self._closed = True
-            self._waiting.clear()
-            self._changed.notify_all()
-
-    def _alike(self):
-        """The oldest frames that are of one size and number type of image."""
-        first = self._waiting[0].image
-        alike = []
-        for frame in self._waiting:
-            if (frame.image.shape, frame.image.dtype) != (first.shape, first.dtype):
-                break
-            alike.append(frame)
-        return alike
-
-    def _drop(self, count):
-        for _ in range(count):
-            self._waiting.popleft()
-        self.dropped += count
-
-
-def _read(source, queue):
-    """The reader's work: frame by frame until the source ends or the stream is closed."""
-    frames = source.read()
-    try:
-        for index, (name, image) in enumerate(frames):
-            if not queue.put(index, name, image):
-                break
-    except BaseException as error:  # reported where it matters: to the one that waits for the frame
-        queue.finish(error)
-    else:
-        queue.finish()
-    finally:
-        frames.close()
-
-
-def _end(queue, reader):
-    queue.close()
-    if reader.is_alive() and reader is not threading.current_thread():
-        reader.join(PATIENCE)

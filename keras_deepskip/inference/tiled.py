@@ -4,6 +4,9 @@ import functools
 import hashlib
 import json
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,20 +31,20 @@ PANEL = 16  # windows in a row whose results are put together at once
 
 
 def predict_tiled(
-    model,
-    image,
+    model: keras.Model,
+    image: Any,
     *,
-    tile=None,
-    mode="exact",
-    overlap=None,
-    blend="gaussian",
-    batch_size=1,
-    tta=None,
-    output="probabilities",
-    threshold=0.5,
-    out=None,
-    verbose=0,
-):
+    tile: int | Sequence[int] | None = None,
+    mode: str = "exact",
+    overlap: int | Sequence[int] | None = None,
+    blend: str = "gaussian",
+    batch_size: int = 1,
+    tta: str | None = None,
+    output: str = "probabilities",
+    threshold: float = 0.5,
+    out: str | os.PathLike | None = None,
+    verbose: int = 0,
+) -> Any:
     """Predicts on an image of any size, window by window.
 
     In `"exact"` mode the result is that of one pass over the whole image, to 1e-5, at its borders
@@ -109,6 +112,7 @@ def predict_tiled(
     finish = finisher(output, threshold)
     channels_last, dtype = result_form(output, classes)
     shape = (*source.sizes, *channels_last)
+    sink: ArraySink | FileSink
     if out is None:
         sink = ArraySink(shape, dtype)
     else:
@@ -124,7 +128,8 @@ def predict_tiled(
             progress.update(sink.done)
     finally:
         sink.save()
-    return sink.finish()
+    sink.finish()
+    return sink.result()
 
 
 def probabilities_of(model, image, tta=None):

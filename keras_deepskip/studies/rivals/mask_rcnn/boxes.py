@@ -4,10 +4,11 @@ A box of no area is an empty slot of a list of fixed length. All works on tensor
 """
 
 from keras import ops
+from keras.utils import bounding_boxes
 
+FORMAT = "yxyx"  # what Keras calls these boxes
 EMPTY = -1e9  # score of an empty slot
 LARGEST_STEP = 4.135166556742356  # log(1000 / 16): no box grows by more at once
-SMALLEST = 1e-4  # pixels; what is divided by
 
 
 def sides(boxes):
@@ -23,12 +24,7 @@ def is_box(boxes):
 
 def iou(boxes, others):
     """Intersection over union of all pairs: (..., R, 4) and (..., G, 4) to (..., R, G)."""
-    boxes, others = boxes[..., :, None, :], others[..., None, :, :]
-    height = ops.minimum(boxes[..., 2], others[..., 2]) - ops.maximum(boxes[..., 0], others[..., 0])
-    width = ops.minimum(boxes[..., 3], others[..., 3]) - ops.maximum(boxes[..., 1], others[..., 1])
-    common = ops.maximum(height, 0.0) * ops.maximum(width, 0.0)
-    area, other_area = (h * w for h, w in map(sides, (boxes, others)))
-    return common / ops.maximum(area + other_area - common, SMALLEST**2)
+    return bounding_boxes.compute_iou(boxes, others, bounding_box_format=FORMAT)
 
 
 def encode(boxes, references, weights=(1.0, 1.0, 1.0, 1.0)):
@@ -44,31 +40,24 @@ def encode(boxes, references, weights=(1.0, 1.0, 1.0, 1.0)):
 
     Source: R. Girshick et al., Rich feature hierarchies, 2014, appendix C.
     """
-    (y, x, height, width), (y0, x0, height0, width0) = _centred(boxes), _centred(references)
-    numbers = (
-        (y - y0) / height0,
-        (x - x0) / width0,
-        ops.log(height / height0),
-        ops.log(width / width0),
+    variance = [1 / weight for weight in weights]
+    return bounding_boxes.encode_box_to_deltas(
+        references, boxes, anchor_format=FORMAT, box_format=FORMAT, variance=variance
     )
-    return ops.stack([w * v for w, v in zip(weights, numbers, strict=True)], axis=-1)
 
 
 def decode(deltas, references, weights=(1.0, 1.0, 1.0, 1.0)):
     """The boxes (..., 4) that numbers (..., 4) stand for; see `encode`."""
-    y0, x0, height0, width0 = _centred(references)
-    down, right, taller, wider = (deltas[..., i] / weight for i, weight in enumerate(weights))
-    y, x = y0 + down * height0, x0 + right * width0
-    half_height = height0 * ops.exp(ops.minimum(taller, LARGEST_STEP)) / 2
-    half_width = width0 * ops.exp(ops.minimum(wider, LARGEST_STEP)) / 2
-    edges = (y - half_height, x - half_width, y + half_height, x + half_width)
-    return ops.stack(edges, axis=-1)
-
-
-def _centred(boxes):
-    height, width = sides(boxes)
-    y, x = boxes[..., 0] + height / 2, boxes[..., 1] + width / 2
-    return y, x, ops.maximum(height, SMALLEST), ops.maximum(width, SMALLEST)
+    largest = ops.convert_to_tensor([1e9, 1e9, LARGEST_STEP, LARGEST_STEP], deltas.dtype)
+    scale = ops.convert_to_tensor(weights, deltas.dtype)
+    variance = [1 / weight for weight in weights]
+    return bounding_boxes.decode_deltas_to_boxes(
+        references,
+        ops.minimum(deltas, largest * scale),
+        anchor_format=FORMAT,
+        box_format=FORMAT,
+        variance=variance,
+    )
 
 
 def clip(boxes, height, width):
