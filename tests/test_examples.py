@@ -4,6 +4,7 @@ import doctest
 import importlib
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,20 @@ def test_the_readmes_ten_lines(tmp_path):
         code = code.replace(full, tiny)
     run_script(["-c", code], tmp_path)
     assert (tmp_path / "lesions.keras").is_file()
+
+
+def test_the_readmes_commands_as_functions(tmp_path):
+    """The second block, on a small set: train, evaluate, predict and export of a run."""
+    data.sample(tmp_path / "cells", images=6, height=64, width=64)
+    (tmp_path / "new").mkdir()
+    shutil.copy(sorted((tmp_path / "cells" / "images").iterdir())[0], tmp_path / "new")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = text.split("```python\n", 2)[2].split("```", 1)[0]
+    assert "epochs=20" in code
+    tiny = "epochs=1, steps_per_epoch=1, crop_size=32, batch_size=2, validation_windows=2"
+    said = run_script(["-c", code.replace("epochs=20", tiny)], tmp_path)
+    assert "IoU" in said and (tmp_path / "runs" / "first" / "model.keras").is_file()
+    assert (tmp_path / "found" / "objects.csv").is_file() and (tmp_path / "cells.onnx").is_file()
 
 
 @pytest.mark.slow
