@@ -14,6 +14,7 @@ CRITERIA = ("iou", "centre")
 # default, is all neighbours of volumes too.
 STEPS = {2: {4: 1, 8: 2}, 3: {6: 1, 26: 3, 8: 3}}
 CONNECTIVITIES = (4, 8, 6, 26)
+MOST_IDS = 65535  # up to here a table by id is smaller than the mask itself
 
 
 # ---- Objects of a mask --------------------------------------------------------------------------
@@ -47,11 +48,35 @@ def label_objects(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, 
     _checks.check_choice("connectivity", connectivity, STEPS[mask.ndim])
     structure = ndimage.generate_binary_structure(mask.ndim, STEPS[mask.ndim][connectivity])
     labels, count = np.zeros(mask.shape, "int32"), 0
-    for class_id in np.unique(mask[mask != 0]):
-        of_class, found = ndimage.label(mask == class_id, structure)
-        labels += np.where(of_class, of_class + count, 0).astype("int32")
+    for class_id, box in class_boxes(mask):
+        of_class, found = ndimage.label(mask[box] == class_id, structure)
+        labels[box] += np.where(of_class, of_class + count, 0).astype("int32")
         count += found
     return labels, count
+
+
+def class_boxes(mask: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
+    """Finds the box of each class id but 0, so that a class is looked for where it is.
+
+    Args:
+        mask: array of integers, of any number of axes.
+
+    Returns:
+        A list of `(id, slices)`, by rising id.
+
+    Example:
+
+    >>> class_boxes(np.array([[0, 7], [0, 7]]))
+    [(7, (slice(0, 2, None), slice(1, 2, None)))]
+    """
+    from scipy import ndimage
+
+    ids = np.unique(mask[mask != 0])
+    if len(ids) and (ids[0] < 0 or ids[-1] > MOST_IDS):
+        mask = np.where(mask != 0, np.searchsorted(ids, mask) + 1, 0)
+        return list(zip(ids.tolist(), ndimage.find_objects(mask), strict=True))
+    boxes = ndimage.find_objects(mask.astype("int32"))  # of ids that are absent, too
+    return [(class_id, boxes[class_id - 1]) for class_id in ids.tolist()]
 
 
 def object_anchors(mask: np.ndarray, ignore_class: int | None = None) -> dict[int, np.ndarray]:

@@ -119,7 +119,7 @@ def test_evaluate_reads_masks_as_the_run_did(tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(tiny.first_run(), run)
     config = json.loads((run / "config.json").read_text())
-    config["data"]["ignore_class"] = 1
+    config["facts"]["masks"]["ignore_class"] = 1
     (run / "config.json").write_text(json.dumps(config))
     assert "ignore_class=1" in complaint(capsys, "evaluate", "--run", run)  # no class is left
     assert "Pixels of 2 images" in said(capsys, "evaluate", "--run", run, "--ignore-class", 9)

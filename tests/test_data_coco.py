@@ -9,8 +9,8 @@ import pytest
 
 from keras_deepskip.data.coco import coco_classes, coco_samples, write_masks
 from keras_deepskip.data.folder import find_samples
-from keras_deepskip.data.images import write_png
-from keras_deepskip.data.masks import MaskReading, read_mask
+from keras_deepskip.data.images import read_mask, write_png
+from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import load_pair
 from keras_deepskip.data.split import load_split
 

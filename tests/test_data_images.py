@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from keras_deepskip.data.images import image_size, read_image, to_channels, write_png
-from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
+from keras_deepskip.data.images import image_size, read_image, read_mask, to_channels, write_png
+from keras_deepskip.data.masks import MaskReading, mask_values
 
 SHAPE = (11, 7)
 

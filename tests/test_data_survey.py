@@ -219,7 +219,8 @@ def test_the_survey_counts_classes_and_objects(folder):
     facts = survey.mask(survey.all_samples[0])
     assert facts.counts == [[0, 20 * 24 - 12], [1, 6], [3, 5], [255, 1]]
     assert facts.areas == [6, 5] and facts.sides == [3, 5]
-    assert survey.num_classes == 4 == audit(survey).figures["suggested_num_classes"]
+    found = survey.kind_of(survey.reading).reading.num_classes
+    assert found == 4 == audit(survey).figures["suggested_num_classes"]
 
 
 def test_another_reading_of_the_masks_is_refused(folder):

@@ -21,7 +21,7 @@ def test_what_is_loaded_is_what_train_returned():
             assert getattr(loaded, field.name) == getattr(run, field.name), field.name
     assert loaded.data == run.data.resolve()
     assert loaded.best_epoch == run.best_epoch
-    assert loaded.masks == MaskReading(1)
+    assert loaded.masks == MaskReading(1, kind="binary")
     assert split_to_json(loaded.split) == split_to_json(run.split)
     for ours, theirs in zip(loaded.model.get_weights(), run.model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

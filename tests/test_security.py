@@ -20,8 +20,7 @@ from PIL import Image, PngImagePlugin
 
 from keras_deepskip.data import find_samples, load_split, read_image
 from keras_deepskip.data.coco import _unpacked, coco_samples
-from keras_deepskip.data.images import image_size, max_pixels, write_png
-from keras_deepskip.data.masks import read_mask
+from keras_deepskip.data.images import image_size, max_pixels, read_mask, write_png
 from keras_deepskip.encoders.saved import read_keras_file
 from keras_deepskip.models import build_model, load_model
 from tests import tiny

@@ -282,6 +282,11 @@ def _add_masks(group, classes=True):
         "colors", flag="--color", dest="color", type=values.color_and_id, action="append",
         metavar="R,G,B=ID",
     )  # fmt: skip
+    options.add("kind", flag="--mask-kind", dest="mask_kind")
+    options.add(
+        "values", flag="--mask-value", dest="mask_values", type=values.value_and_id,
+        action="append", metavar="VALUE=ID",
+    )  # fmt: skip
 
 
 def _add_network(command, backbone=True):

@@ -294,6 +294,8 @@ def _masks(options, of_run=None):
         "num_classes": getattr(options, "num_classes", None),
         "colors": color_table(options.color),
         "ignore_class": options.ignore_class,
+        "kind": options.mask_kind,
+        "values": dict(options.mask_values) if options.mask_values else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(known, **given)

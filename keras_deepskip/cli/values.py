@@ -36,6 +36,12 @@ def color_and_id(text):
     return int(red), int(green), int(blue), int(class_id)
 
 
+def value_and_id(text):
+    """Reads `VALUE=ID` as (VALUE, ID)."""
+    value, _, class_id = text.partition("=")
+    return int(value), int(class_id)
+
+
 def class_and_id(text):
     """Reads `NAME` or `NAME=ID` as (NAME, ID or None)."""
     name, _, class_id = text.partition("=")

@@ -7,11 +7,12 @@ from keras_deepskip.data.folder import find_images, find_samples
 from keras_deepskip.data.images import (
     image_size,
     read_image,
+    read_mask,
     to_channels,
     write_png,
 )
 from keras_deepskip.data.importers import LAYOUTS, ImportedSet, Layout, import_set
-from keras_deepskip.data.masks import MaskReading, mask_values, read_mask
+from keras_deepskip.data.masks import MaskReading, mask_values
 from keras_deepskip.data.samples import Sample, load_image, load_mask, load_pair
 from keras_deepskip.data.sampling import (
     CropDataset,

@@ -70,7 +70,10 @@ class AuditReport:
         summary = ", ".join(
             f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in SEVERITIES
         )
-        lines = [f"{self.folder}: {summary}", ""]
+        lines = [f"{self.folder}: {summary}"]
+        if "masks" in self.figures:
+            lines.append(f"masks: {self.figures['masks']}; `masks=` overrides")
+        lines.append("")
         kinds: dict[tuple[str, str], list[Finding]] = {}
         for finding in self.findings:
             kinds.setdefault((finding.severity, finding.fix), []).append(finding)
@@ -127,13 +130,11 @@ def audit(
     findings = [finding for pool in survey.pools.values() for finding in _pool_findings(pool)]
     paired = not any(finding.severity == "error" for finding in findings)
     looks = [_look(sample, survey, findings) for sample in survey.all_samples]
-    guessed = reading.num_classes is None
-    if guessed:
-        reading = dataclasses.replace(reading, num_classes=survey.num_classes)
-    findings += _class_findings(looks, reading, guessed)
+    kind = survey.kind_of(reading)
+    findings += _class_findings(looks, kind, folder)
     findings += _image_findings(looks, stride, folder)
     findings += _object_findings(looks, stride, folder)
-    figures = _figures(looks, survey, reading.num_classes, stride)
+    figures = _figures(looks, survey, kind, stride)
     how = {"split_file": split_file, "seed": seed, "group_by": group_by}
     if paired:  # missing pairs would stop the split, too
         figures |= _split(survey, looks, how, findings)
@@ -195,11 +196,19 @@ class _Look:
     sample: Sample
     image: ImageFacts | None = None
     mask: MaskFacts | None = None
+    class_ids: list | None = None  # of the values of `mask.counts`, where they have a meaning
 
     @property
     def counts(self):
-        """Number of pixels of each class id."""
-        return None if self.mask is None else dict(self.mask.counts)
+        """Number of pixels of each class id, or value if it means none."""
+        if self.mask is None:
+            return None
+        counts: Counter = Counter()
+        values = [value for value, _ in self.mask.counts]
+        ids = values if self.class_ids is None else self.class_ids
+        for class_id, (_, pixels) in zip(ids, self.mask.counts, strict=True):
+            counts[class_id] += pixels
+        return dict(counts)
 
 
 def _look(sample, survey, findings):
@@ -238,24 +247,31 @@ def _failure(path, error, fix):
 # ---- Classes ------------------------------------------------------------------------------------
 
 
-def _class_findings(looks, reading, guessed):
+def _class_findings(looks, kind, folder):
     findings = []
+    if kind.problem is not None:
+        findings.append(Finding("error", str(folder), kind.problem, kind.fix))
+        return findings
+    if kind.reading.kind == "objects":
+        fix = "Nothing to do; if the values are class ids, say so: MaskReading(kind='classes')"
+        findings.append(Finding("note", str(folder), f"masks: {kind.text}", fix))
     for look in looks:
-        if not look.counts:
+        if look.mask is None:
             continue
-        file, values = str(look.sample.mask), np.array(sorted(look.counts))
-        if look.mask.whole and reading.num_classes > 1:
-            values[values == 1] = 255
-        elif look.mask.whole:
-            message = "its values are 0 and 255 (or 65535); they are read as 0 and 1"
-            findings.append(Finding("note", file, message))
-        if guessed and len(values) > MOST_CLASSES:
+        file, values = str(look.sample.mask), np.array([value for value, _ in look.mask.counts])
+        if look.mask.areas is None:
             message = f"{len(values)} values, {values[0]} to {values[-1]}: it looks like a picture"
             fix = "Write masks as PNG (not JPEG) with one value a class"
             findings.append(Finding("error", file, message, fix))
             continue
+        if look.mask.whole and kind.reading.num_classes == 1:
+            message = "its values are 0 and 255 (or 65535); they are read as 0 and 1"
+            findings.append(Finding("note", file, message))
         try:
-            check_classes(values, reading, look.sample.mask)
+            ids = values
+            if isinstance(look.sample.mask, Path) and kind.reading.colors is None:
+                ids = kind.reading.classes_of(values, look.sample.mask)
+            look.class_ids = check_classes(ids, kind.reading, look.sample.mask).tolist()
         except ValueError as error:
             fix = "Check that num_classes, ignore_class and the masks' values fit together"
             findings.append(_failure(file, error, fix))
@@ -300,6 +316,12 @@ def _object_findings(looks, stride, folder):
         message = f"no object in any of {len(seen)} masks"
         yield Finding("error", str(folder), message, "Check that the masks hold class ids above 0")
         return
+    covered = sum(n for look in seen for value, n in look.counts.items() if value)
+    share = covered / sum(sum(look.counts.values()) for look in seen)
+    if share > 0.5:
+        message = f"objects cover {_percent(share)} of the pixels"
+        fix = "If the masks are inverted (objects 0), say so: MaskReading(values={0: 1, 255: 0})"
+        yield Finding("warning", str(folder), message, fix)
     empty = np.mean([not look.mask.areas for look in seen])
     if empty > 0:
         message = f"{_percent(empty)} of the images have an empty mask"
@@ -325,14 +347,16 @@ def _objects(looks):
     return areas, np.concatenate(empty + [np.array(mask.sides, int) for mask in seen])
 
 
-def _figures(looks, survey, num_classes, stride):
+def _figures(looks, survey, kind, stride):
     shapes = np.array([look.image.shape for look in looks if look.image]).reshape(-1, 3)
     seen = [look for look in looks if look.counts and len(look.counts) <= MOST_CLASSES]
     classes, pixels = Counter(), Counter()
     for look in seen:
         classes.update(look.counts.keys())
         pixels.update(look.counts)
+    unasked = dataclasses.replace(survey.reading, num_classes=None)
     figures = {
+        "masks": kind.text,
         "images": len(looks),
         "readable": sum(bool(look.image and look.counts) for look in looks),
         "height": _spread(shapes[:, 0]),
@@ -340,8 +364,8 @@ def _figures(looks, survey, num_classes, stride):
         "channels": _tally(Counter(shapes[:, 2].tolist())),
         "dtypes": _tally(Counter(look.image.dtype for look in looks if look.image)),
         "classes": _tally(classes),
-        "suggested_num_classes": survey.num_classes,
-        "num_classes": num_classes,
+        "suggested_num_classes": survey.kind_of(unasked).reading.num_classes,
+        "num_classes": kind.reading.num_classes,
         "empty_share": float(np.mean([not look.mask.areas for look in seen])) if seen else None,
     }
     total = sum(pixels.values())

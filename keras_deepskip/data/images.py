@@ -1,18 +1,18 @@
-"""Image files as NumPy arrays: PNG, JPEG and TIFF, 8 and 16 bit, any channels."""
+"""Files of images and masks as NumPy arrays: PNG, JPEG and TIFF, 8 and 16 bit, any channels."""
 
 import os
 
 import numpy as np
 
-from keras_deepskip._checks import check_integer, require
+from keras_deepskip._checks import require
 from keras_deepskip._files import replacing
-from keras_deepskip.data import _decoders
+from keras_deepskip.data import _decoders, masks
+from keras_deepskip.data._channels import image_of
+from keras_deepskip.data._channels import to_channels as to_channels
 from keras_deepskip.data._limits import max_pixels as max_pixels
+from keras_deepskip.data.masks import MaskReading
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-
-# ITU-R BT.601 luminance, the weights that Pillow's "L" mode uses too
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -48,13 +48,44 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     return image_of(*_decoders.decode(path))
 
 
-def image_of(array: np.ndarray, palette: np.ndarray | None) -> np.ndarray:
-    """The image of what `_decoders.decode` returned, as `read_image` gives it."""
-    if palette is not None:
-        array = palette[array[..., 0]]
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    return array if array.dtype in (np.uint8, np.uint16) else array.astype(np.float32)
+def read_mask(path: str | os.PathLike, reading: MaskReading | None = None) -> np.ndarray:
+    """Reads a mask file as class ids; 0 is the background.
+
+    - `num_classes=1`: values 0 and 1. A mask whose only values are 0 and 255 (in 16 bit also
+      65535) is read as 0 and 1, unless that value is the `ignore_class`.
+    - `num_classes=K`: ids 0 to K - 1; K counts the background (3 kinds of object: 4).
+    - `num_classes=None`: the file's values as they are.
+    - A palette PNG gives its indices (as in Pascal VOC). A gray mask saved as RGB is read as gray.
+      A palette of black and another colour whose index 0 is not the black one gives 0 where it
+      is black and 255 elsewhere: what a viewer shows.
+    - A mask in the alpha channel of one colour gives 0 where it is transparent.
+    - `colors`: each pixel's colour is looked up (a palette's colours then, not its indices).
+    - `kind`, `values`: see `MaskReading`.
+
+    Args:
+        path: the file.
+        reading: a `MaskReading`; None reads masks of one class, `MaskReading(num_classes=1)`.
+
+    Returns:
+        `(H, W)` int32 array.
+
+    Raises:
+        ValueError: if a value is no class id, or a colour is not in `colors`; it names the file
+            and what was found. Also as `read_image`.
+
+    Example:
+
+    >>> write_png("/tmp/keras_deepskip_doc.png", np.array([[0, 255]], "uint8"))
+    >>> read_mask("/tmp/keras_deepskip_doc.png").tolist()
+    [[0, 1]]
+    """
+    reading = masks.ONE_CLASS if reading is None else reading
+    if reading.colors is None:
+        mask = reading.classes_of(masks.read_ids(path), path)
+    else:
+        array, palette = _decoders.decode(path)
+        mask = masks.ids_of_colors(array, palette, reading.colors, path)
+    return masks.check_classes(mask.astype(np.int32), reading, path)
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -64,46 +95,6 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         FileNotFoundError, ValueError: as `read_image`, as far as the file's head shows it.
     """
     return _decoders.size_of(path)
-
-
-def to_channels(image: np.ndarray, channels: int, path: str | os.PathLike) -> np.ndarray:
-    """Brings an image to a number of channels, if no information is lost unexpectedly.
-
-    Gray is repeated to RGB; RGB becomes gray by luminance; alpha is dropped (RGBA, gray with
-    alpha). A second or fourth channel of a TIFF counts as alpha only if the file says so: it may
-    as well be a stain or an infrared band.
-
-    Args:
-        image: `(H, W, C)` array from `read_image`.
-        channels: the number of channels to return.
-        path: the image's file, for the error.
-
-    Returns:
-        `(H, W, channels)` array of the same dtype.
-
-    Raises:
-        ValueError: if there is no such conversion; it names the file and both numbers.
-
-    Example:
-
-    >>> to_channels(np.zeros((2, 2, 4), "uint8"), 3, "cell.png").shape
-    (2, 2, 3)
-    """
-    channels, received = check_integer("channels", channels), image.shape[-1]
-    if received == channels:
-        return image
-    if received in (2, 4) and channels in (1, 3) and _decoders.has_alpha(path):
-        return to_channels(image[..., :-1], channels, path)
-    if received == 1 and channels == 3:
-        return np.repeat(image, 3, axis=-1)
-    if received == 3 and channels == 1:
-        gray = image.astype(np.float64) @ _LUMINANCE
-        gray = gray if image.dtype == np.float32 else np.rint(gray)
-        return gray[..., None].astype(image.dtype)
-    raise ValueError(
-        f"{path}: an image of {channels} channels was expected. Received: {received} channels. "
-        f"Give the number of channels as {received}, or convert the file"
-    )
 
 
 def write_png(path: str | os.PathLike, array: np.ndarray) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_deepskip._checks import check_integer
+from keras_deepskip._checks import check_choice, check_integer
 from keras_deepskip.data import _decoders
-from keras_deepskip.data.images import image_of, to_channels
+from keras_deepskip.data._channels import image_of, to_channels
+
+KINDS = ("classes", "objects", "binary")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,74 +25,90 @@ class MaskReading:
             0 to K - 1, of which 0 is the background; None takes what the masks hold.
         colors: dict from (r, g, b) to class id, for masks that are colour pictures; else None.
         ignore_class: class id of ignored pixels, which count nowhere; None has none.
+        kind: `"classes"` (values are class ids), `"objects"` (each object has a number of its own,
+            and all are of one class) or `"binary"` (one value besides 0 marks the objects). None
+            lets a `Survey` decide from all masks of the set; a file read by itself then holds
+            class ids, or 0 and 255.
+        values: dict from a mask's value to class id, for masks of other values than class ids;
+            else None. Values that it does not name are an error.
 
     Example:
 
-    >>> MaskReading(num_classes=4, ignore_class=255).to_dict()
-    {'num_classes': 4, 'colors': None, 'ignore_class': 255}
+    >>> MaskReading(num_classes=4, ignore_class=255).to_dict()["ignore_class"]
+    255
     """
 
     num_classes: int | None = None
     colors: collections.abc.Mapping | None = None
     ignore_class: int | None = None
+    kind: str | None = None
+    values: collections.abc.Mapping | None = None
 
     def __post_init__(self):
         if self.num_classes is not None:
             check_integer("num_classes", self.num_classes)
+        check_choice("kind", self.kind, (*KINDS, None))
+        if self.kind in ("objects", "binary") and (self.num_classes or 1) > 1:
+            raise ValueError(
+                f"masks of kind={self.kind!r} have one class. Received: num_classes="
+                f"{self.num_classes}. Leave it out, or give kind='classes'"
+            )
+        if self.values is not None and (self.colors is not None or self.kind is not None):
+            raise ValueError(
+                "`values` say all that masks mean. Received also: "
+                f"colors={self.colors}, kind={self.kind!r}. Leave these out"
+            )
 
     def to_dict(self) -> dict:
-        """The fields as a plain dict, for JSON: colours are rows `[r, g, b, class id]`."""
+        """The fields as a plain dict for JSON; tables are rows `[r, g, b, id]`, `[value, id]`."""
         colors = self.colors and [[*color, label] for color, label in self.colors.items()]
-        return {**dataclasses.asdict(self), "colors": colors or None}
+        values = self.values and [[value, label] for value, label in self.values.items()]
+        return {**dataclasses.asdict(self), "colors": colors or None, "values": values or None}
 
     @classmethod
     def from_dict(cls, fields: collections.abc.Mapping) -> MaskReading:
         """The value of which `to_dict` gave `fields`."""
-        rows = fields.get("colors")
-        colors = {tuple(row[:3]): row[3] for row in rows} if rows else None
-        return cls(fields.get("num_classes"), colors, fields.get("ignore_class"))
+        colors, values = fields.get("colors"), fields.get("values")
+        return cls(
+            num_classes=fields.get("num_classes"),
+            colors={tuple(row[:3]): row[3] for row in colors} if colors else None,
+            ignore_class=fields.get("ignore_class"),
+            kind=fields.get("kind"),
+            values={row[0]: row[1] for row in values} if values else None,
+        )
+
+    def classes_of(self, ids: np.ndarray, path: object) -> np.ndarray:
+        """Class ids of a mask's values.
+
+        Args:
+            ids: integers of any shape: a whole mask, or the values that it holds.
+            path: the mask, for the error.
+
+        Returns:
+            int32 array of the same shape.
+
+        Raises:
+            ValueError: if `values` do not name a value; it names file and values.
+        """
+        if self.values is not None:
+            return _by_value(ids, self.values, path)
+        if not self._is_one_class(ids):
+            return ids.astype(np.int32)
+        ignored = (
+            np.zeros_like(ids, bool) if self.ignore_class is None else ids == self.ignore_class
+        )
+        return np.where(ignored, ids, ids != 0).astype(np.int32)
+
+    def _is_one_class(self, ids):
+        """Whether all values but 0 and the ignored one mean class 1."""
+        if self.kind == "binary":  # several values are left as they are, for `check_classes`
+            return sum(value not in (0, self.ignore_class) for value in np.unique(ids)) <= 1
+        if self.kind is None and self.num_classes == 1:
+            return is_zero_or_full(ids, self.ignore_class)
+        return self.kind == "objects"
 
 
 ONE_CLASS = MaskReading(num_classes=1)
-
-
-def read_mask(path: str | os.PathLike, reading: MaskReading | None = None) -> np.ndarray:
-    """Reads a mask file as class ids; 0 is the background.
-
-    - `num_classes=1`: values 0 and 1. A mask whose only values are 0 and 255 (in 16 bit also
-      65535) is read as 0 and 1, unless that value is the `ignore_class`.
-    - `num_classes=K`: ids 0 to K - 1; K counts the background (3 kinds of object: 4).
-    - `num_classes=None`: the file's values as they are.
-    - A palette PNG gives its indices (as in Pascal VOC). A gray mask saved as RGB is read as gray.
-    - `colors`: each pixel's colour is looked up (a palette's colours then, not its indices).
-
-    Args:
-        path: the file.
-        reading: a `MaskReading`; None reads masks of one class, `MaskReading(num_classes=1)`.
-
-    Returns:
-        `(H, W)` int32 array.
-
-    Raises:
-        ValueError: if a value is no class id, or a colour is not in `colors`; it names the file
-            and what was found. Also as `read_image`.
-
-    Example:
-
-    >>> from keras_deepskip.data import write_png
-    >>> write_png("/tmp/keras_deepskip_doc.png", np.array([[0, 255]], "uint8"))
-    >>> read_mask("/tmp/keras_deepskip_doc.png").tolist()
-    [[0, 1]]
-    """
-    reading = ONE_CLASS if reading is None else reading
-    if reading.colors is None:
-        mask = read_ids(path)
-        if reading.num_classes == 1 and is_zero_or_full(mask, reading.ignore_class):
-            mask = mask > 0
-    else:
-        array, palette = _decoders.decode(path)
-        mask = ids_of_colors(array, palette, reading.colors, path)
-    return check_classes(mask.astype(np.int32), reading, path)
 
 
 def is_zero_or_full(mask: np.ndarray, ignore_class: int | None = None) -> bool:
@@ -164,8 +182,12 @@ def mask_values(path: str | os.PathLike) -> dict:
 # ---- Values of a decoded file -------------------------------------------------------------------
 
 
-def labels_of(array: np.ndarray, path: str | os.PathLike, head: bytes) -> np.ndarray:
+def labels_of(
+    array: np.ndarray, palette: np.ndarray | None, path: str | os.PathLike, head: bytes
+) -> np.ndarray:
     """The values of a decoded mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
+    if palette is not None:
+        array = _shown_by_palette(array, palette)
     if array.dtype == bool:
         array = array.astype(np.uint8)
     array = _unscaled(array, head)
@@ -177,7 +199,12 @@ def labels_of(array: np.ndarray, path: str | os.PathLike, head: bytes) -> np.nda
             )
         array = array.astype(np.int64)
     if array.shape[-1] in (2, 4):
-        array = array[..., :-1]
+        array = _without_alpha(array, path)
+    if head.startswith(_decoders.JPEG) and not np.isin(array, (0, 255)).all():
+        raise ValueError(
+            f"{path}: a mask of class ids was expected. Received: {len(np.unique(array))} "
+            "values in a JPEG; JPEG changes values. Write masks as PNG with one value a class"
+        )
     if array.shape[-1] == 1 or (array == array[..., :1]).all():
         return array[..., 0]
     if array.shape[-1] != 3:
@@ -186,6 +213,34 @@ def labels_of(array: np.ndarray, path: str | os.PathLike, head: bytes) -> np.nda
             f"shape {array.shape}"
         )
     return array
+
+
+def _shown_by_palette(array, palette):
+    """Indices of a palette as they are; those of two colours by what is black and what is not.
+
+    Programs that make a palette of a black and white picture may put white first.
+    """
+    used = np.unique(array)
+    black = [index for index in used.tolist() if not palette[index].any()]
+    inverted = black not in ([], [0]) or (len(used) == 1 and not black and not used.any())
+    if len(used) > 2 or not inverted or len(black) > 1:
+        return array
+    return np.isin(array, black, invert=True).astype(np.uint8) * np.uint8(255)
+
+
+def _without_alpha(array, path):
+    """Drops alpha; a mask of one colour whose alpha varies is drawn in the alpha channel."""
+    color, alpha = array[..., :-1], array[..., -1:]
+    if alpha.min() == alpha.max():
+        return color
+    if (color == color[:1, :1]).all():
+        return alpha
+    if not color[alpha[..., 0] == 0].any():
+        return color  # transparent is 0, the background, anyway
+    raise ValueError(
+        f"{path}: a mask whose transparent pixels are 0 was expected. Received: {color.shape[-1]} "
+        "channels of colour, and an alpha channel that says otherwise. Write it without alpha"
+    )
 
 
 def _unscaled(array, head):
@@ -197,7 +252,21 @@ def _unscaled(array, head):
 
 
 def _labels(path):
-    return labels_of(_decoders.decode(path)[0], path, _decoders.head_of(Path(path)))
+    return labels_of(*_decoders.decode(path), path, _decoders.head_of(Path(path)))
+
+
+def _by_value(ids, table, path):
+    """Class ids by a table from a mask's value to class id."""
+    known = np.array(sorted(table))
+    places = np.searchsorted(known, ids).clip(max=len(known) - 1)
+    unknown = known[places] != ids
+    if unknown.any():
+        raise ValueError(
+            f"{path}: values {_listed(table)} were expected. Received also: "
+            f"{_listed(np.unique(ids[unknown]).tolist())}. Add them to `values` with a class id "
+            "(0 is the background)"
+        )
+    return np.array([table[value] for value in known.tolist()], np.int32)[places]
 
 
 def ids_of_colors(

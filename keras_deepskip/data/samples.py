@@ -74,7 +74,7 @@ def load_mask(sample: Sample, reading: MaskReading | None = None) -> np.ndarray:
         reading = masks.ONE_CLASS if reading is None else reading
         mask = sample.mask.read(ignore_class=reading.ignore_class)
         return masks.check_classes(mask, reading, sample.mask)
-    return masks.read_mask(sample.mask, reading)
+    return images.read_mask(sample.mask, reading)
 
 
 def load_pair(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from keras_deepskip._progress import progress_bar
 from keras_deepskip.data import _decoders, _survey_cache, images, masks
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.folder import PARTS, FolderScan, find_samples, grouped, is_empty, scan
+from keras_deepskip.data.mask_kinds import MaskKind, decide_kind
 from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import Sample
-from keras_deepskip.objects import label_objects
+from keras_deepskip.objects import class_boxes, label_objects
 
 MOST_CLASSES = 64  # values in one mask; more look like a picture
 MOST_BYTES = 2**28  # of a file that is read into memory before it is decoded
@@ -67,9 +69,10 @@ class MaskFacts:
     Attributes:
         shape: `(H, W)`.
         counts: number of pixels of each value, as `[value, pixels]` by rising value.
-        whole: whether the values were 0 and 255 (65535), which are counted as 0 and 1.
+        whole: whether the values are 0 and 255 (65535), which mean 0 and 1.
         blank: whether the file holds class id 0 alone.
-        areas: of the objects, in pixels; None if there are more than `MOST_CLASSES` values.
+        areas: of the connected regions of a value, the objects, in pixels; None of a mask of many
+            values that are all over it: a picture.
         sides: the longer side of each object's box, in pixels.
     """
 
@@ -170,23 +173,22 @@ class Survey:
         """The samples of all pools, not grouped."""
         return [sample for pool in self.pools.values() for sample in pool.samples]
 
-    @property
-    def num_classes(self) -> int:
-        """The number of classes that the masks seem to have; 1 if they hold 0 and 1 alone."""
-        found = (self.mask(sample) for sample in self.all_samples)
-        ids = {
-            value
-            for facts in found
-            if isinstance(facts, MaskFacts) and facts.areas is not None and not facts.whole
-            for value, _ in facts.counts
-            if value != 255
-        }
-        highest = max(ids, default=1)
-        return 1 if highest <= 1 else highest + 1
+    def kind_of(self, reading: MaskReading) -> MaskKind:
+        """What kind of masks the folder has, decided from all of them; see `decide_kind`.
+
+        Args:
+            reading: what the caller has said; by its `colors` and `ignore_class` the survey was
+                made.
+        """
+        listed = [self.mask(sample) for sample in self.all_samples]
+        if any(pool.scan is None and pool.samples for pool in self.pools.values()):
+            reading = dataclasses.replace(reading, kind="classes")  # COCO names its classes
+        return decide_kind([facts for facts in listed if isinstance(facts, MaskFacts)], reading)
 
     def reads_as(self, reading: MaskReading) -> bool:
-        """Whether a `MaskReading` gives the same ids; the number of classes changes none."""
-        return dataclasses.replace(reading, num_classes=self.reading.num_classes) == self.reading
+        """Whether a `MaskReading` takes the same values from files, whatever they mean."""
+        own = self.reading
+        return (reading.colors, reading.ignore_class) == (own.colors, own.ignore_class)
 
     def image(self, sample: Sample) -> ImageFacts | Exception | None:
         """The facts of a sample's image, what reading it raised, or None if it is not of here."""
@@ -267,12 +269,11 @@ class Survey:
             return _mask_facts(ids, reading, False)
         array, palette = _decoders.decode(mask, data)
         if reading.colors is None:
-            ids = masks.refuse_colors(
-                masks.labels_of(array, mask, _decoders.head_of(mask, data)), mask
-            )
+            head = _decoders.head_of(mask, data)
+            ids = masks.refuse_colors(masks.labels_of(array, palette, mask, head), mask)
             return _mask_facts(ids, reading, not ids.any())
         ids = masks.ids_of_colors(array, palette, reading.colors, mask)
-        labels = masks.labels_of(array, mask, _decoders.head_of(mask, data))
+        labels = masks.labels_of(array, palette, mask, _decoders.head_of(mask, data))
         return _mask_facts(ids, reading, labels.ndim == 2 and not labels.any())
 
     def _digest_equal_sizes(self) -> None:
@@ -370,10 +371,8 @@ def _mask_facts(ids, reading, blank):
 
     values, numbers = np.unique(ids, return_counts=True)
     whole = masks.is_zero_or_full(values, reading.ignore_class)
-    if whole:
-        ids, values = ids > 0, (values > 0).astype(int)
     counts = [list(pair) for pair in zip(values.tolist(), numbers.tolist(), strict=True)]
-    if len(values) > MOST_CLASSES:
+    if len(values) > MOST_CLASSES and _is_picture(ids):
         return MaskFacts(ids.shape, counts, whole, bool(blank), None, None)
     if reading.ignore_class is not None:
         ids = np.where(ids == reading.ignore_class, 0, ids)
@@ -382,3 +381,9 @@ def _mask_facts(ids, reading, blank):
     sides = [max(side.stop - side.start for side in box) for box in boxes]
     areas = np.bincount(labels.ravel())[1:].tolist()
     return MaskFacts(ids.shape, counts, whole, bool(blank), areas, sides)
+
+
+def _is_picture(ids):
+    """Whether many values are all over a mask: then their regions are not worth counting."""
+    looked_at = sum(math.prod(s.stop - s.start for s in box) for _, box in class_boxes(ids))
+    return looked_at > MOST_CLASSES * ids.size

@@ -9,6 +9,7 @@ from keras_deepskip.data import (
     AuditReport,
     Augmentation,
     CropDataset,
+    MaskReading,
     Split,
     Survey,
     WindowDataset,
@@ -31,9 +32,9 @@ class Material:
 
     Attributes:
         split: the `Split`.
-        masks: the `MaskReading`, its number of classes filled in.
+        masks: the `MaskReading`, its kind and number of classes filled in.
         facts: what the data say about a model that fits them: a dict of channels, num_classes,
-            class_names, input_range, mean and variance.
+            masks, class_names, input_range, mean and variance.
         report: the `AuditReport`; None for a run that is resumed.
         survey: the `Survey` of the folder; None for a run that is resumed.
     """
@@ -66,8 +67,7 @@ class Material:
         split = load_split(survey, fractions=request.split["fractions"], **how)
         _refuse_no_validation(survey.folder, split)
         facts = _facts(survey, report, split, request)
-        masks = dataclasses.replace(request.masks, num_classes=facts["num_classes"])
-        return cls(split, masks, facts, report, survey)
+        return cls(split, MaskReading.from_dict(facts["masks"]), facts, report, survey)
 
     @classmethod
     def recorded(cls, data, out, config):
@@ -147,6 +147,7 @@ def _facts(survey, report, split, request):
     return {
         "channels": int(channels),
         "num_classes": int(report.figures["num_classes"]),
+        "masks": survey.kind_of(request.masks).reading.to_dict(),
         "class_names": _class_names(survey.folder),
         "input_range": [float(value) for value in limits],
         "mean": [float(value) for value in mean],

@@ -149,8 +149,8 @@ def read_config(folder):
 
 
 def masks_of(config):
-    """The `MaskReading` of a run's `config.json`, its number of classes filled in."""
-    reading = MaskReading.from_dict(config["data"])
+    """The `MaskReading` of a run's `config.json`, its kind and number of classes filled in."""
+    reading = MaskReading.from_dict(config["facts"].get("masks") or config["data"])
     return dataclasses.replace(reading, num_classes=config["facts"]["num_classes"])
 
 

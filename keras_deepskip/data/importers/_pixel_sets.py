@@ -5,9 +5,10 @@ import functools
 import numpy as np
 
 from keras_deepskip.data import images
+from keras_deepskip.data.images import read_mask
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
-from keras_deepskip.data.masks import MaskReading, read_ids, read_mask
+from keras_deepskip.data.masks import MaskReading, read_ids
 
 # ---------------------------------------------------------------------------------------- BBBC038
 
