@@ -1,4 +1,4 @@
-"""What masks say is decided from all of a set together, and told; where it is not sure, an error."""
+"""What masks say is decided from all of a set, and told; where it is not sure, it is an error."""
 
 import numpy as np
 import pytest

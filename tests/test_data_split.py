@@ -4,10 +4,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_deepskip.data.auditing import audit
+from keras_deepskip.data.folder import find_samples
+from keras_deepskip.data.images import write_png
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.split import (
     PARTS,
@@ -17,6 +21,7 @@ from keras_deepskip.data.split import (
     split_to_json,
     write_split,
 )
+from keras_deepskip.data.survey import Survey
 from tests.test_data_folder import put
 
 
@@ -174,3 +179,69 @@ def test_a_field_in_two_modalities_stays_in_one_part(real_data, seed):
     split = load_split(real_data / "ecoli", seed=seed)
     parts = [{s.name[:-3] for s in getattr(split, part)} for part in PARTS]
     assert all(parts) and len(set.union(*parts)) == sum(map(len, parts)) == 7
+
+
+# ---- Folders and names as tools and spreadsheets write them --------------------------------------
+
+
+def parts_of(root, **numbers):
+    for folder, count in numbers.items():
+        for index in range(count):
+            put(root / folder, f"{folder}{index}")
+    return root
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Valid"])
+def test_the_validation_folder_by_any_of_its_names(tmp_path, name):
+    split = load_split(parts_of(tmp_path, train=4, **{name: 2}, test=1))
+    assert [len(part) for part in (split.train, split.val, split.test)] == [4, 2, 1]
+    surveyed = load_split(Survey.of(tmp_path))
+    assert split_to_json(surveyed) == split_to_json(split)
+    assert audit(tmp_path).figures["val"] == 2
+
+
+def test_two_validation_folders_are_refused(tmp_path):
+    parts_of(tmp_path, train=2, val=1, valid=1)
+    with pytest.raises(ValueError, match="one folder for the val part.*val and valid"):
+        load_split(tmp_path)
+    assert not audit(tmp_path).ok
+
+
+def test_folders_that_no_part_uses_are_told(tmp_path):
+    parts_of(tmp_path, train=3, test=1, extra=2)
+    messages = [finding.message for finding in audit(tmp_path).findings]
+    assert "extra/ holds 2 images that no part uses" in messages
+
+
+def test_suffixes_in_capitals(tmp_path):
+    for name, suffix in (("a", ".PNG"), ("b", ".TIFF"), ("c", ".JPEG"), ("d", ".Tif")):
+        put(tmp_path, name)
+        (tmp_path / "images" / f"{name}.png").rename(tmp_path / "images" / f"{name}{suffix}")
+    assert [sample.name for sample in find_samples(tmp_path)] == ["a", "b", "c", "d"]
+
+
+def test_an_accent_composed_or_as_a_letter_of_its_own(tmp_path):
+    composed, decomposed = "zell\u00e9", "zelle\u0301"
+    put(tmp_path, composed, mask=False)
+    for name in ("other", "third"):
+        put(tmp_path, name)
+    write_png(tmp_path / "masks" / f"{decomposed}.png", np.ones((6, 5), "uint8"))
+    assert all(sample.mask is not None for sample in find_samples(tmp_path))
+    table = tmp_path / "split.csv"
+    table.write_text(f"name,split\n{decomposed},train\nother,val\n", encoding="utf-8")
+    split = load_split(tmp_path, split_file=table)
+    assert [sample.name for sample in split.train] == [composed]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "delimiter"),
+    [("utf-8", ","), ("utf-8-sig", ";"), ("cp1252", ";"), ("utf-16", "\t"), ("utf-8", "\t")],
+)
+def test_tables_of_spreadsheets(tmp_path, encoding, delimiter):
+    for name in ("häu", "b", "c"):
+        put(tmp_path, name)
+    rows = [("name", "split"), ("häu", "train"), ("b", "val"), ("c", "test")]
+    text = "\r\n".join(delimiter.join(row) for row in rows) + "\r\n"
+    (tmp_path / "split.csv").write_bytes(text.encode(encoding))
+    split = load_split(tmp_path, split_file=tmp_path / "split.csv")
+    assert split_to_json(split) == {"train": ["häu"], "val": ["b"], "test": ["c"]}

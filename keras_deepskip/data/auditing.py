@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files
+from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files, image_files
 from keras_deepskip.data.masks import MaskReading, check_classes
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.split import load_split
@@ -411,13 +411,26 @@ def _split(survey, looks, how, findings):
     # Sub-folders may use a group's name twice.
     groups = Counter((sample.image.parent, sample.group) for sample in everything)
     together = sum(number > 1 for number in groups.values())
-    random = how["split_file"] is None and not (folder / "train").is_dir()
+    random = how["split_file"] is None and "" in survey.pools
+    findings += _unused_folders(survey)
     if together and random and how["group_by"] is None:
         message = f"{together} groups of images that show the same thing are kept together"
         findings.append(Finding("note", str(folder), message))
     if how["group_by"] is None:
         findings += _series(folder, everything)
     return {"groups": len(groups)} | {part: len(listed) for part, listed in parts.items()}
+
+
+def _unused_folders(survey):
+    """Folders of images beside those that are used, such as `unlabeled/` beside `train/`."""
+    roots = [pool.root for pool in survey.pools.values()]
+    used = {*roots, *(root / name for root in roots for name in ("images", "masks"))}
+    for folder in sorted(set(survey.folder.iterdir()) - used):
+        count = len(image_files(folder / "images")[0]) or len(image_files(folder)[0])
+        if count:
+            message = f"{folder.name}/ holds {count} images that no part uses"
+            fix = "Nothing to do if this is intended; parts are train/, val/ (valid/) and test/"
+            yield Finding("note", str(folder), message, fix)
 
 
 def _leaks(parts, survey):

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,12 @@ from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.samples import Sample
 
 PARTS = ("train", "val", "test")
+# Names of their folders, as tools export them.
+PART_FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 LAYOUT = """the layout is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
     FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
@@ -51,6 +58,38 @@ class KnownFiles(Protocol):
 
     def is_empty(self, path: Path) -> bool:
         """Whether a mask holds background alone."""
+
+
+def part_folders(folder: Path) -> dict[str, Path]:
+    """The folders `train/`, `val/` and `test/` in a folder, whatever a tool calls them.
+
+    Args:
+        folder: the folder that may hold them.
+
+    Returns:
+        A dict from the part's name to its folder; empty where there is none to train on.
+
+    Raises:
+        ValueError: if two folders are of one part, such as `val/` and `valid/`.
+
+    Example:
+
+    ```python
+    part_folders(Path("export"))  # {"train": Path("export/train"), "val": Path("export/valid")}
+    ```
+    """
+    there = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    found = {}
+    for part, names in PART_FOLDERS.items():
+        own = [there[name] for name in names if name in there]
+        if len(own) > 1:
+            raise ValueError(
+                f"{folder}: one folder for the {part} part was expected. Received: "
+                f"{' and '.join(path.name for path in own)}. Join them, or rename one"
+            )
+        if own:
+            found[part] = own[0]
+    return found if "train" in found else {}
 
 
 def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list[Sample]:
@@ -118,7 +157,7 @@ def find_images(folder: str | os.PathLike) -> list[Sample]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: a folder of images (or an image) was expected here")
     inner = folder / "images"
-    files, _ = _image_files(inner if inner.is_dir() else folder)
+    files, _ = image_files(inner if inner.is_dir() else folder)
     if not files:
         raise ValueError(f"{folder}: no image found (suffixes {', '.join(images.SUFFIXES)})")
     _refuse_doubled(_doubled(files))
@@ -149,10 +188,13 @@ def scan(folder: str | os.PathLike) -> FolderScan:
     if not (folder / "images").is_dir():
         listed = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise FileNotFoundError(f"{folder}: no images/ in it (it holds: {listed}); {LAYOUT}")
-    files, skipped = _image_files(folder / "images")
-    found, skipped_masks = _image_files(folder / "masks")
-    by_stem = {path.stem: path for path in found}
-    pairs = [(path, by_stem.get(path.stem, by_stem.get(f"{path.stem}_mask"))) for path in files]
+    files, skipped = image_files(folder / "images")
+    found, skipped_masks = image_files(folder / "masks")
+    by_stem = {same_name(path.stem): path for path in found}
+    pairs = [
+        (path, by_stem.get(name, by_stem.get(f"{name}_mask")))
+        for path, name in ((path, same_name(path.stem)) for path in files)
+    ]
     used = {mask for _, mask in pairs}
     doubled = _doubled(files) + _doubled(found)
     spare = {path for group in doubled for path in group}
@@ -245,7 +287,7 @@ def _paired_samples(folder):
     return [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
 
 
-def _image_files(folder):
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """Image files of a folder sorted by name, and its other files; hidden files are left out."""
     if not folder.is_dir():
         return [], []
@@ -257,10 +299,15 @@ def _image_files(folder):
     return found, [path for path in files if path.suffix.lower() not in images.SUFFIXES]
 
 
+def same_name(name: str) -> str:
+    """A name in composed Unicode: some systems write an accent as a letter of its own."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _doubled(files):
     by_stem = {}
     for path in files:
-        by_stem.setdefault(path.stem, []).append(path)
+        by_stem.setdefault(same_name(path.stem), []).append(path)
     return [group for group in by_stem.values() if len(group) > 1]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice, check_number
 from keras_deepskip._files import read_json, write_json
-from keras_deepskip.data.folder import PARTS, find_samples
+from keras_deepskip.data.folder import PARTS, find_samples, part_folders, same_name
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.survey import Survey
 
@@ -79,8 +80,8 @@ def load_split(
     1. With `split_file`: a JSON file `{"train": [names], "val": [names], "test": [names]}`, or a
        CSV file with the columns `name` and `split`. Names with or without suffix; images that it
        does not name are left out.
-    2. Else, if `folder` holds `train/`: the sub-folders `train/`, `val/` and `test/`, each with
-       `images/` and `masks/`.
+    2. Else, if `folder` holds `train/`: the sub-folders `train/`, `val/` (or `valid/`,
+       `validation/`) and `test/`, each with `images/` and `masks/`.
     3. Else by `split_samples`.
 
     In 1 and 2 a missing `val` is chosen at random from `train` by the seed; a missing `test` is
@@ -111,20 +112,16 @@ def load_split(
     survey = folder if isinstance(folder, Survey) else None
     folder = folder.folder if isinstance(folder, Survey) else Path(folder)
 
-    def samples(part=""):
-        return (
-            find_samples(folder / part, group_by)
-            if survey is None
-            else survey.samples(part, group_by)
-        )
+    def samples(root, part=""):
+        return find_samples(root, group_by) if survey is None else survey.samples(part, group_by)
 
-    has_parts = (folder / "train").is_dir()
-    if not has_parts and split_file is None:
-        return split_samples(samples(), fractions, seed)
-    if has_parts:
-        pools = {part: samples(part) for part in PARTS if (folder / part).is_dir()}
+    parts = part_folders(folder) if folder.is_dir() else {}
+    if not parts and split_file is None:
+        return split_samples(samples(folder), fractions, seed)
+    if parts:
+        pools = {part: samples(root, part) for part, root in parts.items()}
     else:
-        pools = {"train": samples()}
+        pools = {"train": samples(folder)}
     if split_file is not None:
         pools = _chosen(_read_split_file(Path(split_file)), pools, split_file)
     return _completed(pools, split_file or folder, fractions, seed)
@@ -211,8 +208,7 @@ def _read_split_table(path):
         raise FileNotFoundError(
             f"{path}: a split file was expected here, and there is no such file"
         )
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(path)
     if not rows or "name" not in rows[0] or "split" not in rows[0]:
         columns = ", ".join(str(column) for column in rows[0]) if rows else "no rows"
         raise ValueError(f"{path}: the columns name and split were expected. Received: {columns}")
@@ -222,13 +218,27 @@ def _read_split_table(path):
     return chosen
 
 
+def _rows(path):
+    """The rows of a table as spreadsheets write it: with a byte order mark, semicolons, Latin-1."""
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")  # older spreadsheets, Western Europe
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
 def _chosen(names, pools, split_file):
     """Looks the names of a split file up in the pools of samples."""
     known = {part: _by_name(pool) for part, pool in pools.items()}
     chosen, seen, unknown = {part: [] for part in names}, {}, []
     for part, name in ((part, str(name)) for part, listed in names.items() for name in listed):
         # Sub-folders may use a name twice; then the part's own comes first.
-        found = [known[pool][name] for pool in (part, *PARTS) if name in known.get(pool, {})]
+        key = same_name(name)
+        found = [known[pool][key] for pool in (part, *PARTS) if key in known.get(pool, {})]
         if not found:
             unknown.append(name)
         elif found[0].image in seen:
@@ -251,7 +261,8 @@ def _chosen(names, pools, split_file):
 
 def _by_name(samples):
     """Samples by file name and, before that, by name without suffix."""
-    return {s.image.name: s for s in samples} | {s.name: s for s in samples}
+    named = {s.image.name: s for s in samples} | {s.name: s for s in samples}
+    return {same_name(name): sample for name, sample in named.items()}
 
 
 def _completed(pools, source, fractions, seed):

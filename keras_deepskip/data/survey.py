@@ -14,7 +14,14 @@ import numpy as np
 from keras_deepskip._progress import progress_bar
 from keras_deepskip.data import _decoders, _survey_cache, images, masks
 from keras_deepskip.data.coco import coco_samples
-from keras_deepskip.data.folder import PARTS, FolderScan, find_samples, grouped, is_empty, scan
+from keras_deepskip.data.folder import (
+    FolderScan,
+    find_samples,
+    grouped,
+    is_empty,
+    part_folders,
+    scan,
+)
 from keras_deepskip.data.mask_kinds import MaskKind, decide_kind
 from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import Sample
@@ -304,10 +311,11 @@ def _name(item):
 
 
 def _pools(folder):
-    parts = [part for part in PARTS if (folder / part).is_dir()]
-    if not (folder / "train").is_dir():
-        return {"": _pool(folder)}
-    return {part: _pool(folder / part) for part in parts}
+    try:
+        parts = part_folders(folder) if folder.is_dir() else {}
+    except ValueError as error:
+        return {"": Pool(folder, [], error=error)}
+    return {part: _pool(own) for part, own in parts.items()} or {"": _pool(folder)}
 
 
 def _pool(root):

@@ -110,7 +110,7 @@ def predict(
 
 def _found(source):
     """The images of a folder; a file or a Zarr array is an image."""
-    if Path(source).suffix == ".zarr":
+    if Path(source).suffix.lower() == ".zarr":
         return [Sample(Path(source).stem, Path(source))]
     return find_images(source)
 

@@ -95,7 +95,8 @@ def open_source(image, channels, axes=2):
 
 def _opener(path):
     """A function that opens a file and gives an object with `shape` and slicing."""
-    if path.suffix == ".zarr":
+    suffix = path.suffix.lower()
+    if suffix == ".zarr":
         zarr = require("zarr", LARGE, f"{path}: an image in Zarr")
         if not path.exists():
             raise FileNotFoundError(f"{path}: a Zarr array was expected here, and there is none")
@@ -104,13 +105,13 @@ def _opener(path):
         except Exception as error:  # zarr has errors of its own for groups and broken metadata
             raise ValueError(f"{path}: a Zarr array was expected. Received: {error}") from error
         return lambda: array
-    if path.suffix == ".npy":
+    if suffix == ".npy":
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: an array was expected here, and there is no such file"
             )
         return lambda: _mapped(path)
-    if path.suffix in (".tif", ".tiff") and path.is_file():
+    if suffix in (".tif", ".tiff") and path.is_file():
         opener = _tiff_opener(path)
         if opener is not None:
             return opener
