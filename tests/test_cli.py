@@ -108,7 +108,10 @@ def test_evaluate_other_images_leaves_the_figures_of_the_run(tmp_path, capsys):
         assert json.loads((tmp_path / split / "evaluation.json").read_text())["images"] == count
     moved = said(capsys, "evaluate", "--run", folder, "--data", tiny.data(), "--split", "test")
     assert "Pixels of 2 images" in moved  # the run's split, of a folder that may have moved
-    assert "Pixels of 8 images" in said(capsys, "evaluate", "--run", folder, "--data", tiny.data())
+    own = said(capsys, "evaluate", "--run", folder, "--data", tiny.data())
+    assert "Pixels of 2 images" in own and "2 of 8 images, the test part of the run's split" in own
+    everything = ("evaluate", "--run", folder, "--data", tiny.data(), "--split", "all")
+    assert "Pixels of 8 images" in said(capsys, *everything)
     model = folder / "model.keras"
     assert "Pixels of 8 images" in said(capsys, "evaluate", "--model", model, "--data", tiny.data())
     assert (folder / "evaluation.json").read_bytes() == before

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli
-from keras_deepskip.data import MaskReading, split_to_json
+from keras_deepskip.data import MaskReading, find_samples, split_to_json, write_png
 from keras_deepskip.inference import evaluate
 from keras_deepskip.training import Run, train
 from tests import tiny
@@ -53,6 +53,42 @@ def test_data_that_moved(tmp_path):
         Run.load(folder).split  # noqa: B018
     split = Run.load(folder, data=tiny.data()).split
     assert split_to_json(split) == split_to_json(tiny.run().split)
+
+
+def test_data_that_moved_together_with_the_run(tmp_path):
+    """It is found by its place relative to the run, if it holds the run's images."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    shutil.copytree(tiny.data(), before / "cells")
+    train(before / "cells", before / "runs" / "a", tiny.RECIPE, verbose=0, **tiny.MODEL)
+    before.rename(after)
+    run = Run.load(after / "runs" / "a")
+    assert run.data == (after / "cells").resolve()
+    assert split_to_json(run.split) == split_to_json(tiny.run().split)
+    for image in sorted((after / "cells" / "images").iterdir()):
+        image.rename(image.with_stem(f"other_{image.stem}"))
+    assert Run.load(after / "runs" / "a").data == before / "cells"  # another set lies there
+
+
+def test_images_that_the_run_has_seen_are_not_judged(tmp_path):
+    """They are known by what they hold: a name may be another image's in another folder."""
+    run, folder = tiny.run(), tmp_path / "mixed"
+    shutil.copytree(tiny.data(), folder)
+    samples, text = run.judged(find_samples(folder))
+    assert sorted(s.name for s in samples) == sorted(s.name for s in run.split.test)
+    assert text.startswith("2 of 8 images, the test part of the run's split; the others were left")
+    validated, _ = run.judged(find_samples(folder), "val")
+    assert [s.name for s in validated] == [s.name for s in run.split.val]
+    train_name = run.split.train[0].name
+    image = np.random.default_rng(0).integers(0, 255, (48, 48, 3), "uint8")
+    write_png(folder / "images" / f"{train_name}.png", image)
+    samples, text = run.judged(find_samples(folder))
+    assert {s.name for s in samples} == {train_name, *(s.name for s in run.split.test)}
+    assert text.startswith("1 of 8 images, which the run has not seen, and 2 of its test part")
+    for sample in samples:
+        sample.image.unlink()
+        sample.mask.unlink()
+    with pytest.raises(ValueError, match="Received: 5 of its other parts.*--split all"):
+        run.judged(find_samples(folder))
 
 
 def test_colours_and_ignored_pixels_count_in_python_as_on_the_command_line(tmp_path):

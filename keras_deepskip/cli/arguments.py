@@ -81,7 +81,8 @@ def describe_evaluate(command):
     command.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="which of its images (default: the run's test images, or all of --data)",
+        help="which of its images (default: the run's test images and, of --data, all that the run "
+        "has not seen)",
     )
     options = Options(command, evaluate)
     options.add("out", metavar="DIR")

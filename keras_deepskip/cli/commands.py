@@ -8,6 +8,8 @@ from pathlib import Path
 from keras_deepskip.cli.arguments import MODEL_OPTIONS
 from keras_deepskip.cli.values import chosen_classes, color_table
 
+NO_DATA = "with --model, --data must name a folder with images/ and masks/"
+
 
 def run_train(options):
     from keras_deepskip.training import Recipe, train
@@ -47,29 +49,37 @@ def run_evaluate(options):
 
 def _samples(options, subject):
     """The images to evaluate on."""
+    from keras_deepskip.data import load_split
+
+    if options.split == "all":
+        return _all_samples(options.data or (subject.data if options.run_folder else None))
+    if options.run_folder and options.data:
+        chosen, text = subject.judged(_all_samples(options.data), options.split)
+        print(f"Images: {text}.\n")
+        return chosen
+    if not options.run_folder and options.split is None:
+        return _all_samples(options.data)
+    split = subject.split if options.run_folder else load_split(_data_folder(options))
+    samples = getattr(split, options.split or "test")
+    if not samples:
+        raise ValueError(f"the split has no {options.split or 'test'} images")
+    return samples
+
+
+def _all_samples(folder):
     from keras_deepskip.data import find_samples
+    from keras_deepskip.data.folder import part_folders
 
-    if _is_test_of_run(options) or options.split not in (None, "all"):
-        if not options.run_folder:
-            from keras_deepskip.data import load_split
-
-            split = load_split(_data_folder(options))
-        else:
-            split = subject.split
-        samples = getattr(split, options.split or "test")
-        if not samples:
-            raise ValueError(f"the split has no {options.split or 'test'} images")
-        return samples
-    folder = Path(options.data or (subject.data if options.run_folder else _data_folder(options)))
-    parts = [part for part in ("train", "val", "test") if (folder / part).is_dir()]
-    if "train" not in parts:
-        return find_samples(folder)
-    return [sample for part in parts for sample in find_samples(folder / part)]
+    if folder is None:
+        raise ValueError(NO_DATA)
+    parts = part_folders(Path(folder)) if Path(folder).is_dir() else {}
+    roots = parts.values() or [folder]
+    return [sample for root in roots for sample in find_samples(root)]
 
 
 def _data_folder(options):
     if options.data is None:
-        raise ValueError("with --model, --data must name a folder with images/ and masks/")
+        raise ValueError(NO_DATA)
     return options.data
 
 

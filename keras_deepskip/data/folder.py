@@ -260,12 +260,13 @@ def identical_files(paths: Mapping[str, Path], survey: KnownFiles | None = None)
     for names in by_size.values():
         for name in names if len(names) > 1 else ():
             path = paths[name]
-            digest = _digest(path) if survey is None else survey.digest(path)
+            digest = file_digest(path) if survey is None else survey.digest(path)
             by_content.setdefault(digest, []).append(name)
     return [names for names in by_content.values() if len(names) > 1]
 
 
-def _digest(path):
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from keras_deepskip.data import _decoders, _survey_cache, images, masks
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.folder import (
     FolderScan,
+    file_digest,
     find_samples,
     grouped,
     is_empty,
@@ -214,7 +215,7 @@ class Survey:
         """The SHA-256 of a file's bytes."""
         record = self._records.get(_name(path), {})
         if not record.get("digest"):
-            record["digest"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            record["digest"] = file_digest(path)
         return record["digest"]
 
     def is_empty(self, path: Path) -> bool:

@@ -135,7 +135,8 @@ def _model_to_fit(request, material, last):
 def _begin(folder, out, request, material):
     """Has the run's folder say how to repeat it, before the first step."""
     material.write(out)
-    source = {"folder": str(folder.resolve())}
+    absolute = folder.resolve()
+    source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
     made = {"facts": material.facts, "versions": versions()}
     _files.write_json(out / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
 

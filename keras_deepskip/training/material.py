@@ -20,8 +20,9 @@ from keras_deepskip.data import (
     value_range,
     write_split,
 )
+from keras_deepskip.data.folder import PARTS
 from keras_deepskip.drawing import to_rgb
-from keras_deepskip.training.run import AUDIT, SPLIT, masks_of
+from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
 
 SHOWN = 4  # validation images that TensorBoard shows
 
@@ -76,9 +77,14 @@ class Material:
         return cls(split, masks_of(config), config["facts"])
 
     def write(self, out):
-        """Writes the split and the audit into the folder of a new run."""
+        """Writes the split, what its images hold, and the audit into the folder of a new run."""
         write_split(out / SPLIT, self.split)
+        _files.write_json(out / IMAGES, {part: self._digests(part) for part in PARTS})
         _files.write_json(out / AUDIT, self.report.to_dict())
+
+    def _digests(self, part):
+        samples = getattr(self.split, part)
+        return {sample.name: self.survey.digest(sample.image) for sample in samples}
 
     def datasets(self, recipe):
         """Returns crops to train on, and windows to validate on."""

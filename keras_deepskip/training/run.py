@@ -9,13 +9,15 @@ from pathlib import Path
 import keras
 
 from keras_deepskip import _files
-from keras_deepskip.data import MaskReading, Split, load_split
+from keras_deepskip.data import MaskReading, Sample, Split, load_split
+from keras_deepskip.data.folder import file_digest
 from keras_deepskip.models import load_model
 from keras_deepskip.training.recipe import Recipe
 
 # The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
 CONFIG = "config.json"  # arguments, what the data are, versions
 SPLIT = "split.json"  # which image is for what
+IMAGES = "images.json"  # digests of the images' files, by part and name
 AUDIT = "audit.json"  # the report on the data
 MODEL = "model.keras"  # the best model
 HISTORY = "history.csv"  # a row an epoch
@@ -29,7 +31,8 @@ class Run:
 
     Attributes:
         folder: the run's folder.
-        data: the folder of images and masks.
+        data: the folder of images and masks; where it is gone, the one that lies in the same place
+            relative to the run, if it holds the run's images.
         group_by: regular expression by which the split kept images together, or None.
         recipe: the `Recipe`.
         masks: the `MaskReading`, its number of classes filled in.
@@ -82,7 +85,7 @@ class Run:
         names = facts.get("class_names")
         return cls(
             folder=folder,
-            data=Path(config["folder"] if data is None else data),
+            data=_data_folder(folder, config) if data is None else Path(data),
             group_by=config["data"].get("group_by"),
             recipe=Recipe(**config["recipe"]),
             masks=masks_of(config),
@@ -124,10 +127,77 @@ class Run:
             )
         return load_split(self.data, self.folder / SPLIT, group_by=self.group_by)
 
+    def judged(self, samples: list[Sample], part: str | None = None) -> tuple[list[Sample], str]:
+        """Chooses from the images of any folder those that the run may be evaluated on.
+
+        Images are known by what their files hold, wherever they are. Of those that the run knows,
+        the ones of a part are taken; of the others all, unless a part is asked for.
+
+        Args:
+            samples: list of `Sample`.
+            part: `"train"`, `"val"` or `"test"`; None is `"test"` and all images that the run has
+                not seen.
+
+        Returns:
+            `(chosen, text)`: the list of `Sample`, and what was chosen, for people.
+
+        Raises:
+            ValueError: if none is left.
+
+        Example:
+
+        ```python
+        chosen, text = run.judged(find_samples("cells"))
+        ```
+        """
+        where = [self._part_of(sample) for sample in samples]
+        wanted = (part,) if part else ("test", None)
+        chosen = [sample for sample, own in zip(samples, where, strict=True) if own in wanted]
+        known = sum(own == (part or "test") for own in where)
+        text = f"{known} of {len(samples)} images, the {part or 'test'} part of the run's split"
+        if not part and len(chosen) > known:
+            text = f"{len(chosen) - known} of {len(samples)} images, which the run has not seen"
+            text += f", and {known} of its test part" if known else ""
+        if len(chosen) < len(samples):
+            text += f"; the others were left out (the split of {self.folder}; --split all)"
+        if not chosen:
+            raise ValueError(
+                f"images of the {part or 'test'} part of the run {self.folder}, or such as it has "
+                f"not seen, were expected. Received: {len(samples)} of its other parts. Give other "
+                "images, or ask for all: --split all"
+            )
+        return chosen, text
+
+    @functools.cached_property
+    def _digests(self):
+        """The digests of the run's images, by part and name; of older runs there are none."""
+        path = self.folder / IMAGES
+        return _files.read_json(path, "digests of images") if path.is_file() else {}
+
+    def _part_of(self, sample):
+        """The part of the split that an image is of, or None."""
+        for part, digests in self._digests.items():
+            if sample.name in digests and file_digest(sample.image) == digests[sample.name]:
+                return part
+        return None
+
     @property
     def best_epoch(self) -> int | None:
         """Number of the epoch that `model` is of, from 1 on; None if no epoch was finished."""
         return best_epoch_of(self.history)
+
+
+def _data_folder(folder, config):
+    """Where a run's images are: where they were, else in the same place relative to the run."""
+    before, moved = Path(config["folder"]), config.get("relative")
+    if before.is_dir() or not moved or not (folder / moved).is_dir():
+        return before
+    after = (folder / moved).resolve()
+    try:
+        load_split(after, folder / SPLIT, group_by=config["data"].get("group_by"))
+    except (OSError, ValueError):
+        return before  # another folder
+    return after
 
 
 def read_config(folder):
