@@ -11,6 +11,7 @@ import keras
 from keras_deepskip import _checks
 from keras_deepskip.architectures import Frame, find_architecture
 from keras_deepskip.encoders.saved import read_keras_file
+from keras_deepskip.layers import ImageNormalization
 
 
 def build_model(
@@ -180,6 +181,23 @@ def resolve_model(model: keras.Model | RunLike) -> tuple[keras.Model, Any]:
         "`model` must be a `keras.Model`, or a `Run` of `train` or `Run.load`. "
         f"Received: {type(model).__name__}"
     )
+
+
+def input_range_of(model):
+    """Returns (low, high) of the images' values that a model was made for; None if it is not known.
+
+    Args:
+        model: a `keras.Model`, such as `build_model` returns.
+
+    Example:
+
+    >>> input_range_of(build_model(input_range=(0, 1)))
+    (0.0, 1.0)
+    """
+    for layer in model.layers:
+        if isinstance(layer, ImageNormalization):
+            return tuple(map(float, layer.input_range))
+    return None
 
 
 def image_model_shapes(model, volumes=False):

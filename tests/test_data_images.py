@@ -266,15 +266,18 @@ def test_a_missing_file_is_named(tmp_path):
 # ------------------------------------------------------------------------------------- channels
 
 
-def test_to_channels():
+def test_to_channels(tmp_path):
     grey, rgb, rgba = random_array(1), random_array(3), random_array(4)
     assert np.array_equal(to_channels(grey, 3, "a.png"), np.concatenate([grey] * 3, axis=-1))
-    assert np.array_equal(to_channels(rgba, 3, "a.png"), rgba[..., :3])
-    assert np.array_equal(to_channels(random_array(2), 1, "a.png"), random_array(2)[..., :1])
+    Image.fromarray(rgba).save(tmp_path / "a.png")  # whose last channel is alpha
+    assert np.array_equal(to_channels(rgba, 3, tmp_path / "a.png"), rgba[..., :3])
+    gray_alpha = random_array(2)
+    assert np.array_equal(to_channels(gray_alpha, 1, tmp_path / "a.png"), gray_alpha[..., :1])
     luminance = np.asarray(Image.fromarray(rgb).convert("L")).astype(int)
     mine = to_channels(rgb, 1, "a.png")
     assert mine.dtype == np.uint8 and np.abs(mine[..., 0].astype(int) - luminance).max() <= 1
-    assert np.array_equal(to_channels(rgba, 1, "a.png"), to_channels(rgba[..., :3], 1, "a.png"))
+    gray = to_channels(rgba[..., :3], 1, "a.png")
+    assert np.array_equal(to_channels(rgba, 1, tmp_path / "a.png"), gray)
     assert to_channels(random_array(5), 5, "a.tif").shape == (*SHAPE, 5)
     # equal channels keep their value in 16 bit too
     full = np.full((2, 2, 3), 65535, "uint16")
@@ -285,6 +288,13 @@ def test_to_channels():
 def test_to_channels_refuses_what_would_lose_something(received, expected):
     with pytest.raises(ValueError, match=rf"cell\.tif.*{expected} channels.*{received} channels"):
         to_channels(random_array(received), expected, "cell.tif")
+
+
+@pytest.mark.parametrize("received, expected", [(4, 3), (2, 1)])
+def test_the_last_channel_of_an_array_is_no_alpha(received, expected):
+    """It may be an infrared band, which must not be dropped without a word."""
+    with pytest.raises(ValueError, match=f"`image`: .*Received: {received} channels"):
+        to_channels(random_array(received), expected, "`image`")
 
 
 def test_fourth_channel_of_a_tiff_is_alpha_only_if_it_says_so(tmp_path):

@@ -330,8 +330,9 @@ def test_value_range(tmp_path):
     assert value_range(samples(tiny.astype("float32"), tiny - 1.5)) == (-1.5, 3)
     with pytest.raises(ValueError, match=r"1\.tif.*uint8.*float32.*0\.tif"):
         value_range(samples(tiny.astype("float32"), tiny.astype("uint8")))
-    with pytest.raises(ValueError, match=r"0\.tif.*NaN"):
-        channel_statistics(samples(np.array([[np.nan, 1.0]])), 1)
+    with pytest.raises(ValueError, match=r"0\.tif.*infinity"):
+        channel_statistics(samples(np.array([[np.inf, 1.0]])), 1)
+    assert channel_statistics(samples(np.array([[np.nan, 4.0, 2.0]])), 1)[0] == 3  # no data
 
 
 @pytest.mark.real_data

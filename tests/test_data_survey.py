@@ -182,7 +182,7 @@ def test_statistics_of_any_subset_and_number_of_channels(tmp_path, cache, kind):
 
 
 def test_errors_are_those_of_reading_the_files(folder):
-    tifffile.imwrite(folder / "images" / "z.tif", np.full((20, 24, 3), np.nan, "float32"))
+    tifffile.imwrite(folder / "images" / "z.tif", np.full((20, 24, 3), np.inf, "float32"))
     write_png(folder / "masks" / "z.png", np.ones((20, 24), "uint8"))
     tifffile.imwrite(folder / "images" / "y.tif", np.ones((20, 24, 5), "float32"))
     write_png(folder / "masks" / "y.png", np.ones((20, 24), "uint8"))

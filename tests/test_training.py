@@ -47,8 +47,8 @@ def small_model(**options):
 def test_the_folder_of_a_run_holds_what_repeats_it():
     run = tiny.run()
     assert {path.name for path in run.folder.iterdir()} == {
-        "audit.json", "checkpoint", "config.json", "history.csv", "logs", "model.keras",
-        "split.json",
+        "audit.json", "checkpoint", "config.json", "history.csv", "images.json", "logs",
+        "model.keras", "split.json",
     }  # fmt: skip
     assert sorted(path.name for path in (run.folder / "checkpoint").iterdir()) == [
         "epoch-0003.keras",

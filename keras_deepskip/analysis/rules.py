@@ -189,8 +189,8 @@ RULES = {
     "Concatenate": _along_channels,
     **dict.fromkeys(
         ("Activation", "Add", "BatchNormalization", "Dropout", "FusedBatchNormalization")
-        + ("LayerScale", "LeakyReLU", "Multiply", "Normalization", "PReLU", "ReLU", "Rescaling")
-        + ("SpatialDropout", "StochasticDepth", "Subtract"),
+        + ("ImageNormalization", "LayerScale", "LeakyReLU", "Multiply", "Normalization", "PReLU")
+        + ("ReLU", "Rescaling", "SpatialDropout", "StochasticDepth", "Subtract"),
         merged,
     ),
     # what `keras.ops` leaves in a graph

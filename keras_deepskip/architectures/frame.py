@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from keras_deepskip import _checks
-from keras_deepskip.layers import CropToMatch, PadToMultiple
+from keras_deepskip.layers import CropToMatch, ImageNormalization, PadToMultiple
 from keras_deepskip.layers.initializers import FanInNormal
 
 ACTIVATIONS = ("auto", "sigmoid", "softmax", None)
@@ -105,7 +105,8 @@ class Frame:
         mean, variance = _own_statistics(self.input_range, preprocessing)
         inputs = keras.Input(self.input_shape, name="image")
         # In float32 under every policy: a 16-bit image's values overflow float16.
-        x = layers.Normalization(
+        x = ImageNormalization(
+            self.input_range,
             mean=_per_channel("mean", mean if self.mean is None else self.mean, self.channels),
             variance=_per_channel(
                 "variance", variance if self.variance is None else self.variance, self.channels

@@ -16,6 +16,7 @@ JPEG = b"\xff\xd8\xff"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXPECTED = "a PNG, JPEG or TIFF image"
 _ORIENTATION_TAG = 274
+_NO_DATA_TAG = 42113  # GDAL_NODATA
 _ALPHA_KINDS = (1, 2)  # TIFF ExtraSamples: associated and unassociated alpha
 
 
@@ -114,7 +115,21 @@ def _decode_tiff(path):
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
             palette = (page.colormap.T >> 8).astype(np.uint8)
         orientation = page.tags.get(_ORIENTATION_TAG)
+        missing = no_data_of(page)
+        if missing is not None and array.dtype.kind == "f":
+            array[array == array.dtype.type(missing)] = np.nan
     return _turned(array, 1 if orientation is None else int(orientation.value)), palette
+
+
+def no_data_of(page):
+    """The value that a TIFF page declares as no data (GDAL's tag), or None.
+
+    Only floats can say so by NaN; integers keep the value.
+    """
+    tag = page.tags.get(_NO_DATA_TAG)
+    with contextlib.suppress(ValueError):
+        return None if tag is None else float(str(tag.value).strip("\0 "))
+    return None
 
 
 def _checked_series(file, path):
@@ -207,18 +222,42 @@ def _turned(array, orientation):
     return np.ascontiguousarray(array[vertical, horizontal])
 
 
+def orientation_of(path, data=None):
+    """The EXIF orientation of a PNG or JPEG (1 to 8; 1 is as stored), or that of a TIFF's tag.
+
+    Args:
+        path: the file.
+        data: its bytes if they have been read already (PNG and JPEG), else None.
+    """
+    head = head_of(path, data)
+    if head.startswith(PNG) and not _png_has_text(path, data):
+        return 1  # Pillow would decode the file to look for more
+    if not head.startswith(TIFF):
+        return _pillow_orientation(path, data)
+    import tifffile
+
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags.get(_ORIENTATION_TAG)
+        return 1 if tag is None else int(tag.value)
+
+
 def _pillow_orientation(path, data):
     with naming_file(path, EXPECTED), opened(path, data) as image:
         return image.getexif().get(_ORIENTATION_TAG, 1)
 
 
 def has_alpha(path):
-    """Whether the last of 2 or 4 channels is alpha: in PNG always, in TIFF if the file says so."""
+    """Whether the last of 2 or 4 channels is alpha: in PNG always, in TIFF if the file says so.
+
+    Of arrays, also in `.npy` and Zarr, it is not known; then no channel is alpha.
+    """
     import tifffile
 
     path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
-        return True
+    if not path.is_file():  # an array, or one in a file of arrays
+        return False
+    if not head_of(path).startswith(TIFF):
+        return head_of(path).startswith(PNG)
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
         return any(int(kind) in _ALPHA_KINDS for kind in file.pages[0].extrasamples)
 
@@ -247,9 +286,9 @@ def _png_has_colour(head):
     return head[25] in (2, 4, 6)  # RGB, gray with alpha, RGBA
 
 
-def _png_has_text(path):
+def _png_has_text(path, data=None):
     """Whether a PNG has a chunk of EXIF or text, which alone can hold an orientation."""
-    with open(path, "rb") as file:
+    with open(path, "rb") if data is None else io.BytesIO(data) as file:
         file.seek(len(PNG))
         while len(start := file.read(8)) == 8:
             if start[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):

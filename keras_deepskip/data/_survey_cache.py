@@ -12,7 +12,7 @@ from keras_deepskip.data._limits import max_pixels
 from keras_deepskip.data.masks import MaskReading
 
 CACHE_VARIABLE = "KERAS_DEEPSKIP_CACHE"  # environment variable: another cache folder
-FORMAT = 2  # of the records; another number makes older ones unknown
+FORMAT = 4  # of the records; another number makes older ones unknown
 RECENT = 2 * 10**9  # nanoseconds: a file that young may change again within its time's resolution
 
 

@@ -232,7 +232,8 @@ def _look(sample, survey, findings):
 
 def _value_findings(path, image):
     if not image.finite:
-        yield Finding("error", str(path), "it holds NaN or infinity", "Replace these values")
+        message = "it holds NaN or infinity (or the value that its file declares as no data)"
+        yield Finding("error", str(path), message, "Replace these values, or take the image out")
     elif image.low == image.high:
         message = f"all its pixels are {image.low:g}"
         yield Finding("warning", str(path), message, "Check how the file was written")
@@ -289,6 +290,15 @@ def _image_findings(looks, stride, folder):
             message = f"{height} x {width} pixels, less than the stride of {stride}"
             fix = "Check whether such an image is intended; it is padded by reflection"
             yield Finding("warning", str(look.sample.image), message, fix)
+    yield from _channel_findings(seen, folder)
+    turned = [look for look in looks if look.image and look.image.orientation > 1]
+    if turned:
+        message = f"{len(turned)} images have an EXIF orientation, such as {turned[0].sample.image}"
+        fix = (
+            "They are read as a viewer shows them: check that their masks were drawn so, and not "
+            "on the stored pixels"
+        )
+        yield Finding("warning", str(folder), message, fix)
     channels = Counter(image.shape[2] for image in seen)
     if len(channels) > 1:
         message = f"channels differ: {_shown(_tally(channels))} (channels: images)"
@@ -305,6 +315,20 @@ def _image_findings(looks, stride, folder):
     if set(dtypes) == {"uint16"} and highest < 4096:
         message = f"16-bit images whose greatest value is {highest:.0f} (12 bit)"
         yield Finding("note", str(folder), message)
+
+
+def _channel_findings(seen, folder):
+    """Channels of one value in every image: an empty stain, or colours of a gray signal."""
+    by_count: dict[int, list] = {}
+    for image in seen:
+        by_count.setdefault(image.shape[2], []).append(image)
+    for count, listed in by_count.items():
+        colors = range(count - any(image.alpha for image in listed))
+        blank = [c for c in colors if not any(image.moments[1][c] for image in listed)]
+        if blank and len(blank) < len(colors):
+            message = f"channel {', '.join(map(str, blank))} of {count} is blank in every image"
+            fix = "Nothing to do; with channels=1 or without the channel the network is smaller"
+            yield Finding("note", str(folder), message, fix)
 
 
 def _object_findings(looks, stride, folder):

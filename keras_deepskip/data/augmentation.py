@@ -120,7 +120,8 @@ class Augmentation:
         if self.brightness:
             values = values * np.float32(rng.uniform(1 - self.brightness, 1 + self.brightness))
         if self.contrast:
-            mean = float(values.mean(dtype=np.float64))
+            # About each channel's own mean: about a common one, a blank channel would not stay so.
+            mean = values.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
             values = mean + (values - mean) * rng.uniform(1 - self.contrast, 1 + self.contrast)
         if self.noise:
             deviation = rng.uniform(0, self.noise)

@@ -227,10 +227,17 @@ class WindowDataset(keras.utils.PyDataset):
         )
 
 
+VARIANCE_FLOOR = 1e-4  # of a channel's variance, as a share of the greatest channel's
+
+
 def channel_statistics(
     samples: Sequence[Sample], channels: int, survey: Survey | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each channel over all pixels of the samples' images.
+
+    A channel of (nearly) one value gets a ten-thousandth of the greatest channel's variance, so
+    that dividing by it does not turn noise into signal; if all are of one value, 1. NaN, and what
+    a GeoTIFF declares as no data, is left out.
 
     Args:
         samples: list of `Sample`.
@@ -241,7 +248,7 @@ def channel_statistics(
         `(mean, variance)`, float64 arrays of shape `(channels,)`, in the files' own values.
 
     Raises:
-        ValueError: if an image holds values that are not finite, or there are no samples.
+        ValueError: if an image holds infinity, or there are no samples.
 
     Example:
 
@@ -250,31 +257,31 @@ def channel_statistics(
     ```
     """
     _refuse_none(samples)
-    count, mean, scatter = 0, np.zeros(channels), np.zeros(channels)
+    count, mean, scatter = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     for sample in samples:
-        pixels, (own_mean, own_scatter) = _moments(sample, channels, survey)
+        own_mean, own_scatter, pixels = _moments(sample, channels, survey)
         if not np.isfinite(own_mean).all():
             raise ValueError(
-                f"{sample.image}: finite values were expected. Received: NaN or infinity. Replace "
-                "them in the file"
+                f"{sample.image}: finite values were expected. Received: infinity. Replace it in "
+                "the file"
             )
         # Two sets' scatter about their common mean (Chan, Golub, LeVeque 1983)
         step = own_mean - mean
-        total = count + pixels
+        total = np.maximum(count + pixels, 1)
         scatter += own_scatter + step**2 * count * pixels / total
         mean += step * pixels / total
-        count = total
-    return mean, scatter / count
+        count += pixels
+    variance = scatter / np.maximum(count, 1)
+    return mean, np.maximum(variance, VARIANCE_FLOOR * variance.max() or 1.0)
 
 
 def _moments(sample, channels, survey):
-    """The number of pixels of an image, and the mean and scatter of each of its channels."""
+    """Mean and scatter of each channel of an image, and the number of values that they are of."""
     facts = None if survey is None else survey.image(sample)
     moments = facts.moments_in(channels) if isinstance(facts, ImageFacts) else None
     if moments is None:  # not surveyed, or not such an image: reading it says why
-        image = load_image(sample, channels)
-        return image[..., 0].size, np.array(moments_of(image))
-    return facts.shape[0] * facts.shape[1], np.array(moments)
+        moments = moments_of(load_image(sample, channels))
+    return np.array(moments)
 
 
 def value_range(samples: Sequence[Sample], survey: Survey | None = None) -> tuple[float, float]:
@@ -307,7 +314,8 @@ def value_range(samples: Sequence[Sample], survey: Survey | None = None) -> tupl
             dtype, least, most = np.dtype(facts.dtype), facts.low, facts.high
         else:
             image = read_image(sample.image)
-            dtype, least, most = image.dtype, float(image.min()), float(image.max())
+            dtype = image.dtype
+            least, most = (float(f.reduce(image, axis=None)) for f in (np.fmin, np.fmax))
         kind = dtype if kind is None else kind
         if dtype != kind:
             raise ValueError(

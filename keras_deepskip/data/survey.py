@@ -42,10 +42,12 @@ class ImageFacts:
     Attributes:
         shape: `(H, W, C)`.
         dtype: `"uint8"`, `"uint16"` or `"float32"`.
-        low, high: least and greatest value; NaN if there is one.
+        low, high: least and greatest value that is not NaN; NaN if there is none.
         finite: whether there is neither NaN nor infinity.
         alpha: whether the last of 2 or 4 channels is alpha.
-        moments: mean of each channel, and sum of the squared differences from it.
+        orientation: what EXIF says of how the image is shown, 1 (as stored) to 8.
+        moments: mean of each channel, sum of the squared differences from it, and number of values,
+            of those that are not NaN.
         gray: the same of the image as gray, if it has three colours.
     """
 
@@ -55,6 +57,7 @@ class ImageFacts:
     high: float
     finite: bool
     alpha: bool
+    orientation: int
     moments: list
     gray: list | None
 
@@ -351,28 +354,36 @@ def _read_image(path, data):
     return ImageFacts(
         shape=image.shape,
         dtype=str(image.dtype),
-        low=float(image.min()),
-        high=float(image.max()),
+        low=float(np.fmin.reduce(image, axis=None)),
+        high=float(np.fmax.reduce(image, axis=None)),
         finite=bool(np.isfinite(image).all()),
         alpha=bool(alpha),
+        orientation=_decoders.orientation_of(path, data),
         moments=moments_of(image),
         gray=None if gray is None else moments_of(gray),
     )
 
 
 def moments_of(image: np.ndarray) -> list:
-    """Mean of each channel of `(H, W, C)`, and the sum of the squared differences from it."""
+    """Mean of each channel of `(H, W, C)`, sum of squared differences from it, number of values.
+
+    NaN, no data, is left out; a channel of nothing else has a mean of 0.
+    """
     pixels = image.reshape(-1, image.shape[-1])
+    numbers = np.full(pixels.shape[1], len(pixels))
     if image.dtype == np.float32:
         values = pixels.astype(np.float64)
-        return [values.mean(axis=0).tolist(), (values.var(axis=0) * len(values)).tolist()]
+        numbers = (~np.isnan(values)).sum(axis=0)
+        means = np.nansum(values, axis=0) / np.maximum(numbers, 1)
+        scatters = np.nansum((values - means) ** 2, axis=0)
+        return [means.tolist(), scatters.tolist(), numbers.tolist()]
     levels = np.arange(np.iinfo(image.dtype).max + 1, dtype=np.float64)
     means, scatters = [], []
     for channel in range(pixels.shape[1]):
         counts = np.bincount(pixels[:, channel], minlength=len(levels))
         means.append(float(counts @ levels) / len(pixels))
         scatters.append(float(counts @ (levels - means[-1]) ** 2))
-    return [means, scatters]
+    return [means, scatters, numbers.tolist()]
 
 
 def _mask_facts(ids, reading, blank):

@@ -14,6 +14,7 @@ from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_pair
 from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.ranges import check_values
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
     F1,
@@ -24,7 +25,7 @@ from keras_deepskip.metrics import (
     Recall,
     masks_from_outputs,
 )
-from keras_deepskip.models import RunLike, resolve_model
+from keras_deepskip.models import RunLike, input_range_of, resolve_model
 
 PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
 OBJECT_COLUMNS = {
@@ -140,6 +141,7 @@ def evaluate(
     ```
     """
     model, run = resolve_model(model)
+    expected = run.input_range if run else input_range_of(model)
     samples = run.split.test if samples is None and run else samples
     if not samples:
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
@@ -155,6 +157,7 @@ def evaluate(
     progress = progress_bar(len(samples), verbose)
     for index, sample in enumerate(samples, start=1):
         image, mask = load_pair(sample, channels, masks)
+        check_values(image, expected, str(sample.image))
         outputs = predict(image)[None]  # (1, H, W, K)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)

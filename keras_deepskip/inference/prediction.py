@@ -19,7 +19,7 @@ from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import RunLike, resolve_model
+from keras_deepskip.models import RunLike, input_range_of, resolve_model
 from keras_deepskip.objects import object_table
 
 LARGE = 4096 * 4096  # pixels above which an image is read, predicted and written in parts
@@ -83,7 +83,8 @@ def predict(
     print(len(objects), "objects")
     ```
     """
-    model, _ = resolve_model(model)
+    model, run = resolve_model(model)
+    expected = run.input_range if run else input_range_of(model)
     folder, (channels, _) = Path(out), check_model(model)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
@@ -98,7 +99,7 @@ def predict(
     }  # fmt: skip
     rows = []
     for index, sample in enumerate(samples, start=1):
-        source = open_source(sample.image, channels)
+        source = open_source(sample.image, channels, expected=expected)
         predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
         objects = predict_one(model, source, sample, folder, **asked)
         rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]

@@ -9,8 +9,9 @@ import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip.data import read_image
-from keras_deepskip.data._decoders import check_tiles, opened_tiff
+from keras_deepskip.data._decoders import check_tiles, no_data_of, opened_tiff
 from keras_deepskip.data.images import SUFFIXES, to_channels
+from keras_deepskip.inference.ranges import check_values
 
 PLAIN = ("uint8", "uint16", "float32")  # kinds of numbers that are read as they are
 LARGE = '"keras-deepskip[large]"'  # the extra that brings zarr and dask
@@ -45,7 +46,7 @@ class Source:
         return found.hexdigest()
 
 
-def open_source(image, channels, axes=2):
+def open_source(image, channels, axes=2, expected=None):
     """Opens an image to be read in parts.
 
     Args:
@@ -56,6 +57,8 @@ def open_source(image, channels, axes=2):
         channels: number of channels to bring images to. Grey and RGB are turned into each other as
             in training, alpha is dropped.
         axes: spatial axes: 2 of an image, 3 of a volume.
+        expected: (low, high) of the values that the model was trained on; a file of another range
+            is refused. None refuses none.
 
     Returns:
         A `Source` of `channels` channels.
@@ -87,10 +90,26 @@ def open_source(image, channels, axes=2):
         # A file is opened anew: what was mapped into memory for the last window is let go.
         pixels = np.asarray(reopen()[box])
         pixels = pixels[..., None] if pixels.ndim == axes else pixels
+        if path is not None:
+            pixels = _numbers(pixels, name)
+            check_values(pixels, expected, name, pixels.shape[:axes] == shape[:axes])
         return to_channels(pixels, channels, name if path is None else path)
 
-    read((slice(0, 1),) * axes)  # channels that do not fit are reported now
+    middle = tuple(slice(length // 2, length // 2 + 1) for length in shape[:axes])
+    read(middle)  # channels and numbers that do not fit are reported now
     return Source(name, (*shape[:-1], channels), read)
+
+
+def _numbers(pixels, name):
+    """Truth values as 0 and 255; other kinds of numbers than images have are refused."""
+    if pixels.dtype == bool:
+        return pixels.astype("uint8") * np.uint8(255)
+    if pixels.dtype.kind not in "uif":
+        raise ValueError(
+            f"{name}: an array of numbers was expected. Received: {pixels.dtype}. Save the image "
+            "as uint8, uint16 or float32"
+        )
+    return pixels
 
 
 def _opener(path):
@@ -131,7 +150,7 @@ def _mapped(path):
 
 
 def _tiff_opener(path):
-    """As `_opener`; None of a file that must be decoded whole: turned, inverted, with a palette."""
+    """As `_opener`; None of a file that must be decoded whole: turned, with a palette, no data."""
     import tifffile
 
     with opened_tiff(path) as file:
@@ -141,7 +160,8 @@ def _tiff_opener(path):
         plain = orientation is None or int(orientation.value) == 1
         inverted = kind in (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.PALETTE)
         last = len(shape) == 2 or (len(shape) == 3 and axes[-1] in "SC")
-        if not plain or inverted or not last or page.dtype not in PLAIN:
+        missing = page.dtype == "float32" and no_data_of(page) is not None
+        if not plain or inverted or not last or missing or page.dtype not in PLAIN:
             return None
         if series.dataoffset is not None and not page.is_tiled:
             return lambda: tifffile.memmap(path, mode="r")

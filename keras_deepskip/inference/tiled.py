@@ -24,6 +24,7 @@ from keras_deepskip.inference.windows import (
     result_form,
     why_inexact,
 )
+from keras_deepskip.models import input_range_of
 
 OUTPUTS = ("probabilities", "mask")
 ONE_PASS = 2 * 1024 * 1024  # pixels of an image in memory that is not cut into windows
@@ -107,7 +108,7 @@ def predict_tiled(
                 f"out={str(out)!r}. Write the array that comes back: result.to_zarr({str(out)!r})"
             )
         return predict_dask(model, image, output, threshold, settings)
-    source = open_source(image, channels, axes)
+    source = open_source(image, channels, axes, input_range_of(model))
     plan = plan_tiles(model, source.sizes, **settings)
     finish = finisher(output, threshold)
     channels_last, dtype = result_form(output, classes)

@@ -4,6 +4,7 @@ from keras_deepskip.layers.deep_supervision import DeepSupervision
 from keras_deepskip.layers.depth_skip_block import DepthSkipBlock
 from keras_deepskip.layers.feature_aggregation import FeatureAggregation
 from keras_deepskip.layers.fused_batch_norm import FusedBatchNormalization
+from keras_deepskip.layers.image_normalization import ImageNormalization
 from keras_deepskip.layers.initializers import FanInNormal, NumpyVarianceScaling
 from keras_deepskip.layers.plain_conv import (
     ConcatenatedConv2D,
@@ -23,6 +24,7 @@ __all__ = [
     "FanInNormal",
     "FeatureAggregation",
     "FusedBatchNormalization",
+    "ImageNormalization",
     "NumpyVarianceScaling",
     "PadToMultiple",
     "PlainConv2D",

@@ -147,7 +147,7 @@ def _refuse_no_validation(data, split):
 
 
 def _facts(survey, report, split, request):
-    channels = request.channels or _usual_channels(report, split.train)
+    channels = request.channels or _usual_channels(survey)
     mean, variance = channel_statistics(split.train, channels, survey)
     limits = request.input_range or value_range(split.train, survey)
     return {
@@ -169,9 +169,7 @@ def _class_names(data):
     return {str(label): name for label, name in coco_classes(listed).items()}
 
 
-def _usual_channels(report, samples):
+def _usual_channels(survey):
     """Channels for a model of these images: the most that one has, not counting alpha."""
-    found = {int(count) for count in report.figures["channels"]}
-    if len(found) == 1 and samples[0].image.suffix.lower() != ".png":
-        return found.pop()  # a TIFF of two or four channels has no alpha
-    return max({2: 1, 4: 3}.get(count, count) for count in found)
+    seen = [survey.image(sample) for sample in survey.all_samples]
+    return max(facts.shape[2] - facts.alpha for facts in seen)

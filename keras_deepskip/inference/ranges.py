@@ -1,0 +1,65 @@
+"""Whether images have the range of values that a model was trained on; nothing else is seen."""
+
+import numpy as np
+
+TYPES = {(0.0, 255.0): "uint8", (0.0, 65535.0): "uint16"}  # ranges that are those of a number type
+SLACK = 0.5  # share of the range by which floats of images may leave it
+UNIT = 1.0  # greatest value of floats from 0 to 1
+
+
+def check_values(pixels, expected, name, whole=True):
+    """Refuses an image whose values mean something else than those that a model was trained on.
+
+    Integers of another type have another range, whatever values they hold. Floats are judged by the
+    values: they must lie in the range, or near it.
+
+    Args:
+        pixels: array of any shape, or a part of the image.
+        expected: (low, high) that the model was trained on; None refuses nothing.
+        name: what errors call the image.
+        whole: whether these are all pixels; a part of an image may well be dark.
+
+    Raises:
+        ValueError: if the image has another number type or range, or values that are not finite;
+            it names both, and what to do.
+
+    Example:
+
+    >>> check_values(np.array([0, 200], "uint8"), (0, 255), "cell.png")
+    """
+    if expected is None:
+        return
+    low, high = (float(value) for value in expected)
+    trained_on = TYPES.get((low, high), "float32")
+    if pixels.dtype.kind in "ui" and str(pixels.dtype) != trained_on:
+        _refuse_type(pixels, low, high, trained_on, name)
+    if pixels.dtype.kind == "f":
+        _refuse_floats(pixels, low, high, name, whole)
+
+
+def _refuse_type(pixels, low, high, trained_on, name):
+    if trained_on == "float32" and pixels.min() >= low and pixels.max() <= high and high > UNIT:
+        return  # whole numbers of the range that floats had
+    raise ValueError(
+        f"{name}: values of {trained_on}, {low:g} to {high:g}, were expected, as in the images "
+        f"that the model was trained on. Received: {pixels.dtype}, {pixels.min():g} to "
+        f"{pixels.max():g} here. Convert the image so that the same brightness has the same value"
+    )
+
+
+def _refuse_floats(pixels, low, high, name, whole):
+    least, most = float(pixels.min()), float(pixels.max())
+    if not np.isfinite((least, most)).all():
+        share = 1 - np.isfinite(pixels).mean()
+        raise ValueError(
+            f"{name}: finite values were expected. Received: NaN or infinity (no data) in "
+            f"{100 * share:.2g} % of the values. Replace them in the file"
+        )
+    slack = SLACK * (high - low)
+    dim = whole and (low, high) in TYPES and 0 <= least and 0 < most <= UNIT  # 0..1, all but black
+    if least < low - slack or most > high + slack or dim:
+        raise ValueError(
+            f"{name}: values from {low:g} to {high:g} were expected, the range of the images that "
+            f"the model was trained on. Received: {pixels.dtype}, {least:g} to {most:g}. Convert "
+            "the image so that the same brightness has the same value"
+        )

@@ -1,0 +1,31 @@
+"""Normalization that knows which images it was made for."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_deepskip")
+class ImageNormalization(keras.layers.Normalization):
+    """Keras's `Normalization` of images, with the range of the values that they have.
+
+    The range changes nothing in what is computed. It travels in the model's file, so that `predict`
+    and `evaluate` notice images of another range: 16-bit ones, say, for a model of 8-bit ones.
+
+    Args:
+        input_range: (low, high) of the images' values.
+        **arguments: as of `keras.layers.Normalization`, such as `mean` and `variance`.
+
+    Input and output shape: (N, ..., C).
+
+    Example:
+
+    >>> layer = ImageNormalization((0, 255), mean=[100.0], variance=[400.0])
+    >>> float(layer(np.full((1, 1, 1), 140.0))[0, 0, 0])
+    2.0
+    """
+
+    def __init__(self, input_range=(0, 255), **arguments):
+        super().__init__(**arguments)
+        self.input_range = tuple(input_range)
+
+    def get_config(self):
+        return {**super().get_config(), "input_range": self.input_range}
