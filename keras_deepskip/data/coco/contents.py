@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+import os
 from pathlib import PureWindowsPath
 
 from keras_deepskip._files import read_json
@@ -30,7 +31,7 @@ class Contents:
     notes: list
 
 
-def read_contents(source) -> Contents:
+def read_contents(source: str | os.PathLike) -> Contents:
     """Reads a COCO file of instances and checks it.
 
     Ids as text are matched with equal numbers, and lists may be objects by id (LIVECell). A root

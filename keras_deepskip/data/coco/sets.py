@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice
 from keras_deepskip._files import replacing
-from keras_deepskip.data.coco.contents import Contents, read_contents
+from keras_deepskip.data.coco.contents import read_contents
 from keras_deepskip.data.coco.mask import CocoMask
 from keras_deepskip.data.coco.notes import Note, counted, listed, warn
 from keras_deepskip.data.coco.shapes import check_shapes
@@ -85,7 +85,13 @@ def coco_samples(
     return found.samples
 
 
-def read_coco_set(annotations, images_dir, categories=None, min_area=0, crowds="by image"):
+def read_coco_set(
+    annotations: str | os.PathLike,
+    images_dir: str | os.PathLike,
+    categories: Sequence[str] | None = None,
+    min_area: float = 0,
+    crowds: str = "by image",
+) -> CocoSet:
     """As `coco_samples`, with the classes, and with notes in place of warnings: a `CocoSet`."""
     check_choice("crowds", crowds, CROWDS)
     source, contents = Path(annotations), read_contents(annotations)
@@ -196,7 +202,7 @@ def _labels(contents, categories, source):
     return {number: label for label, (numbers, _) in chosen for number in numbers}
 
 
-def _painted(contents: Contents, crowds, notes):
+def _painted(contents, crowds, notes):
     """The ids of the images whose crowds are objects."""
     if crowds == "ignored":
         return set()
