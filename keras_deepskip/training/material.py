@@ -92,6 +92,7 @@ class Material:
             "masks": self.masks,
             "seed": recipe.seed,
             "survey": self.survey,
+            "disk_cache_bytes": recipe.disk_cache_bytes,
         }
         value_range = self.facts["input_range"]
         crops = CropDataset(
