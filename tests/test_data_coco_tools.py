@@ -1,6 +1,9 @@
 """COCO files as tools write them: each is read as it is meant, refused, or warned of."""
 
+import collections
+import functools
 import json
+import random
 import warnings
 
 import numpy as np
@@ -495,3 +498,45 @@ def test_the_survey_of_parts_warns_through_the_audit_alone(folder):
         survey = Survey.of(root)
         assert told(audit(survey), "warning", "as text")
         survey.samples()
+
+
+# ---- Anything else -------------------------------------------------------------------------------
+
+VALUES = [
+    None, True, -1, 0.5, 1e308, float("nan"), float("inf"), 10**30, "", "1", "x", "../a", [], {},
+    [[]], [[1]], [None], [1] * 6, ["1"] * 6, [1, "2", 3, 4, 5, 6], [1e300] * 6, [[{"a": 1}] * 6],
+    {"counts": [2400]}, {"size": [HEIGHT, WIDTH], "counts": [2400.0]}, {"a": {"b": 1}},
+    {"size": [HEIGHT, WIDTH], "counts": "\u00e9"}, {"size": [HEIGHT, WIDTH], "counts": [2**70]},
+]  # fmt: skip
+
+
+def places(value, path=()):
+    """The path of each value in a file."""
+    inner = value.items() if isinstance(value, dict) else ()
+    inner = enumerate(value) if isinstance(value, list) else inner
+    for key, part in inner:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+def test_whatever_is_changed_an_error_names_the_file(folder):
+    root, rng = folder(lambda c: first(c).update(segmentation=painted())), random.Random(0)
+    path = root / "annotations.json"
+    text, outcomes = path.read_text(), collections.Counter()
+    for _ in range(400):
+        content = json.loads(text)
+        for _ in range(rng.choice([1, 1, 2])):
+            *way, last = rng.choice(list(places(content)))
+            inner = functools.reduce(lambda part, key: part[key], way, content)
+            if rng.random() < 0.2:
+                del inner[last]
+            else:
+                inner[last] = rng.choice(VALUES)
+        path.write_text(json.dumps(content))
+        try:
+            areas(root, 255, 255)
+            outcomes["read"] += 1
+        except ValueError as error:
+            assert str(path) in str(error)
+            outcomes["refused"] += 1
+    assert min(outcomes.values()) > 20

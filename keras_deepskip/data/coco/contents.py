@@ -110,10 +110,10 @@ def _image(entry, source):
 
 
 def _whole(value):
-    """A whole number, also where it is written as 480.0; 0 for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+    """A whole number, also where it is written as 480.0; 0 for anything else, or beyond 32 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
-    return int(value)
+    return int(value) if 0 < value < 2**31 and value == int(value) else 0
 
 
 def _refuse_outside(name, source):

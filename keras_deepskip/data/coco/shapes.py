@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_deepskip._checks import require
+from keras_deepskip.data._limits import max_pixels
 from keras_deepskip.data.coco.notes import Note, counted, listed
 from keras_deepskip.data.coco.outlines import BATCH, LEAST, Outlines, outlines_of
 
@@ -136,11 +137,11 @@ def _cover(measured, images):
     """Which outlines cover a pixel of their image; only those that may not are rasterized."""
     lines = measured.are_lines()
     (left, top), (right, bottom) = (corner.T for corner in measured.boxes())
-    height, width = (np.array([i[key] for i in images]) for key in ("height", "width"))
+    height, width = (np.array([i[key] for i in images], float) for key in ("height", "width"))
     narrow = np.minimum(right - left, bottom - top) < NARROW
     outside = (left >= width) | (top >= height) | (right <= 0) | (bottom <= 0)
     doubtful = narrow | outside | (measured.areas() < SMALL)
-    doubtful &= ~lines & (measured.lengths() <= BATCH)
+    doubtful &= ~lines & (measured.lengths() <= BATCH) & (height * width <= max_pixels())
     covers = ~lines
     for place in np.flatnonzero(doubtful).tolist() if doubtful.any() else ():
         coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
