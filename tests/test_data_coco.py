@@ -138,10 +138,13 @@ def test_nothing_is_printed(folder, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    "segmentation",
-    [[], [[1, 2, 3, 4]], None, {"size": [2, 2], "counts": [4]}, {"counts": "x"}, [["a"] * 6]],
-)
+WRONG = [
+    [], None, 7, "x", [[1, 2, 3, 4, 5, 6, 7]], [[1, 2, 3, 4, 5, 6], 7], [[None] * 6], [["a"] * 6],
+    {"size": [2, 2], "counts": [4]}, {"counts": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("segmentation", WRONG, ids=str)
 def test_a_wrong_segmentation_is_named(folder, segmentation):
     def edit(content):
         content["annotations"][0]["segmentation"] = segmentation

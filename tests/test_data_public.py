@@ -1,6 +1,8 @@
 """Published sets: small synthetic copies of their layouts, imported and compared pixel by pixel."""
 
+import base64
 import importlib.util
+import io
 import json
 import shutil
 
@@ -491,6 +493,21 @@ def test_touching_objects_are_kept_apart(copy, tmp_path):
 
 
 @needs_coco
+def test_crowds_of_coco_are_ignored_and_oddities_told(copy, tmp_path):
+    root, expected, _ = copy("coco")
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    runs = content["annotations"][3]["segmentation"]
+    crowd = annotation(9, 3, 1, (0, 0, 1, 1), segmentation=runs, iscrowd=1)
+    content["annotations"] = [*content["annotations"][:5], crowd]  # all that image 3 has
+    content["annotations"][0]["image_id"] = "1"
+    path.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=r"instances_train2017\.json: 1 annotation.*as text"):
+        imported("coco", root, tmp_path / "out")
+    assert_masks(tmp_path / "out", expected, 255)  # image 3 is not among them
+
+
+@needs_coco
 def test_touching_objects_of_coco(copy, tmp_path):
     root, _, _ = copy("coco")
     imported("coco", root, tmp_path / "out", separate_touching=True)
@@ -514,6 +531,92 @@ def test_separated_against_a_slow_reading_of_the_rule():
             if own and smaller and label == classes[row, column]:
                 expected[row, column] = 0
     np.testing.assert_array_equal(_entry.separated(classes, instances), expected)
+
+
+# ---- labelme's own labels and masks --------------------------------------------------------------
+
+
+def labelme_shape(label, *edges, **more):
+    """A box (top, left, bottom, right)."""
+    top, left, bottom, right = edges
+    points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return {"label": label, "shape_type": "polygon", "points": points} | more
+
+
+def labelme_mask(label, values, top, left, mode=None):
+    """A shape of labelme's AI tool: a PNG, and its first and last pixel."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(values)
+    (picture.convert(mode) if mode else picture).save(buffer, "PNG")
+    corners = [[left, top], [left + values.shape[1] - 1, top + values.shape[0] - 1]]
+    text = base64.b64encode(buffer.getvalue()).decode()
+    return {"label": label, "shape_type": "mask", "points": corners, "mask": text}
+
+
+def labelme_file(root, *shapes):
+    root.mkdir()
+    save(root / "a.png", picture(0))
+    (root / "a.json").write_text(json.dumps({"shapes": list(shapes), "imagePath": "a.png"}))
+    return root
+
+
+def test_labelme_ignores_and_cuts_out(tmp_path):
+    root = labelme_file(
+        tmp_path / "s",
+        labelme_shape("cell", 2, 2, 12, 12),
+        labelme_shape("_background_", 4, 4, 6, 20),  # cuts out of what is before it,
+        labelme_shape("__ignore__", 10, 10, 16, 16),
+        labelme_shape("cell", 5, 15, 20, 25),  # and not out of what comes after
+        labelme_shape("_background_", 14, 14, 15, 15),
+    )
+    expected = box(2, 2, 12, 12)
+    expected[4:6, 4:20] = 0
+    expected[10:16, 10:16] = 255
+    expected[5:20, 15:25] = 1
+    expected[14, 14] = 0
+    done = imported("labelme", root, tmp_path / "out")
+    assert done.ignore_class == 255 and done.classes == {"object": 1} and done.num_classes == 1
+    assert "--ignore-class 255" in done.text()
+    np.testing.assert_array_equal(masks(tmp_path / "out", 255)["a"], expected)
+    done = imported("labelme", root, tmp_path / "apart", separate_touching=True)
+    expected[5:20, 15] = np.where(expected[5:20, 14] == 1, 0, expected[5:20, 15])
+    np.testing.assert_array_equal(masks(tmp_path / "apart", 255)["a"], expected)
+    done = imported("labelme", root, tmp_path / "named", classes=["cell", "__ignore__"])
+    assert done.ignore_class is None and masks(tmp_path / "named")["a"].max() == 2
+
+
+@pytest.mark.parametrize("mode", [None, "1", "P", "LA", "RGB"])
+def test_labelme_masks_are_drawn(tmp_path, mode):
+    values = np.zeros((5, 7), "uint8")
+    values[1:, 2:] = 255
+    root = labelme_file(
+        tmp_path / "s",
+        labelme_shape("cent", 0, 0, 20, 20),
+        labelme_mask("euro", values, 6, 9, mode),
+        labelme_mask("euro", values, HEIGHT - 3, -4, mode),  # over the image's edges
+    )
+    imported("labelme", root, tmp_path / "out", classes=["cent", "euro"])
+    expected = box(0, 0, 20, 20)
+    expected[7:11, 11:16] = expected[HEIGHT - 2 :, :3] = 2
+    np.testing.assert_array_equal(masks(tmp_path / "out")["a"], expected)
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        ({"mask": "%%%"}, "base64"),
+        ({"mask": base64.b64encode(b"GIF89a").decode()}, "a mask is a PNG"),
+        ({"mask": base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"?" * 40).decode()}, "its mask"),
+        ({"mask": None}, "a polygon, rectangle, circle, ellipse or mask"),
+        ({"points": [[1, 1], [5, 5]]}, "5 x 7 pixels, between its two points are 5 x 5"),
+        ({"points": [[1, 1]]}, "a polygon, rectangle, circle, ellipse or mask"),
+        ({"points": [[1, 1], [float("inf"), 5]]}, "a polygon, rectangle, circle, ellipse or mask"),
+    ],
+)
+def test_a_wrong_labelme_mask_is_named(tmp_path, edit, words):
+    shape = labelme_mask("euro", np.ones((5, 7), "uint8"), 1, 1) | edit
+    with pytest.raises(ValueError, match=rf"a\.json: .*{words}"):
+        imported("labelme", labelme_file(tmp_path / "s", shape), tmp_path / "out")
 
 
 # ---- Shapes --------------------------------------------------------------------------------------

@@ -1,13 +1,21 @@
 """Crops: a pure function of (seed, epoch, index), a stated share of them on objects."""
 
 import collections
+import gc
+import os
 import pickle
+import platform
+import shutil
+import subprocess
+import sys
 import warnings
 
 import keras
 import numpy as np
 import pytest
 
+from keras_deepskip.data import _disk_cache
+from keras_deepskip.data._survey_cache import cache_folder
 from keras_deepskip.data.augmentation import Augmentation
 from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
@@ -260,10 +268,97 @@ def test_the_cache_stays_below_its_limit_and_saves_reading(rare, monkeypatch):
         pairs.pair(0)
 
 
+DISK = {"cache_bytes": 0, "disk_cache_bytes": 2**20}
+
+
+def cached():
+    """The folders of decoded images in the cache."""
+    return sorted(cache_folder().glob("decoded-*"))
+
+
+def test_batches_from_the_disk_are_those_from_the_files(rare):
+    before = cached()
+    expected = fingerprints(CropDataset(rare, **OPTIONS))
+    dataset = CropDataset(rare, **OPTIONS, **DISK)
+    assert fingerprints(dataset) == expected
+    (folder,) = set(cached()) - set(before)
+    assert len(list(folder.iterdir())) == 2 * len(rare)
+    for sample in rare:
+        sample.image.unlink()
+    dataset.epoch = 0
+    assert fingerprints(dataset) == expected
+    shutil.rmtree(folder)  # a cleaned cache: the files are read again
+    with pytest.raises(FileNotFoundError):
+        dataset[0]
+    del dataset
+    gc.collect()
+    assert cached() == before
+
+
+def test_what_fits_into_memory_is_not_written(rare):
+    before = cached()
+    dataset = CropDataset(rare, **OPTIONS, disk_cache_bytes=2**20)
+    fingerprints(dataset)
+    assert cached() == before
+    windows = WindowDataset(rare, crop_size=32, **DISK)
+    np.testing.assert_array_equal(windows[0][0], WindowDataset(rare, crop_size=32)[0][0])
+    windows[2]
+    assert len(cached()) == len(before) + 1
+
+
+def test_the_files_on_the_disk_stay_below_their_limit(rare):
+    size = 64 * 80 * 4
+    dataset = CropDataset(rare, **OPTIONS, cache_bytes=0, disk_cache_bytes=2 * size + 1000)
+    pairs = dataset._batches.make.__self__.pairs
+    for index in range(4):
+        pairs.pair(index)
+    assert [pairs.disk.get(index) is not None for index in range(4)] == [True, True, False, False]
+    assert sum(path.stat().st_size for path in pairs.disk.folder.iterdir()) < 2 * size + 1000
+
+
+def test_a_disk_that_takes_nothing_stops_nothing(rare, monkeypatch):
+    expected = fingerprints(CropDataset(rare, **OPTIONS))
+    monkeypatch.setattr(_disk_cache, "RESERVE", 2**62)  # it is full
+    dataset = CropDataset(rare, **OPTIONS, **DISK)
+    assert fingerprints(dataset) == expected
+    assert not list(dataset._batches.make.__self__.pairs.disk.folder.iterdir())
+    monkeypatch.undo()
+    blocked = cache_folder() / "a file"
+    blocked.write_text("")
+    monkeypatch.setenv("KERAS_DEEPSKIP_CACHE", str(blocked))
+    assert fingerprints(CropDataset(rare, **OPTIONS, **DISK)) == expected
+
+
+def test_processes_share_the_files_on_the_disk(rare):
+    dataset = CropDataset(rare, **OPTIONS, **DISK)
+    disk = dataset._batches.make.__self__.pairs.disk
+    other = pickle.loads(pickle.dumps(dataset._batches.make.__self__.pairs))
+    other.pair(1)
+    assert disk.get(1) is not None and disk.get(0) is None
+    del other
+    gc.collect()
+    assert disk.folder.is_dir()  # it is not the copy's
+
+
+def test_what_a_killed_process_left_is_removed(rare):
+    name = "decoded-{}-{}-0".format
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    kept = [name(platform.node(), os.getpid()), name("elsewhere", gone.pid)]
+    for folder in (name(platform.node(), gone.pid), *kept):
+        (cache_folder() / folder).mkdir()
+    dataset = CropDataset(rare, **OPTIONS, **DISK)
+    dataset[0]
+    assert {path.name for path in cached()} >= set(kept)
+    assert not (cache_folder() / name(platform.node(), gone.pid)).exists()
+    for folder in kept:
+        (cache_folder() / folder).rmdir()
+
+
 @pytest.mark.parametrize(
     "options",
     [{"crop_size": 0}, {"batch_size": 0}, {"batches_per_epoch": 0}, {"positive_share": 1.5},
-     {"seed": -1}, {"workers": -1}, {"channels": 0}],
+     {"disk_cache_bytes": -1}, {"seed": -1}, {"workers": -1}, {"channels": 0}],
 )  # fmt: skip
 def test_wrong_options_are_refused(rare, options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}`"):
@@ -332,7 +427,8 @@ def test_value_range(tmp_path):
         value_range(samples(tiny.astype("float32"), tiny.astype("uint8")))
     with pytest.raises(ValueError, match=r"0\.tif.*infinity"):
         channel_statistics(samples(np.array([[np.inf, 1.0]])), 1)
-    assert channel_statistics(samples(np.array([[np.nan, 4.0, 2.0]])), 1)[0] == 3  # no data
+    kept = samples(np.array([[np.nan, 4.0, 2.0]]), np.array([[3.0]]))  # NaN is no data
+    assert channel_statistics(kept, 1)[0] == 3
 
 
 @pytest.mark.real_data

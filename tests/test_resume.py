@@ -175,6 +175,16 @@ def test_a_run_that_is_complete_is_returned_as_it_is(tmp_path):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_begun_without_a_disk_cache_resumes(tmp_path):
+    """It changes no result, and runs that are older than the option do not name it."""
+    shutil.copytree(tiny.run().folder, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text())
+    del config["recipe"]["disk_cache_bytes"]
+    path.write_text(json.dumps(config))
+    assert resumed(tmp_path / "run").recipe.disk_cache_bytes > 0
+
+
 def test_the_data_may_have_moved(tmp_path):
     out, moved = tmp_path / "run", tmp_path / "elsewhere"
     shutil.copytree(tiny.run().folder, out)

@@ -19,7 +19,8 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from keras_deepskip.data import find_samples, load_split, read_image
-from keras_deepskip.data.coco import _unpacked, coco_samples
+from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.coco.runs import unpacked
 from keras_deepskip.data.images import image_size, max_pixels, read_mask, write_png
 from keras_deepskip.encoders.saved import read_keras_file
 from keras_deepskip.models import build_model, load_model
@@ -548,4 +549,4 @@ def test_packed_runs_are_those_of_pycocotools():
         mask = np.asfortranarray((rng.random(rng.integers(1, 60, 2)) < share).astype("uint8"))
         flat = np.concatenate([[0], mask.ravel("F")])
         edges = np.concatenate([[0], np.flatnonzero(np.diff(flat)), [mask.size]])
-        assert _unpacked(coco_tools.encode(mask)["counts"].decode()) == np.diff(edges).tolist()
+        assert unpacked(coco_tools.encode(mask)["counts"].decode()) == np.diff(edges).tolist()

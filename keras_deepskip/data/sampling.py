@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_deepskip._checks import check_integer, check_number
+from keras_deepskip.data._disk_cache import DiskCache
 from keras_deepskip.data._prefetch import Prefetcher
 from keras_deepskip.data.images import image_size, read_image
 from keras_deepskip.data.masks import ONE_CLASS
@@ -58,6 +59,9 @@ class CropDataset(keras.utils.PyDataset):
         use_multiprocessing: processes instead of threads.
         max_queue_size: most batches to hold ahead.
         survey: None, or a `Survey` of the files, which has the images' sizes.
+        disk_cache_bytes: decoded images that do not fit into `cache_bytes` are kept on the disk up
+            to this many bytes, in the cache folder (`KERAS_DEEPSKIP_CACHE`), as long as the dataset
+            lives; of these only the crops are read. 0 decodes them each time.
 
     Raises:
         ValueError: for arguments out of range, no samples, and, when a batch is made, for files
@@ -91,10 +95,11 @@ class CropDataset(keras.utils.PyDataset):
         use_multiprocessing=False,
         max_queue_size=10,
         survey=None,
+        disk_cache_bytes=0,
     ):
         super().__init__()
         self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
-        pairs = _Pairs(samples, channels, masks, cache_bytes, survey)
+        pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes)
         crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed)
         self._batches = Prefetcher(
             crops.batch,
@@ -174,6 +179,7 @@ class WindowDataset(keras.utils.PyDataset):
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes.
         survey: None, or a `Survey` of the files, which has the images' sizes.
+        disk_cache_bytes: as in `CropDataset`.
 
     Raises:
         ValueError: as `CropDataset`.
@@ -198,11 +204,12 @@ class WindowDataset(keras.utils.PyDataset):
         seed=0,
         cache_bytes=2**30,
         survey=None,
+        disk_cache_bytes=0,
     ):
         super().__init__()
         self.crop_size = check_integer("crop_size", crop_size)
         self.batch_size = check_integer("batch_size", batch_size)
-        self._pairs = _Pairs(samples, channels, masks, cache_bytes, survey)
+        self._pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes)
         places = [
             (index, window)
             for index, size in enumerate(self._pairs.sizes)
@@ -389,12 +396,13 @@ class _Crops:
 class _Pairs:
     """Decoded images and masks of samples, the last used kept; safe to use from threads."""
 
-    def __init__(self, samples, channels, reading, cache_bytes, survey):
+    def __init__(self, samples, channels, reading, cache_bytes, survey, disk_cache_bytes):
         self.samples = list(samples)
         _refuse_none(self.samples)
         self.channels = check_integer("channels", channels)
         self.reading = ONE_CLASS if reading is None else reading
         self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
+        self.disk = DiskCache(check_integer("disk_cache_bytes", disk_cache_bytes, minimum=0))
         self.sizes = [_size(sample, survey) for sample in self.samples]
         self._clear()
 
@@ -420,22 +428,32 @@ class _Pairs:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
+        found = self.disk.get(index)
+        if found is not None:
+            return found
         image, mask = load_pair(self.samples[index], self.channels, self.reading)
         if 0 <= mask.min() and mask.max() < 256:
             mask = mask.astype(np.uint8)
-        self._keep(index, image, mask)
+        for pair in self._keep(index, image, mask):
+            self.disk.put(*pair)
         return image, mask
 
     def _keep(self, index, image, mask):
+        """Keeps a pair in memory; returns those that have no room there: `(index, image, mask)`."""
         size = image.nbytes + mask.nbytes
         with self._lock:
-            if index in self._kept or size > self.cache_bytes:
-                return
+            if index in self._kept:
+                return []
+            if size > self.cache_bytes:
+                return [(index, image, mask)]
             self._kept[index] = image, mask
             self._kept_bytes += size
+            gone = []
             while self._kept_bytes > self.cache_bytes:
-                _, (image, mask) = self._kept.popitem(last=False)
+                other, (image, mask) = self._kept.popitem(last=False)
                 self._kept_bytes -= image.nbytes + mask.nbytes
+                gone.append((other, image, mask))
+            return gone
 
     def anchors(self, index):
         if index not in self._anchors:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_deepskip._progress import progress_bar
 from keras_deepskip.data import _decoders, _survey_cache, images, masks
-from keras_deepskip.data.coco import coco_samples
+from keras_deepskip.data.coco import Note, read_coco_set
 from keras_deepskip.data.folder import (
     FolderScan,
     file_digest,
@@ -104,12 +104,16 @@ class Pool:
         samples: list of `Sample`, not grouped; the mask of a pair may be missing.
         scan: the `FolderScan` of `images/` and `masks/`; None for COCO.
         error: the exception of a folder that could not be listed, or None.
+        notes: what a COCO file says oddly, for `audit`.
+        classes: dict from class id to name of a COCO file, or None.
     """
 
     root: Path
     samples: list
     scan: FolderScan | None = None
     error: Exception | None = None
+    notes: tuple[Note, ...] = ()
+    classes: dict[int, str] | None = None
 
     @property
     def complete(self) -> bool:
@@ -325,7 +329,8 @@ def _pools(folder):
 def _pool(root):
     try:
         if (root / "annotations.json").is_file() and not (root / "masks").is_dir():
-            return Pool(root, coco_samples(root / "annotations.json", root / "images"))
+            found = read_coco_set(root / "annotations.json", root / "images")
+            return Pool(root, found.samples, notes=tuple(found.notes), classes=found.classes)
         found = scan(root)
     except (ValueError, FileNotFoundError) as error:
         return Pool(root, [], error=error)
@@ -375,7 +380,8 @@ def moments_of(image: np.ndarray) -> list:
         values = pixels.astype(np.float64)
         numbers = (~np.isnan(values)).sum(axis=0)
         means = np.nansum(values, axis=0) / np.maximum(numbers, 1)
-        scatters = np.nansum((values - means) ** 2, axis=0)
+        with np.errstate(invalid="ignore"):  # infinity, which the audit tells
+            scatters = np.nansum((values - means) ** 2, axis=0)
         return [means.tolist(), scatters.tolist(), numbers.tolist()]
     levels = np.arange(np.iinfo(image.dtype).max + 1, dtype=np.float64)
     means, scatters = [], []

@@ -20,6 +20,7 @@ from keras_deepskip.data import (
     value_range,
     write_split,
 )
+from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.folder import PARTS
 from keras_deepskip.drawing import to_rgb
 from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
@@ -65,6 +66,8 @@ class Material:
             survey = Survey.of(data, request.masks, group_by, verbose)
         report = audit(survey, request.masks, request.stride, **how)
         _refuse_errors(survey.folder, report)
+        for pool in survey.pools.values():
+            warn(pool.notes, pool.root / "annotations.json", request.masks.ignore_class)
         split = load_split(survey, fractions=request.split["fractions"], **how)
         _refuse_no_validation(survey.folder, split)
         facts = _facts(survey, report, split, request)
@@ -95,6 +98,7 @@ class Material:
             "masks": self.masks,
             "seed": recipe.seed,
             "survey": self.survey,
+            "disk_cache_bytes": recipe.disk_cache_bytes,
         }
         value_range = self.facts["input_range"]
         crops = CropDataset(

@@ -46,6 +46,8 @@ class Recipe:
         seed: of the split, the initial weights, the crops and their augmentation.
         workers: threads (or processes) that prepare batches.
         use_multiprocessing: whether the workers are processes.
+        disk_cache_bytes: decoded images that do not fit into memory are kept on the disk up to this
+            many bytes while the run lasts (see `CropDataset`); 0 decodes them each time.
 
     Raises:
         ValueError: if a number is out of range.
@@ -76,12 +78,14 @@ class Recipe:
     seed: int = 0
     workers: int = 1
     use_multiprocessing: bool = False
+    disk_cache_bytes: int = 2**34
 
     def __post_init__(self):
         for name in ("epochs", "steps_per_epoch", "batch_size", "crop_size", "workers"):
             _checks.check_integer(name, getattr(self, name))
         _checks.check_integer("validation_windows", self.validation_windows)
         _checks.check_integer("seed", self.seed, minimum=0)
+        _checks.check_integer("disk_cache_bytes", self.disk_cache_bytes, minimum=0)
         if self.patience is not None:
             _checks.check_integer("patience", self.patience)
         _checks.check_integer("freeze_epochs", self.freeze_epochs, minimum=0)

@@ -13,6 +13,8 @@ from keras_deepskip.models import image_model_shapes
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.run import CONFIG
 
+FREE = ("disk_cache_bytes",)  # arguments that change no result, so a resumed run may change them
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -92,7 +94,7 @@ def begun_config(out, request, resume):
         f"{name}={now.get(name)!r} (was {before.get(name)!r})"
         for before, now in ((begun.get(part, {}), arguments[part]) for part in arguments)
         for name in {**before, **now}
-        if before.get(name) != now.get(name)
+        if before.get(name) != now.get(name) and name not in FREE
     ]
     if changed:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Readers of sets whose masks are shapes in JSON: COCO, VIA and labelme."""
 
+import base64
 import dataclasses
 import functools
 from pathlib import Path, PureWindowsPath
@@ -7,13 +8,21 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from keras_deepskip._files import read_json
-from keras_deepskip.data.coco import coco_classes, coco_samples
+from keras_deepskip.data.coco import read_coco_set
+from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
-from keras_deepskip.data.importers._shapes import Ellipse, Polygon, rasterize, rectangle
+from keras_deepskip.data.importers._shapes import (
+    Bitmap,
+    Ellipse,
+    Polygon,
+    rasterize,
+    rectangle,
+)
 from keras_deepskip.data.split import PARTS
 
-IGNORED = 255  # the class id of COCO's crowds
+IGNORED = 255  # the class id of COCO's crowds and of labelme's `__ignore__`
+CUT = -1  # in place of a class id: a shape that is cut out of those before it
 OBJECT = "object"  # the one class of shapes whose labels do not matter
 
 # ------------------------------------------------------------------------------------------- COCO
@@ -32,12 +41,14 @@ def read_coco(source, classes, max_area=None):
     names = None if classes is None else list(classes)
     entries = []
     for annotations, folder in _coco_pairs(root):
+        found = read_coco_set(annotations, folder, names, crowds="ignored")
+        warn(found.notes, annotations, IGNORED)
         if classes is None:
-            classes = {name: label for label, name in coco_classes(annotations).items()}
+            classes = {name: label for label, name in found.classes.items()}
             names = list(classes)
         labels = [0, *classes.values()]
         part = next((to for start, to in COCO_PARTS.items() if folder.name.startswith(start)), None)
-        for sample in coco_samples(annotations, folder, names):
+        for sample in found.samples:
             if _has_small(sample.mask.regions, max_area):
                 read_mask = functools.partial(_read_coco, sample.mask, labels)
                 entries.append(Entry(sample.name, sample.image, read_mask, part))
@@ -58,7 +69,7 @@ def _coco_pairs(folder):
 
 def _has_small(regions, max_area):
     """Whether there is an object that counts, of at most so many pixels."""
-    areas = [annotation.get("area", 0) for label, annotation in regions if label is not None]
+    areas = [annotation["area"] or 0 for label, annotation in regions if label is not None]
     return bool(areas) and (max_area is None or min(areas) <= max_area)
 
 
@@ -166,10 +177,12 @@ def _via_shape(shape):
 LABELME_LAYOUT = """    SOURCE/NAME.json     (saved by labelme)
     SOURCE/NAME.jpg      (its image, next to it or in images/)
 or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
+LABELME_IGNORE = "__ignore__"  # labelme's own label of pixels that do not count
+LABELME_BACKGROUND = "_background_"  # and of those that are cut out of shapes
 
 
 def read_labelme(source, classes):
-    """Images annotated with labelme: polygons, rectangles and circles."""
+    """Images annotated with labelme: polygons, rectangles, circles and masks."""
 
     def fits(folder):
         return any(_entry.files(place, (".json",)) for place, _ in _parts(folder))
@@ -186,9 +199,17 @@ def read_labelme(source, classes):
                 )
             image = _labelme_image(folder, content, path)
             shapes = [_shape(_labelme_shape, shape, path) for shape in content["shapes"]]
-            labels = [seen.label({str(s.get("label"))}, path) for s in content["shapes"]]
+            labels = [_labelme_label(s.get("label"), seen, path) for s in content["shapes"]]
             entries.append(_shape_entry(image, shapes, labels, part))
-    return Reading(entries, seen.checked(root))
+    ignored = LABELME_IGNORE in seen.met and LABELME_IGNORE not in (classes or ())
+    return Reading(entries, seen.checked(root), IGNORED if ignored else None)
+
+
+def _labelme_label(name, seen, path):
+    """The id of a shape's label; labelme's own two are no classes, unless they were chosen."""
+    label = seen.label({str(name)}, path)
+    special = {LABELME_IGNORE: IGNORED, LABELME_BACKGROUND: CUT}
+    return label if name in (seen.classes or ()) else special.get(name, label)
 
 
 def _labelme_image(folder, content, path):
@@ -213,6 +234,10 @@ def _labelme_image(folder, content, path):
 def _labelme_shape(shape):
     kind = shape.get("shape_type") or "polygon"
     points = tuple((float(x), float(y)) for x, y in shape["points"])
+    if kind == "mask":
+        (x0, y0), (x1, y1) = (map(round, point) for point in points)  # the last is inside, too
+        data = base64.b64decode(shape["mask"], validate=True)
+        return Bitmap(x0, y0, y1 - y0 + 1, x1 - x0 + 1, data)
     if kind == "circle":
         (x, y), (at_x, at_y) = points
         radius = float(np.hypot(at_x - x, at_y - y))
@@ -283,7 +308,7 @@ def _shape(read, record, path):
         return shape
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(
-            f"{path}: a polygon, rectangle, circle or ellipse was expected. Received: "
+            f"{path}: a polygon, rectangle, circle, ellipse or mask was expected. Received: "
             f"{str(record)[:80]} ({error}). Draw it again, or take it out"
         ) from error
 
@@ -293,9 +318,23 @@ def _shape_entry(image, shapes, labels, part):
 
 
 def _draw(image, shapes, labels, instances):
-    """Objects of other classes than the chosen ones do not hide these: they are not rasterized."""
-    chosen = [(shape, label) for shape, label in zip(shapes, labels, strict=True) if label]
+    """Objects of other classes than the chosen ones do not hide these: they are not rasterized.
+
+    Ignored and cut-out shapes lie on what comes before them in the file, under what comes after.
+    """
+    chosen, special = [], []
+    for shape, label in zip(shapes, labels, strict=True):
+        if label in (CUT, IGNORED):
+            special.append((shape, len(chosen), label))
+        elif label:
+            chosen.append((shape, label))
     height, width = _entry.picture_size(image)
-    numbers = rasterize([shape for shape, _ in chosen], height, width, image)
+    cuts = [(shape, number) for shape, number, _ in special]
+    numbers = rasterize([shape for shape, _ in chosen], height, width, image, cuts)
     classes = np.array([0, *(label for _, label in chosen)], np.int32)[numbers]
+    if special:
+        ignored = np.zeros((height, width), bool)
+        for shape, _, label in special:
+            shape.paint(ignored, label == IGNORED)
+        classes[ignored & (numbers == 0)] = IGNORED
     return classes, numbers if instances else None

@@ -1,10 +1,12 @@
-"""Polygons, rectangles, circles and ellipses as pixels: a pixel is in if its centre is."""
+"""Polygons, rectangles, circles, ellipses and bitmaps as pixels: a pixel is in if its centre is."""
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 
+from keras_deepskip.data import _decoders
 from keras_deepskip.data._limits import check_size, max_pixels
 from keras_deepskip.data.coco import OUTLINE_SHARE
 
@@ -31,11 +33,18 @@ class Polygon:
         x, y = np.asarray(self.points, "float64").T
         return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
+    def box(self, canvas):
+        """Its bounding box in a canvas, `(top, bottom, left, right)`."""
+        points = np.asarray(self.points, "float64")
+        left, top = np.maximum(np.floor(points.min(axis=0)), 0).astype(int).tolist()
+        ends = np.minimum(np.ceil(points.max(axis=0)).astype(int), canvas.shape[::-1])
+        right, bottom = ends.tolist()
+        return top, max(bottom, top), left, max(right, left)
+
     def paint(self, canvas, value):
         """Sets the pixels whose centres are inside, by the even-odd rule."""
         points = np.asarray(self.points, "float64")
-        left, top = np.maximum(np.floor(points.min(axis=0)), 0).astype(int)
-        right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int), canvas.shape[::-1])
+        top, bottom, left, right = self.box(canvas)
         if left >= right or top >= bottom:
             return
         # 1 where a row enters or leaves the polygon; the columns to the right are the other side.
@@ -73,6 +82,15 @@ class Ellipse:
     def area(self):
         return math.pi * self.a * self.b
 
+    def box(self, canvas):
+        """A box around it in a canvas, `(top, bottom, left, right)`."""
+        reach = max(self.a, self.b)
+        sides = []
+        for middle, length in zip((self.y, self.x), canvas.shape, strict=True):
+            low = min(max(math.floor(middle - reach), 0), length)
+            sides += [low, max(min(math.ceil(middle + reach), length), low)]
+        return tuple(sides)
+
     def paint(self, canvas, value):
         """Sets the pixels whose centres are inside, row by row between two roots."""
         cosine, sine = math.cos(self.angle), math.sin(self.angle)
@@ -90,18 +108,71 @@ class Ellipse:
                 canvas[row, first : max(math.floor(middle + half - 0.5) + 1, 0)] = value
 
 
+@dataclasses.dataclass(frozen=True)
+class Bitmap:
+    """Pixels given one by one: a PNG whose values above 0 are inside, and where it lies.
+
+    Attributes:
+        x, y: the column and row of its first pixel.
+        height, width: its size.
+        data: the bytes of the PNG file; decoded when it is drawn, as many would not fit in memory.
+    """
+
+    x: int
+    y: int
+    height: int
+    width: int
+    data: bytes = dataclasses.field(repr=False)
+
+    def check(self):
+        """Refuses what is no PNG of this size."""
+        if not self.data.startswith(_decoders.PNG):
+            raise ValueError("a mask is a PNG in base64")
+        size = self.inside().shape
+        if size != (self.height, self.width):
+            raise ValueError(
+                f"its mask has {size[0]} x {size[1]} pixels, between its two points are "
+                f"{self.height} x {self.width}"
+            )
+
+    @property
+    def area(self):
+        return int(self.inside().sum())
+
+    def inside(self):
+        """Which of its pixels are inside, `(height, width)` bool."""
+        values, _ = _decoders.decode(Path("its mask"), self.data)
+        return (values[..., :-1] if values.shape[-1] in (2, 4) else values).any(axis=-1)
+
+    def box(self, canvas):
+        """Its part of a canvas, `(top, bottom, left, right)`."""
+        sides = []
+        places = (self.y, self.height), (self.x, self.width)
+        for (start, size), length in zip(places, canvas.shape, strict=True):
+            low = min(max(start, 0), length)
+            sides += [low, max(min(start + size, length), low)]
+        return tuple(sides)
+
+    def paint(self, canvas, value):
+        """Sets its pixels."""
+        top, bottom, left, right = self.box(canvas)
+        own = self.inside()[top - self.y : bottom - self.y, left - self.x : right - self.x]
+        canvas[top:bottom, left:right][own] = value
+
+
 def rectangle(x0, y0, x1, y1):
     """A rectangle between two corners, as a polygon."""
     return Polygon(((x0, y0), (x1, y0), (x1, y1), (x0, y1)))
 
 
-def rasterize(shapes, height, width, path):
+def rasterize(shapes, height, width, path, cuts=()):
     """Draws shapes as numbers; where two overlap, the smaller lies on top.
 
     Args:
-        shapes: list of `Polygon` and `Ellipse`.
+        shapes: list of shapes.
         height, width: of the image.
         path: the image's file, for the error.
+        cuts: pairs `(shape, number)`: shapes that are cut out of the first so many of `shapes`.
 
     Returns:
         `(height, width)` int32: 0, or the place of the shape in `shapes`, from 1.
@@ -111,8 +182,20 @@ def rasterize(shapes, height, width, path):
     """
     check_size(path, height, width, LABEL_BYTES)
     canvas = np.zeros((height, width), np.int32)
-    for number in sorted(range(len(shapes)), key=lambda number: -shapes[number].area):
-        shapes[number].paint(canvas, number + 1)
+    part = np.zeros((height, width) if cuts else 0, bool)  # of one shape, where it is cut
+    areas = [shape.area for shape in shapes]
+    for place in sorted(range(len(shapes)), key=lambda place: -areas[place]):
+        own = [cut for cut, number in cuts if place < number]
+        if not own:
+            shapes[place].paint(canvas, place + 1)
+            continue
+        top, bottom, left, right = shapes[place].box(canvas)
+        shapes[place].paint(part, True)
+        for cut in own:
+            cut.paint(part, False)
+        box = np.s_[top:bottom, left:right]
+        canvas[box][part[box]] = place + 1
+        part[box] = False
     return canvas
 
 
