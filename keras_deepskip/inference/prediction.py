@@ -18,6 +18,7 @@ from keras_deepskip.inference.outputs import check_model
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
+from keras_deepskip.inference.zarrs import is_zarr, zarr_name
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import RunLike, input_range_of, resolve_model
 from keras_deepskip.objects import object_table
@@ -111,8 +112,8 @@ def predict(
 
 def _found(source):
     """The images of a folder; a file or a Zarr array is an image."""
-    if Path(source).suffix.lower() == ".zarr":
-        return [Sample(Path(source).stem, Path(source))]
+    if is_zarr(source):
+        return [Sample(zarr_name(Path(source)), Path(source))]
     return find_images(source)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_deepskip import _files
 from keras_deepskip._checks import require
-from keras_deepskip.inference.sources import LARGE
+from keras_deepskip.inference.zarrs import LARGE, OME_SUFFIX, create_ome, open_ome
 
 TIFF = (".tif", ".tiff")
 SUFFIXES = (".npy", *TIFF, ".zarr")
@@ -47,7 +47,8 @@ class FileSink:
     tile once all is there; until then its values are in a `.npy` file, which can be resumed.
 
     Args:
-        path: the file: `.npy`, `.tif`, or a `.zarr` folder.
+        path: the file: `.npy`, `.tif`, or a `.zarr` folder; `.ome.zarr` is an OME-Zarr image (NGFF
+            0.5) of one level, channels first as it has them.
         shape: of the results.
         dtype: of the results.
         key: a text that distinguishes this work from any other.
@@ -77,6 +78,11 @@ class FileSink:
                 self._remove()
             self.writer = self._go_on() if self.done else self._begin()
         self.saved = time.monotonic()
+
+    @property
+    def is_ome(self):
+        """Whether it is an OME-Zarr image."""
+        return self.path.name.endswith(OME_SUFFIX)
 
     def write(self, box, values):
         """Writes the values of the next block."""
@@ -109,6 +115,8 @@ class FileSink:
         """What the finished file holds, mapped into memory, or as a Zarr array."""
         if self.path.suffix == ".npy":
             return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        if self.is_ome:
+            return open_ome(self.path, mode="r")
         zarr = require("zarr", LARGE, f"{self.path}: reading results in parts")
         if self.path.suffix == ".zarr":
             return zarr.open_array(str(self.path), mode="r")
@@ -129,6 +137,8 @@ class FileSink:
         self.progress.unlink(missing_ok=True)
 
     def _begin(self):
+        if self.is_ome:
+            return _ZarrWriter(create_ome(self.unfinished, self.shape, self.dtype))
         if self.path.suffix == ".zarr":
             zarr = require("zarr", LARGE, f"{self.path}: results in Zarr")
             chunks = tuple(min(length, TILE) for length in self.shape)
@@ -140,6 +150,8 @@ class FileSink:
         return _LineWriter(self.unfinished, offset, self.shape, self.dtype)
 
     def _go_on(self):
+        if self.is_ome:
+            return _ZarrWriter(open_ome(self.unfinished))
         if self.path.suffix == ".zarr":
             zarr = require("zarr", LARGE, f"{self.path}: results in Zarr")
             return _ZarrWriter(zarr.open_array(str(self.unfinished), mode="r+"))

@@ -12,9 +12,9 @@ from keras_deepskip.data import read_image
 from keras_deepskip.data._decoders import check_tiles, no_data_of, opened_tiff
 from keras_deepskip.data.images import SUFFIXES, to_channels
 from keras_deepskip.inference.ranges import check_values
+from keras_deepskip.inference.zarrs import LARGE, is_zarr, open_zarr
 
 PLAIN = ("uint8", "uint16", "float32")  # kinds of numbers that are read as they are
-LARGE = '"keras-deepskip[large]"'  # the extra that brings zarr and dask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,9 @@ def open_source(image, channels, axes=2, expected=None):
 
     Args:
         image: an array (H, W) or (H, W, C), of a volume (D, H, W) or (D, H, W, C): of NumPy, mapped
-            into memory, of Zarr, or any object with `shape` and slicing; or a path. `.npy` and
-            `.zarr` are read in parts; so is TIFF (compressed with `zarr` installed), if it is an
-            image as it stands. Other files are read whole.
+            into memory, of Zarr, or any object with `shape` and slicing; or a path. `.npy`, Zarr
+            and OME-Zarr (its finest level) are read in parts; so is TIFF (compressed with `zarr`
+            installed), if it is an image as it stands. Other files are read whole.
         channels: number of channels to bring images to. Grey and RGB are turned into each other as
             in training, alpha is dropped.
         axes: spatial axes: 2 of an image, 3 of a volume.
@@ -115,14 +115,8 @@ def _numbers(pixels, name):
 def _opener(path):
     """A function that opens a file and gives an object with `shape` and slicing."""
     suffix = path.suffix.lower()
-    if suffix == ".zarr":
-        zarr = require("zarr", LARGE, f"{path}: an image in Zarr")
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: a Zarr array was expected here, and there is none")
-        try:
-            array = zarr.open_array(str(path), mode="r")
-        except Exception as error:  # zarr has errors of its own for groups and broken metadata
-            raise ValueError(f"{path}: a Zarr array was expected. Received: {error}") from error
+    if is_zarr(path):
+        array = open_zarr(path)
         return lambda: array
     if suffix == ".npy":
         if not path.is_file():
