@@ -23,7 +23,7 @@ SCENES = {"kind": "coins", "images": 48, "size": (8, 60), "count": (4, 12)}
 RECIPE = Recipe(epochs=8, steps_per_epoch=30, crop_size=128, validation_windows=24)
 
 
-def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
+def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
     """Makes a small set, audits it, trains, evaluates, predicts, exports, and shows it all.
 
     Takes a few minutes on two CPU cores.
@@ -33,7 +33,7 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose=1):
             does), `saved_model/`, `photograph/`, and `report.html`.
         seed: of the scenes and of the training.
         epochs: of training; None takes the recipe's 8.
-        verbose: 1 reports what is being done, 0 nothing.
+        verbose: 0 shows nothing, 1 bars, 2 a line an epoch; `"auto"` bars on a terminal.
 
     Returns:
         Path of the page, `out/report.html`.

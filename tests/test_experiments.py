@@ -143,7 +143,7 @@ def test_rows(done):
         folder = out / "coins" / row["network"] / "seed0"
         evaluation = json.loads((folder / "evaluation.json").read_text())
         assert evaluation["pixels"]["IoU"] == row["IoU"]
-        assert not (folder / "checkpoint").exists() and (folder / "model.keras").exists()
+        assert not (folder / "training_state").exists() and (folder / "model.keras").exists()
     with (out / "results.csv").open(newline="") as file:
         assert [float(row["IoU"]) for row in csv.DictReader(file)] == [r["IoU"] for r in rows]
     assert any("2/2, about 0 min left" in line for line in lines)
@@ -235,7 +235,7 @@ def test_an_interrupted_run_resumes_with_the_same_result(
     """Interrupted when the first epoch of the first run is there; nothing of it is left running."""
     out, rows, _ = done
     shutil.copytree(out / "synthetic", tmp_path / "synthetic")
-    state = tmp_path / "coins" / "deep" / "seed0" / "checkpoint" / "state.json"
+    state = tmp_path / "coins" / "deep" / "seed0" / "training_state" / "state.json"
     sleep = runner.time.sleep
 
     def sleep_until_an_epoch(seconds):

@@ -35,7 +35,7 @@ def resumed(out, **arguments):
 
 def assert_ends_like_the_uninterrupted_run(out):
     expected = tiny.run()
-    for path in ("model.keras", "checkpoint/epoch-0003.keras"):
+    for path in ("model.keras", "training_state/epoch-0003.keras"):
         ours, theirs = (load_model(folder / path) for folder in (out, expected.folder))
         for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
@@ -55,7 +55,7 @@ def assert_ends_like_the_uninterrupted_run(out):
 
 def assert_all_files_are_whole(out):
     assert not tiny.leftovers(out)
-    models = sorted(out.rglob("*.keras"))
+    models = sorted(out.rglob("*.keras"), key=lambda path: path.name)
     assert [path.name for path in models] == ["epoch-0003.keras", "model.keras"]
     for path in models:
         load_model(path)
@@ -73,7 +73,7 @@ def test_killed_at_a_drawn_moment(tmp_path):
         env=tiny.environ(), cwd=tiny.ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        state = out / "checkpoint" / "state.json"
+        state = out / "training_state" / "state.json"
         while child.poll() is None and not state.exists():
             time.sleep(0.01)
         time.sleep(pause)
@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written(first_epoch):
     ]
     for path in first_epoch.rglob("*.keras"):
         load_model(path)
-    assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
+    assert json.loads((first_epoch / "training_state" / "state.json").read_text())["epoch"] == 1
 
     resumed(first_epoch)  # with room again
     assert_ends_like_the_uninterrupted_run(first_epoch)
@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written(first_epoch):
 def test_killed_before_the_first_epoch_ended(first_epoch):
     """There is a configuration, and no state: it starts over, from the same weights."""
     expected = tiny.run()
-    shutil.rmtree(first_epoch / "checkpoint")
+    shutil.rmtree(first_epoch / "training_state")
     (first_epoch / ".model.partial-abc.keras").write_text("half")
     seen = []
 
@@ -200,10 +200,26 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_weights(first_
     words = "nan in epoch 2, step 1. The weights of epoch 1 are kept"
     with pytest.raises(TrainingDiverged, match=words):
         resumed(first_epoch, callbacks=[at_epoch(2, spoil)])
-    for path in (first_epoch / "model.keras", first_epoch / "checkpoint" / "epoch-0001.keras"):
+    for path in (first_epoch / "model.keras", first_epoch / "training_state" / "epoch-0001.keras"):
         assert all(np.isfinite(weight).all() for weight in load_model(path).get_weights())
-    assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
+    assert json.loads((first_epoch / "training_state" / "state.json").read_text())["epoch"] == 1
     assert not tiny.leftovers(first_epoch)
+
+
+def test_a_run_of_the_version_before_resumes(first_epoch):
+    """Its state lies in `checkpoint/`, a name that TensorBoard takes for a file of its own."""
+    (first_epoch / "training_state").rename(first_epoch / "checkpoint")
+    resumed(first_epoch)
+    assert not (first_epoch / "checkpoint").exists()
+    state = json.loads((first_epoch / "training_state" / "state.json").read_text())
+    assert state["epoch"] == 3
+
+
+def test_a_kill_before_the_run_begins_leaves_no_temporary_file(tmp_path):
+    (tmp_path / ".split.partial-abc.json").write_text("{")
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(tiny.data(), tmp_path, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL)
+    assert tiny.leftovers(tmp_path) == []
 
 
 def test_an_interrupt_on_the_command_line(first_epoch, monkeypatch, capsys):
@@ -216,5 +232,5 @@ def test_an_interrupt_on_the_command_line(first_epoch, monkeypatch, capsys):
     command = ["train", "--data", str(tiny.data()), "--out", str(first_epoch), *tiny.flags()]
     assert cli.main([*command, "--resume"]) == 130
     assert "The same command with --resume continues it." in capsys.readouterr().err
-    assert json.loads((first_epoch / "checkpoint" / "state.json").read_text())["epoch"] == 1
+    assert json.loads((first_epoch / "training_state" / "state.json").read_text())["epoch"] == 1
     assert not tiny.leftovers(first_epoch)

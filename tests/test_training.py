@@ -47,10 +47,10 @@ def small_model(**options):
 def test_the_folder_of_a_run_holds_what_repeats_it():
     run = tiny.run()
     assert {path.name for path in run.folder.iterdir()} == {
-        "audit.json", "checkpoint", "config.json", "history.csv", "images.json", "logs",
+        "audit.json", "training_state", "config.json", "history.csv", "images.json", "logs",
         "model.keras", "split.json",
     }  # fmt: skip
-    assert sorted(path.name for path in (run.folder / "checkpoint").iterdir()) == [
+    assert sorted(path.name for path in (run.folder / "training_state").iterdir()) == [
         "epoch-0003.keras",
         "state.json",
     ]
@@ -97,7 +97,7 @@ def test_the_model_that_is_kept_is_that_of_the_best_epoch():
     run = tiny.run()
     orders = [(row["val_iou"], -row["val_loss"]) for row in run.history]
     assert run.best_epoch == 1 + orders.index(max(orders))
-    best, last = run.model, load_model(run.folder / "checkpoint" / "epoch-0003.keras")
+    best, last = run.model, load_model(run.folder / "training_state" / "epoch-0003.keras")
     equal = all(
         np.array_equal(a, b) for a, b in zip(best.get_weights(), last.get_weights(), strict=True)
     )
@@ -254,7 +254,7 @@ def test_a_figure_that_is_no_number_is_never_the_best(tmp_path):
     assert state["best_epoch"] == 2 and state["best"] == 0.1
     assert [row["val_iou"] for row in state["rows"]] == [None, 0.1, None]
     assert (tmp_path / "model.keras").exists()
-    assert json.loads((tmp_path / "checkpoint" / "state.json").read_text()) == state
+    assert json.loads((tmp_path / "training_state" / "state.json").read_text()) == state
 
 
 def test_history_takes_figures_that_come_and_go(tmp_path):
@@ -287,7 +287,7 @@ def test_a_kill_at_any_write_leaves_the_last_whole_epoch(tmp_path, monkeypatch):
         for weight, expected in zip(restored.get_weights(), first, strict=True):
             np.testing.assert_array_equal(weight, expected)
         assert not tiny.leftovers(folder)
-        assert len(list((folder / "checkpoint").glob("*.keras"))) == 1
+        assert len(list((folder / "training_state").glob("*.keras"))) == 1
         load_model(folder / "model.keras")
 
 

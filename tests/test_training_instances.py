@@ -33,7 +33,7 @@ def test_an_interrupted_training_goes_on_and_leaves_a_network_of_images(tmp_path
     breaks = keras.callbacks.LambdaCallback(on_epoch_begin=stop_before_the_second)
     with pytest.raises(Stop):
         train(tiny.data(), tmp_path, RECIPE, verbose=0, callbacks=[breaks], **MODEL)
-    state = json.loads((tmp_path / "checkpoint" / "state.json").read_text())
+    state = json.loads((tmp_path / "training_state" / "state.json").read_text())
     assert state["epoch"] == 1
     run = train(tiny.data(), tmp_path, RECIPE, verbose=0, resume=True, **MODEL)
     assert [row["epoch"] for row in run.history] == [1, 2]

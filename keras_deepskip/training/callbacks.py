@@ -12,7 +12,7 @@ from keras_deepskip import _files
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.training.event_file import EventFile
-from keras_deepskip.training.run import CHECKPOINT, HISTORY, MODEL, order
+from keras_deepskip.training.run import CHECKPOINT, HISTORY, MODEL, OLD_CHECKPOINT, order
 
 
 class TrainingDiverged(ArithmeticError):
@@ -97,9 +97,9 @@ class Checkpoint(keras.callbacks.Callback):
     """Keeps the best model, and after every epoch all that an exact resume needs.
 
     Writes in `folder`: `model.keras`, the best model so far by `monitor`; `history.csv`, a line an
-    epoch; `checkpoint/epoch-N.keras` with weights and optimizer state, and `checkpoint/state.json`
-    that names it. Each file is whole or not there. `state.json` is written last: a run that is
-    killed at any moment finds the last epoch for which all is there.
+    epoch; `training_state/epoch-N.keras` with weights and optimizer state, and
+    `training_state/state.json` that names it. Each file is whole or not there. `state.json` is
+    written last: a run that is killed at any moment finds the last epoch for which all is there.
 
     Args:
         folder: the run's folder.
@@ -142,6 +142,9 @@ class Checkpoint(keras.callbacks.Callback):
         Returns:
             Path of the model to continue with; None if no epoch was finished.
         """
+        old = self.folder / OLD_CHECKPOINT
+        if old.is_dir() and not self.state_path.parent.exists():
+            old.rename(self.state_path.parent)
         for folder in (self.folder, self.state_path.parent):
             _files.remove_leftovers(folder)
         if not self.state_path.exists():

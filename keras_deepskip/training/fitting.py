@@ -62,8 +62,8 @@ def train(
         data: a folder with `images/` and `masks/` (or `annotations.json`), or with `train/`,
             `val/` and `test/` of that form; or a `Survey` of it.
         out: the run's folder. Receives `model.keras` (the best model), `history.csv`,
-            `config.json` (arguments and versions), `split.json`, `audit.json`, `checkpoint/` and
-            `logs/` for TensorBoard.
+            `config.json` (arguments and versions), `split.json`, `audit.json`, `training_state/`
+            and `logs/` for TensorBoard.
         recipe: a `Recipe`; None is `Recipe()`.
         model: a built `keras.Model` of your own with one input (N, H, W, C) and probabilities
             (N, H, W, K) as output; it is compiled anew. None builds one. To resume, give it again.
@@ -104,6 +104,7 @@ def train(
         recipe or Recipe(), masks or MaskReading(), channels, input_range, split, model,
         model_options,
     )  # fmt: skip
+    _files.remove_leftovers(out)  # of a process that was killed here
     config = begun_config(out, request, resume)
     checkpoint = Checkpoint(out, network_of=lambda form: adapter_of(form).network(form))
     last = checkpoint.restore() if config else None

@@ -21,7 +21,9 @@ IMAGES = "images.json"  # digests of the images' files, by part and name
 AUDIT = "audit.json"  # the report on the data
 MODEL = "model.keras"  # the best model
 HISTORY = "history.csv"  # a row an epoch
-CHECKPOINT = "checkpoint"  # what an exact resume needs
+# What an exact resume needs. (TensorBoard takes a `checkpoint` in a folder of logs for a file.)
+CHECKPOINT = "training_state"
+OLD_CHECKPOINT = "checkpoint"  # its name before
 LOGS = "logs"  # for TensorBoard
 
 
