@@ -11,7 +11,7 @@ import math
 import keras
 from keras import ops
 
-from keras_deepskip import _checks
+from keras_deepskip import _checks, _labels
 
 # log(o) stays finite, and with it the gradient; float32 still distinguishes 1 - 1e-7 from 1.
 PROBABILITY_FLOOR = 1e-7
@@ -47,15 +47,16 @@ def small_object_loss(
     >>> float(small_object_loss(y_true, y_pred)[0]) < 1e-6
     True
     """
-    t, o, log_o, log_rest, w = _prepare(
+    t, o, log_o, log_rest, w, strays = _prepare(
         y_true, y_pred, from_logits, ignore_class, multilabel, sample_weight
     )
     binary = multilabel or o.shape[-1] == 1
     q = _class_weights(class_weights, o.shape[-1], include_background or binary)
-    crossentropy = _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling)
-    if not dice_weight:
-        return beta * crossentropy
-    return beta * crossentropy + dice_weight * _dice_loss(t, o, w, q, smooth, pooling)
+    loss = beta * _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling)
+    if dice_weight:
+        loss = loss + dice_weight * _dice_loss(t, o, w, q, smooth, pooling)
+    # The step that comes to this ends in an error, or the metrics that count the same masks do.
+    return ops.where(strays > 0, math.nan, loss)
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
@@ -104,7 +105,11 @@ class SmallObjectLoss(keras.losses.Loss):
     Volumes have D before H in all of these shapes, and each volume is an image.
 
     Raises:
-        ValueError: if an argument is out of range, or shapes do not fit.
+        ValueError: if an argument is out of range, shapes do not fit, or `y_true` holds a value
+            that is no class where a pixel counts: it is named. Zeros and ones may also be anything
+            between (soft masks). In a compiled step it is the backend's own error with the same
+            text, or, if a pixel metric of this package counts the same masks, that metric's
+            ValueError at the epoch's end; the loss is NaN until then, never negative.
 
     Example:
 
@@ -150,10 +155,11 @@ class SmallObjectLoss(keras.losses.Loss):
         if self.pooling == "batch" and image_weight is not None:
             image_weight, pixel_weight = None, _over_pixels(image_weight, y_pred)
         # Keras's own reduction sees the images' losses and weights; pixel weights ride with y_true.
-        truth = {"mask": y_true}
+        truth = {"mask": y_true if image_weight is None else _weighted(y_true, image_weight)}
         if pixel_weight is not None:
             truth["weight"] = pixel_weight
-        return super().__call__(truth, y_pred, sample_weight=image_weight)
+        with _labels.masks_of_a_loss(y_true):
+            return super().__call__(truth, y_pred, sample_weight=image_weight)
 
     def call(self, y_true, y_pred):
         if not isinstance(y_true, dict):
@@ -308,7 +314,8 @@ def _over_image(x, pooling):
 
 
 def _prepare(y_true, y_pred, from_logits, ignore_class, multilabel, weight):
-    """Returns t, o, log o, log(1 - o) (None for a softmax) and w, in float32."""
+    """Returns t, o, log o, log(1 - o) (None for a softmax), w, in float32, and how many values of
+    the truth are no class: 0, but for a compiled step."""
     y_pred = ops.cast(ops.convert_to_tensor(y_pred), "float32")
     y_true = ops.cast(ops.convert_to_tensor(y_true), "float32")
     _check_shapes(_shape(y_true, "y_true"), _shape(y_pred, "y_pred"), multilabel)
@@ -325,10 +332,18 @@ def _prepare(y_true, y_pred, from_logits, ignore_class, multilabel, weight):
         w = ops.where(ops.any(ignored, axis=-1, keepdims=True), 0.0, w)
     # NaN under a weight of 0 must not come back as 0 * NaN.
     y_pred = ops.where(w > 0, y_pred, 0.0 if from_logits else 0.5)
+    y_true = ops.where(w > 0, y_true, 0.0)
 
     binary = multilabel or classes == 1
+    strays = _refuse_strays(y_true, w, 1 if binary else classes - 1, whole=not binary)
     t = y_true if binary else ops.one_hot(ops.cast(y_true[..., 0], "int32"), classes)
-    return (t, *_probabilities(y_pred, binary, from_logits), w)
+    return (t, *_probabilities(y_pred, binary, from_logits), w, strays)
+
+
+def _refuse_strays(y_true, w, top, whole):
+    found = _labels.refuse_strays("SmallObjectLoss", y_true, w > 0, top, whole)
+    _labels.end_step("SmallObjectLoss", found, top, whole)
+    return found[0]
 
 
 def _probabilities(y_pred, binary, from_logits):
@@ -425,6 +440,13 @@ def _shape(tensor, name):
             f"`{name}` came in several ranks, such as (N,) and (N, H, W), into one compiled model, "
             "and TensorFlow no longer knows its rank. Keep to one, or compile the model again"
         ) from error
+
+
+def _weighted(y_true, image_weight):
+    """The truth, 0 in images of weight 0, whatever it holds there."""
+    y_true = ops.convert_to_tensor(y_true)
+    weight = ops.reshape(image_weight, (-1, *[1] * (len(_shape(y_true, "y_true")) - 1)))
+    return ops.where(weight > 0, y_true, ops.zeros_like(y_true))
 
 
 def _over_pixels(image_weight, y_pred):

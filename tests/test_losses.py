@@ -1,5 +1,7 @@
 """`SmallObjectLoss` against an independent float64 NumPy version of equations 5-8."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from keras_deepskip import _labels
 from keras_deepskip.losses import SmallObjectLoss, small_object_loss
+from keras_deepskip.metrics import IoU
 
 # --- The witness: equations 5-8 as printed in DESIGN, pixel by pixel, in float64 ----------------
 
@@ -322,6 +326,93 @@ def test_weights_of_whole_volumes(pooling):
     found = float(loss(ids, o.astype("float32"), weight))
     assert found == pytest.approx(float(loss(*flat, weight)), abs=1e-6)
     assert found != pytest.approx(float(loss(*flat)), abs=1e-3)
+
+
+# --- Values that are no class ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong", "named"),
+    [
+        ("binary", 255, "from 0 to 1. .*y_true with 255"),
+        ("binary", -1, "y_true with -1"),
+        ("binary", np.nan, "y_true with nan"),
+        ("several", 4, "ids of classes, 0 to 3. .*y_true with 4. .*`num_classes=5`"),
+        ("several", 1.5, "y_true with 1.5"),
+        ("multilabel", 255, "y_true with 255"),
+    ],
+)
+def test_values_that_are_no_class_are_named(task, wrong, named):
+    ids, _, o = draw(task, np.random.default_rng(0))
+    o, marked = o.astype("float32"), ids.astype("float32")
+    marked[0, :2, 1] = wrong
+    loss = SmallObjectLoss(multilabel=task == "multilabel")
+    with pytest.raises(ValueError, match=named):
+        loss(marked, o)
+    # where nothing counts, anything may stand
+    pixels = np.ones(ids.shape[:3], "float32")
+    pixels[0, :2, 1] = 0
+    expected = float(loss(ids, o, sample_weight=pixels))
+    assert float(loss(marked, o, sample_weight=pixels)) == pytest.approx(expected, abs=1e-6)
+    expected = float(loss(ids, o, sample_weight=np.array([0, 1, 1])))
+    assert float(loss(marked, o, sample_weight=np.array([0, 1, 1]))) == pytest.approx(expected)
+
+
+def test_soft_masks_of_one_class_stay():
+    _, _, o = draw("binary", np.random.default_rng(0))
+    soft = np.random.default_rng(1).random(o.shape)
+    expected = batch_witness(soft, o).mean()
+    assert float(SmallObjectLoss()(soft, o.astype("float32"))) == pytest.approx(expected, abs=3e-5)
+
+
+def pixel_model(metrics=(), **compiling):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1)])
+    model.add(keras.layers.Activation("sigmoid"))
+    model.compile("sgd", SmallObjectLoss(), metrics=list(metrics), **compiling)
+    return model
+
+
+XLA = {} if keras.backend.backend() == "torch" else {"jit_compile": True}
+
+
+@pytest.mark.parametrize("compiling", [{}, XLA])
+def test_values_that_are_no_class_end_a_compiled_run(compiling):
+    """Masks of 0 and 255, the best known slip, gave a loss of -16 and less without a word."""
+    images = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
+    masks = (images > 0).astype("uint8")
+    for method in ("fit", "evaluate"):
+        model = pixel_model(**compiling)
+        with pytest.raises(Exception, match="(?s)`SmallObjectLoss` expected masks of .*255"):
+            getattr(model, method)(images, 255 * masks, batch_size=2, verbose=0)
+    # under JAX, Keras leaves a model without weights when a step ends in an error
+    model = pixel_model(**compiling)
+    assert np.isfinite(model.fit(images, masks, batch_size=2, verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("compiling", [{}, XLA])
+def test_a_metric_that_counts_the_masks_raises_for_the_loss(compiling):
+    """A ValueError reads better than a backend's own, in which a compiled step ends."""
+    images = np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype("float32")
+    masks = (images > 0).astype("uint8")
+    model = pixel_model([IoU()], **compiling)
+    weights = model.get_weights()
+    for method in ("fit", "evaluate"):
+        with pytest.raises(ValueError, match="expected masks of .*255"):
+            getattr(model, method)(images, 255 * masks, batch_size=2, verbose=0)
+        model.set_weights(weights)
+    history = model.fit(images, masks, batch_size=2, verbose=0).history
+    assert np.isfinite(history["loss"] + history["iou"]).all()
+
+
+def test_a_loop_that_asks_no_metric_ends_too(monkeypatch):
+    monkeypatch.setattr(_labels, "PATIENCE", 3)
+    model, ones = pixel_model([IoU()]), np.ones((2, 8, 8, 1))
+    losses = []
+    with pytest.raises(Exception, match="(?s)expected masks of .*255"):
+        for _ in range(9):
+            losses.append(model.train_on_batch(ones, 255 * ones)[0])
+            time.sleep(0.01)
+    assert len(losses) <= 4 and not np.isfinite(losses).any()
 
 
 # --- In a model -----------------------------------------------------------------------------------

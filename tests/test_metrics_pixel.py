@@ -227,13 +227,34 @@ def test_sample_weight_of_each_shape(shape):
     assert measured(F1(), (y_true, y_pred, weight)) == pytest.approx(mean)
 
 
-def test_values_that_are_no_class_make_the_figure_nan():
+def test_values_that_are_no_class_are_named():
     y_true, y_pred = drawn(9)
     y_true[0, 0, 0] = 255
-    assert np.isnan(measured(IoU(), (y_true, y_pred)))
+    metric = IoU()
+    with pytest.raises(
+        ValueError, match=r"`IoU` expected masks of ids.*0 to 1\..*y_true with 255\."
+    ):
+        metric.update_state(y_true, y_pred)
+    assert value(metric) == 1  # nothing was counted
     assert not np.isnan(measured(IoU(ignore_class=255), (y_true, y_pred)))
     assert not np.isnan(measured(IoU(), (y_true, y_pred, (y_true != 255).astype("float32"))))
-    assert np.isnan(measured(IoU(num_classes=3), (y_true % 4 + 3, np.repeat(y_pred, 3, -1))))
+    with pytest.raises(ValueError, match="y_true with 3, 4, 6. .*`num_classes=7`"):
+        measured(IoU(num_classes=3), (y_true % 4 + 3, np.repeat(y_pred, 3, -1)))
+    for wrong in (0.5, -1, np.nan):
+        with pytest.raises(ValueError, match=f"y_true with {wrong:g}. "):
+            measured(IoU(), (np.where(y_true == 255, wrong, y_true.astype("float32")), y_pred))
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_values_that_are_no_class_end_a_compiled_run(method):
+    """A compiled step cannot raise: the metric does when Keras asks for its result."""
+    y_true, _ = drawn(11, n=6)
+    images = np.random.default_rng(12).normal(size=(6, 5, 7, 3)).astype("float32")
+    model = compiled(1, [IoU])
+    with pytest.raises(ValueError, match="`IoU` expected masks .* y_true with 255"):
+        getattr(model, method)(images, 255 * y_true[..., None], batch_size=3, verbose=0)
+    history = model.fit(images, y_true[..., None], batch_size=3, verbose=0).history
+    assert np.isfinite(history["iou"]).all()
 
 
 def test_float_masks_and_a_last_axis_change_nothing():

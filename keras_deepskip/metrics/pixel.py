@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_deepskip import _checks
+from keras_deepskip import _checks, _labels
 
 AVERAGES = ("macro", "micro")
 # A count is kept as BLOCK * blocks + units, units below BLOCK: two float32, which every backend and
@@ -210,16 +210,17 @@ class PixelMetric(keras.metrics.Metric):
 
     Call arguments:
         y_true: class ids (N, H, W) or (N, H, W, 1), of any dtype; with `multilabel` zeros and ones
-            (N, H, W, K). A value that is no class makes the figure NaN: a compiled step cannot
-            raise, and a 0/255 mask read as 0/1 must not pass for a figure.
+            (N, H, W, K). A value that is no class, where a pixel counts, is an error, so that a
+            0/255 mask does not pass for 0/1. A compiled step cannot raise: there the figure is NaN,
+            and `result()` raises when Keras asks for it at the end of the epoch.
         y_pred: probabilities or logits (N, H, W, K).
         sample_weight: (N,), (N, H, W) or (N, H, W, 1), not negative: what a pixel counts.
 
     Volumes have D before H in all of these shapes, and voxels are their pixels.
 
     Raises:
-        ValueError: if an argument is out of range or has no meaning with the others, or shapes do
-            not fit.
+        ValueError: if an argument is out of range or has no meaning with the others, shapes do
+            not fit, or masks hold a value that is no class: it is named.
     """
 
     default_name: str | None = None
@@ -254,7 +255,8 @@ class PixelMetric(keras.metrics.Metric):
         self._selected = self._select()
         self._blocks = self.add_variable((3, num_classes), "zeros", dtype="float32", name="blocks")
         self._units = self.add_variable((3, num_classes), "zeros", dtype="float32", name="units")
-        self._strays = self.add_variable((), "zeros", dtype="float32", name="strays")
+        # of mask values that are no class: how many, the smallest, the largest
+        self._strays = self.add_variable((3,), "zeros", dtype="float32", name="strays")
 
     def _select(self):
         """Checks the choice of classes; returns the positions of those that `result()` is about."""
@@ -281,6 +283,7 @@ class PixelMetric(keras.metrics.Metric):
         return [i for i in ids if self.multilabel or i != self.ignore_class]
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        _labels.counted_by_a_metric(y_true)
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         check_shapes(y_true.shape, y_pred.shape, self.num_classes, self.multilabel)
         # In float32, where ids up to 2^24 are exact: uint8 knows no -1, and 0.3 stays no id.
@@ -288,17 +291,33 @@ class PixelMetric(keras.metrics.Metric):
         if len(y_true.shape) < len(y_pred.shape):
             y_true = ops.expand_dims(y_true, -1)  # (N, H, W, 1)
         weight = self._weight(y_true, sample_weight)  # (N, H, W, 1), or (N, H, W, K) if multilabel
+        strays = _labels.refuse_strays(type(self).__name__, y_true, weight > 0, self._top)
         true = self._is_class(y_true)  # (N, H, W, K)
         predicted = self._is_predicted(y_pred)  # (N, H, W, K)
         tp, fp, fn = true * predicted, (1 - true) * predicted, true * (1 - predicted)
         self._count(weight * tp, weight * fp, weight * fn)
-        self._strays.assign_add(ops.sum(weight * self._is_stray(y_true)))
+        self._keep(strays)
 
-    def _is_stray(self, y_true):
-        """1 where a mask value is no class."""
-        top = 1 if self._by_threshold else self.num_classes - 1
-        known = ops.logical_and(y_true >= 0, y_true <= top)
-        return 1.0 - ops.cast(ops.logical_and(known, y_true == ops.floor(y_true)), "float32")
+    @property
+    def _top(self):
+        """The largest class id."""
+        return 1 if self._by_threshold else self.num_classes - 1
+
+    def _keep(self, strays):
+        """Adds what `refuse_strays` found in a compiled step."""
+        if not _labels.seen(strays):
+            count, low, high = (self._strays[i] for i in range(3))
+            low, high = ops.minimum(low, strays[1]), ops.maximum(high, strays[2])
+            self._strays.assign(ops.stack([count + strays[0], low, high]))
+
+    def _refuse_strays(self):
+        """Raises, where values can be seen, if a compiled step has met a value that is no class."""
+        strays = self._strays[:]
+        if _labels.seen(strays) and keras.backend.backend() != "torch":  # there it was refused
+            count, *values = ops.convert_to_numpy(strays)
+            if count:
+                name = type(self).__name__
+                raise ValueError(_labels.message(name, np.unique(values), self._top))
 
     def _weight(self, y_true, sample_weight):
         weight = ops.ones_like(y_true)
@@ -333,7 +352,7 @@ class PixelMetric(keras.metrics.Metric):
         """Counts (3, K) as float32: rounded only here, by at most one part in 2^24."""
         totals = BLOCK * self._blocks + self._units
         # A wrong mask value must not pass for a figure: all ratios of these are NaN.
-        return ops.where(self._strays > 0, math.nan, totals)
+        return ops.where(self._strays[0] > 0, math.nan, totals)
 
     def _ratios(self, counts):
         """The formula, and which classes occur; 0 where a class occurs and has no denominator."""
@@ -350,10 +369,12 @@ class PixelMetric(keras.metrics.Metric):
         K is `num_classes`. Position k is class id k, save that the one class of a binary mask is
         id 1.
         """
+        self._refuse_strays()
         values, occurs = self._ratios(self._totals())
         return ops.cast(ops.where(occurs, values, math.nan), self.dtype)
 
     def result(self):
+        self._refuse_strays()
         counts = ops.take(self._totals(), ops.array(self._selected), axis=1)
         if self.average == "micro":
             counts = ops.sum(counts, axis=1, keepdims=True)
