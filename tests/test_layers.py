@@ -15,6 +15,7 @@ from keras_deepskip.layers import (
     FanInNormal,
     FeatureAggregation,
     FusedBatchNormalization,
+    ImageNormalization,
     PadToMultiple,
     PlainConv2D,
     PlainConv3D,
@@ -58,6 +59,11 @@ CASES = {
     ),
     "flat_skips": (
         lambda: DepthSkipBlock(4, 1), [draw(2, 16, 24, 3), draw(2, 8, 12, 5)], (2, 16, 24, 8)
+    ),
+    "normalize": (
+        lambda: ImageNormalization((0, 9), mean=[1.0, 2.0, 3.0], variance=[4.0, 4.0, 1.0]),
+        draw(2, 5, 6, 3),
+        (2, 5, 6, 3),
     ),
     "pad": (lambda: PadToMultiple(8), draw(2, 5, 16, 3), (2, 8, 16, 3)),
     "crop": (lambda: CropToMatch(), [draw(2, 8, 16, 3), draw(2, 5, 16, 1)], (2, 5, 16, 3)),

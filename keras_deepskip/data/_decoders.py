@@ -108,6 +108,8 @@ def _decode_tiff(path):
             if "imagecodecs" in str(error):
                 require("imagecodecs", '"keras-deepskip[images]"', f"{path}: compressed TIFF")
             raise
+        if not array.size:
+            raise ValueError("it has no pixels")
         array = _channels_last(array, series.axes)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
             array = ~array if array.dtype.kind in "bu" else -array

@@ -62,7 +62,8 @@ class TooLarge(ValueError):
 def naming_file(path, expected, received="a file that could not be read", fix=FIX):
     """Turns whatever a decoder raises into a ValueError that names the file and the cause.
 
-    Missing packages and images above the limits are raised again unchanged.
+    Missing packages, images above the limits, and errors that name the file already are raised
+    again unchanged.
 
     Args:
         path: the file.
@@ -75,6 +76,8 @@ def naming_file(path, expected, received="a file that could not be read", fix=FI
     except (ImportError, TooLarge):
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
+        if str(path) in str(error):
+            raise
         raise ValueError(
             f"{path}: {expected} was expected. Received: {received} "
             f"({str(error) or type(error).__name__}). {fix}".rstrip()

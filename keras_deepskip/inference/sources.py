@@ -1,5 +1,6 @@
 """Where the pixels of a large image come from: read box by box, never whole."""
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable
@@ -9,7 +10,8 @@ import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip.data import read_image
-from keras_deepskip.data._decoders import check_tiles, no_data_of, opened_tiff
+from keras_deepskip.data._decoders import EXPECTED, check_tiles, no_data_of, opened_tiff
+from keras_deepskip.data._limits import naming_file
 from keras_deepskip.data.images import SUFFIXES, to_channels
 from keras_deepskip.inference.ranges import check_values
 from keras_deepskip.inference.zarrs import LARGE, is_zarr, open_zarr
@@ -75,8 +77,14 @@ def open_source(image, channels, axes=2, expected=None):
     ((100, 200, 1), (10, 20, 1))
     """
     path = Path(image) if isinstance(image, str | Path) else None
-    name = "`image`" if path is None else str(path)
-    reopen = _opener(path) if path else lambda: image
+    if path is None:
+        return _source("`image`", None, lambda: image, channels, axes, None)
+    with naming_file(path, EXPECTED):
+        return _source(str(path), path, _opener(path), channels, axes, expected)
+
+
+def _source(name, path, reopen, channels, axes, expected):
+    """See `open_source`; `reopen` opens the file anew, and `path` is None of an array."""
     array = reopen()
     shape = getattr(array, "shape", None)
     if shape is None or len(shape) not in (axes, axes + 1) or 0 in shape:
@@ -88,7 +96,8 @@ def open_source(image, channels, axes=2, expected=None):
 
     def read(box):
         # A file is opened anew: what was mapped into memory for the last window is let go.
-        pixels = np.asarray(reopen()[box])
+        with naming_file(name, EXPECTED) if path else contextlib.nullcontext():
+            pixels = np.asarray(reopen()[box])
         pixels = pixels[..., None] if pixels.ndim == axes else pixels
         if path is not None:
             pixels = _numbers(pixels, name)
@@ -137,10 +146,8 @@ def _opener(path):
 
 
 def _mapped(path):
-    try:
+    with naming_file(path, "an array of numbers"):
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: an array of numbers was expected. Received: {error}") from error
 
 
 def _tiff_opener(path):
