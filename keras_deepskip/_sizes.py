@@ -18,8 +18,10 @@ from keras_deepskip.analysis import grid_stride
 
 OWN = 4  # sizes of a model that may have a program of their own
 OFTEN = 32  # images of a size before it gets one, but for the first size
-WASTE = 4  # a canvas has at most so many pixels for each of the image
-SMALLEST = 64  # side of a canvas
+WASTE = (
+    4  # a canvas has at most so many pixels for each of the image, if it is none of the smallest
+)
+SMALLEST = 128  # side of a canvas
 SQUARE = 1024 * 1024  # pixels up to which canvases are square where `WASTE` allows it
 TOLERANCE = 1e-5
 
@@ -122,24 +124,23 @@ class _Programs:
     def _canvas(self, shape):
         """The smallest canvas there is that is not too large; else a new one."""
         count, height, width, channels = shape
-        inner = [-(-length // self._stride) * self._stride for length in (height, width)]
-        most = WASTE * math.prod(inner)
+        fine = height * width > SQUARE // WASTE
+        sides = [side(length, self._stride, fine) for length in (height, width)]
+        # One pixel over the stride's multiple: the network's own padding then shows in the program.
+        over = int(self._stride > 1)
+        most = max(WASTE * height * width, math.prod(each + over for each in sides))
         fitting = [
             canvas
             for canvas in self._canvases
-            if canvas[0] == count and canvas[1] >= height and canvas[2] >= width
-            and canvas[1] * canvas[2] <= most and canvas[3] == channels
+            if (canvas[0], canvas[3]) == (count, channels)
+            and canvas[1] >= height and canvas[2] >= width and canvas[1] * canvas[2] <= most
         ]  # fmt: skip
         if fitting:
             return min(fitting, key=lambda canvas: canvas[1] * canvas[2])
-        # One pixel short of the multiple: the network's own padding then shows in the program.
-        short = int(self._stride > 1)
-        square = side(max(height, width) + short, self._stride)
+        square = side(max(height, width), self._stride)
         if square**2 <= min(most, SQUARE):
             sides = (square, square)
-        else:
-            sides = [side(n + short, self._stride, fine=True) for n in (height, width)]
-        canvas = (count, sides[0] - short, sides[1] - short, channels)
+        canvas = (count, sides[0] + over, sides[1] + over, channels)
         self._canvases.append(canvas)
         return canvas
 
@@ -160,7 +161,7 @@ def _variables(model):
     return model.trainable_variables, model.non_trainable_variables
 
 
-# ---- The program: JAX's own, with what is beyond the image masked ---------------------------------
+# ---- The program: JAX's own, with what is beyond the image masked --------------------------------
 
 
 def _masked(model, stride):
