@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_deepskip import _sizes
 from keras_deepskip.models import image_model_shapes
 
 
@@ -41,5 +42,5 @@ def refuse_multilabel(model, classes):
 
 def outputs_of(model, images):
     """What a model says about a batch of images or volumes: (N, H, W, K), float32."""
-    outputs = model.predict_on_batch(images)
+    outputs = _sizes.predict_on_batch(model, images)
     return np.asarray(keras.ops.convert_to_numpy(outputs), "float32")

@@ -5,7 +5,7 @@ import re
 import keras
 import numpy as np
 
-from keras_deepskip import _checks
+from keras_deepskip import _checks, _sizes
 from keras_deepskip.metrics.object_counts import ObjectCounts
 from keras_deepskip.metrics.pixel import check_threshold, masks_from_outputs
 
@@ -80,7 +80,7 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
         counts = ObjectCounts(**self._counts_arguments)
         for images, masks, *weight in self._batches():
             predicted = masks_from_outputs(
-                self.model.predict_on_batch(images),
+                _sizes.predict_on_batch(self.model, images),
                 self.pixel_threshold,
                 self.from_logits,
                 counts.multilabel,
