@@ -40,7 +40,7 @@ def to_channels(image: np.ndarray, channels: int, path: str | os.PathLike) -> np
 
     Example:
 
-    >>> to_channels(np.zeros((2, 2, 4), "uint8"), 3, "cell.png").shape
+    >>> to_channels(np.zeros((2, 2, 1), "uint8"), 3, "cell.png").shape
     (2, 2, 3)
     """
     channels, received = check_integer("channels", channels), image.shape[-1]
