@@ -18,14 +18,12 @@ from keras_deepskip.analysis import grid_stride
 
 OWN = 4  # sizes of a model that may have a program of their own
 OFTEN = 32  # images of a size before it gets one, but for the first size
-WASTE = (
-    4  # a canvas has at most so many pixels for each of the image, if it is none of the smallest
-)
+WASTE = 4  # a canvas has at most so many pixels for each of the image's, if none of the smallest
 SMALLEST = 128  # side of a canvas
 SQUARE = 1024 * 1024  # pixels up to which canvases are square where `WASTE` allows it
 TOLERANCE = 1e-5
 
-_known = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def predict_on_batch(model, images):
