@@ -39,9 +39,10 @@ def to_rgb(image):
     image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
     if image.dtype == np.uint8:
         return image.copy()
-    low, high = np.percentile(image, (1, 99))
+    seen = image[np.isfinite(image)]  # what has no data is black
+    low, high = np.percentile(seen, (1, 99)) if seen.size else (0, 1)
     scaled = (image.astype("float64") - low) / max(high - low, 1e-12)
-    return (np.clip(scaled, 0, 1) * 255).round().astype("uint8")
+    return (np.nan_to_num(np.clip(scaled, 0, 1)) * 255).round().astype("uint8")
 
 
 def outline(picture, mask, color, width=1):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 
 from keras_deepskip import _checks
 from keras_deepskip.architectures import Frame, find_architecture
@@ -198,6 +199,23 @@ def input_range_of(model):
         if isinstance(layer, ImageNormalization):
             return tuple(map(float, layer.input_range))
     return None
+
+
+def fill_of(model):
+    """Returns what pixels without data are for a model: its mean of each channel, else 0.
+
+    Args:
+        model: a `keras.Model`, such as `build_model` returns.
+
+    Example:
+
+    >>> fill_of(build_model(mean=[90.0, 100.0, 110.0])).tolist()
+    [90.0, 100.0, 110.0]
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            return np.ravel(keras.ops.convert_to_numpy(layer.mean)).astype("float32")
+    return np.zeros(1, "float32")
 
 
 def image_model_shapes(model, volumes=False):

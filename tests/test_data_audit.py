@@ -167,6 +167,15 @@ def test_channels_and_number_types(folder):
     (folder / "images" / "b.png").unlink()
     tifffile.imwrite(folder / "images" / "b.tif", picture(9, channels=5), photometric="minisblack")
     assert named(audit(folder), "error", "channels differ", "5: 1")
+    tifffile.imwrite(folder / "images" / "b.tif", picture(9, channels=2), photometric="minisblack")
+    assert named(audit(folder), "error", "channels differ", "2: 1")  # no alpha: two stains
+
+
+def test_a_split_without_validation_images(folder, tmp_path):
+    split = {"train": ["a", "b", "c"], "val": [], "test": ["d", "e"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    report = audit(folder, split_file=tmp_path / "split.json")
+    assert named(report, "error", "split.json", "images to validate on")
 
 
 def test_values_of_images(folder):
@@ -177,9 +186,11 @@ def test_values_of_images(folder):
     assert named(audit(folder), "note", "12 bit")
     (folder / "images" / "b.png").unlink()
     array = picture(1, 1).astype("float32")
-    array[3, 3] = np.nan
+    array[3, 3] = np.inf
     tifffile.imwrite(folder / "images" / "b.tif", array)
-    assert named(audit(folder), "error", "b.tif", "NaN")
+    assert named(audit(folder), "error", "b.tif", "infinity")
+    tifffile.imwrite(folder / "images" / "b.tif", np.full_like(array, np.nan))
+    assert named(audit(folder), "warning", "b.tif", "none of its pixels has data")
 
 
 def test_sizes_against_the_stride(folder):

@@ -4,6 +4,7 @@ import collections
 import functools
 import json
 import random
+import unicodedata
 import warnings
 
 import numpy as np
@@ -540,3 +541,16 @@ def test_whatever_is_changed_an_error_names_the_file(folder):
             assert str(path) in str(error)
             outcomes["refused"] += 1
     assert min(outcomes.values()) > 20
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_composed_and_decomposed_unicode(folder, listed, stored):
+    """macOS stores names decomposed; JSON often has them composed."""
+    name = "Z\u00fcrich.png"
+    root = folder(
+        lambda c: c["images"][0].update(file_name="export/" + unicodedata.normalize(listed, name))
+    )
+    image = root / "images" / unicodedata.normalize(stored, name)
+    (root / "images" / "im1.png").rename(image)
+    assert image in [sample.image for sample in find_samples(root)]
+    assert told(audit(root), "note", "1 image found by", "another Unicode form")

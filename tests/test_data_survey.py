@@ -343,7 +343,7 @@ def test_failures_are_not_kept(folder, decodes):
         lambda text: "",
         lambda text: "no survey",
         lambda text: text[: len(text) // 2],
-        lambda text: text.replace('"finite": true', '"finite": false', 1),
+        lambda text: text.replace('"infinite": false', '"infinite": true', 1),
         lambda text: "\0" * len(text),
         lambda text: "0" * 64 + "\n" + json.dumps([1, 2, 3]),
     ],

@@ -6,6 +6,7 @@ The formats themselves are in `test_export_formats.py`; here one is stood in for
 import dataclasses
 import importlib
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -81,7 +82,8 @@ def test_what_is_said_and_kept(tmp_path, monkeypatch, format):
     said = report.text()
     assert "1x45x83" in said and "all within 1e-05\n" in said and f"under {BACKEND}" in said
     stored = json.loads(path.with_name(path.name + ".export.json").read_text())
-    assert stored == dataclasses.asdict(report) and stored["path"] == str(path)
+    assert stored == json.loads(json.dumps(dataclasses.asdict(report)))
+    assert stored["path"] == str(path) and stored["input_range"] == [0, 255]
     assert sorted(item.name for item in tmp_path.iterdir()) == [
         path.name, path.name + ".export.json",
     ]  # fmt: skip
@@ -318,6 +320,28 @@ def test_a_converter_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, f
 
 
 # --- Exact arithmetic -----------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_full_disk_is_named(tmp_path, monkeypatch, format):
+    stand_in(monkeypatch, format)
+
+    def write(model, path, mask):
+        raise ValueError("iostream error")  # what OpenVINO says of it
+
+    monkeypatch.setitem(
+        FORMATS,
+        format,
+        dataclasses.replace(FORMATS[format], writers={BACKEND: formats.Writer(write)}),
+    )
+    path = out(tmp_path, format)
+    with pytest.raises(RuntimeError, match="iostream error"):
+        export(tiny.bright_model(), path, format)
+    usage = shutil.disk_usage(tmp_path)._replace(free=8)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=rf"could not write .*{path.name} \(No space left on device"):
+        export(tiny.bright_model(), path, format)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

@@ -139,6 +139,24 @@ def test_colours_of_a_jpeg_are_those_that_a_viewer_shows(tmp_path, mode):
     assert np.abs(found.astype(int) - smooth()).max() <= 6
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+@pytest.mark.parametrize("compression", [None, "jpeg", "tiff_lzw"])
+def test_colours_of_a_tiff_are_those_that_a_viewer_shows(tmp_path, mode, compression):
+    path = tmp_path / "a.tif"
+    Image.fromarray(smooth()).convert(mode).save(path, compression=compression)
+    found = read_image(path)
+    assert found.shape == (64, 64, 3)
+    assert np.abs(found.astype(int) - smooth()).max() <= (24 if compression == "jpeg" else 4)
+    assert np.array_equal(open_source(path, 3).read(WHOLE), found)
+
+
+def test_a_mask_with_an_inverting_table_of_imagej_has_the_values_that_count(tmp_path):
+    written = {"imagej": True, "photometric": "miniswhite"}
+    tifffile.imwrite(tmp_path / "m.tif", ONE * 255, **written)
+    assert np.array_equal(read_mask(tmp_path / "m.tif"), ONE)
+    assert np.array_equal(read_image(tmp_path / "m.tif")[..., 0], 255 - ONE * 255)
+
+
 # ---- Masks that are read -------------------------------------------------------------------------
 
 IDS = np.random.default_rng(1).integers(0, 3, SIZE).astype("uint8")
@@ -224,7 +242,30 @@ def stack(path):
     tifffile.imwrite(path, np.zeros((4, *SIZE), "uint8"), metadata={"axes": "ZYX"}, ome=True)
 
 
+def lab(path):
+    Image.fromarray(smooth(), "LAB").save(path)
+
+
+def lone_ome(path):
+    """OME-TIFF of two channels, the second in a file that is not there."""
+    name = "urn:uuid:{0}1111111-1111-1111-1111-111111111111".format
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{c}" PlaneCount="1"><UUID FileName="{file}">{name(c)}</UUID>'
+        "</TiffData>"
+        for c, file in enumerate([path.name, "gone.tif"])
+    )
+    text = (
+        f'<OME UUID="{name(0)}" xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+        f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" '
+        f'SizeX="{SIZE[1]}" SizeY="{SIZE[0]}" SizeC="2" SizeZ="1" SizeT="1">{planes}</Pixels>'
+        "</Image></OME>"
+    )
+    tifffile.imwrite(path, IDS, description=text, metadata=None)
+
+
 REFUSED = {
+    "Lab colours": ("a.tif", lab, "kind CIELAB"),
+    "a part of an OME-TIFF": ("a.tif", lone_ome, "1 of 2 planes are in other files"),
     "a stack": ("a.tif", stack, "two dimensions"),
     "a GIF": ("a.png", lambda p: Image.fromarray(IDS).save(p, "GIF"), "a PNG, JPEG or TIFF"),
     "complex numbers": ("a.npy", complex_npy, "an array of numbers"),

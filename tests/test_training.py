@@ -168,7 +168,7 @@ def test_a_split_without_validation_images_is_refused(tmp_path):
     names = [f"{number:04d}" for number in range(8)]
     split = {"train": names[:6], "val": [], "test": names[6:]}
     (tmp_path / "split.json").write_text(json.dumps(split))
-    with pytest.raises(ValueError, match="expected images to validate on"):
+    with pytest.raises(ValueError, match="has images to validate on"):
         train(tiny.data(), tmp_path / "run", tiny.RECIPE, split_file=tmp_path / "split.json")
 
 

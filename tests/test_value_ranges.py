@@ -12,14 +12,18 @@ from keras_deepskip.data import (
     audit,
     channel_statistics,
     find_samples,
+    load_pair,
     read_image,
     value_range,
     write_png,
 )
 from keras_deepskip.data.survey import Survey
-from keras_deepskip.inference import evaluate, predict, predict_tiled
+from keras_deepskip.inference import evaluate, predict, predict_tiled, stream
 from keras_deepskip.inference.ranges import check_values
+from keras_deepskip.inference.sources import open_source
+from keras_deepskip.layers import ImageNormalization
 from keras_deepskip.models import input_range_of
+from keras_deepskip.training import train
 from tests import tiny
 
 
@@ -112,6 +116,37 @@ def test_arrays_of_other_kinds_of_numbers(tmp_path, kind):
         predict(tiny.bright_model(), tmp_path / "a.npy", tmp_path / "out", verbose=0)
 
 
+def bright_model():
+    """`tiny.bright_model` that knows that it is for 8 bits."""
+    inputs = keras.Input((None, None, 1))
+    seen = ImageNormalization((0, 255), mean=[0.0], variance=[1.0])(inputs)
+    return keras.Model(inputs, tiny.bright_model()(seen))
+
+
+@pytest.mark.parametrize("declared", ["tag", "bits"])
+def test_files_that_say_their_own_range_are_brought_to_the_models(tmp_path, declared):
+    """12 bits of a scene that the model knows in 8."""
+    image, mask = scene()
+    deep = np.rint(image[..., 0] / 255 * 4095).astype("uint16")
+    (tmp_path / "images").mkdir()
+    path = tmp_path / "images" / "a.tif"
+    if declared == "tag":
+        tifffile.imwrite(path, deep, extratags=[(281, "H", 1, 4095, True)])
+    else:
+        pytest.importorskip("imagecodecs")
+        tifffile.imwrite(path, deep, bitspersample=12)
+    write_png(tmp_path / "masks" / "a.png", mask)
+    model = bright_model()
+    found = open_source(path, 1, expected=input_range_of(model)).read((slice(None), slice(None)))
+    np.testing.assert_allclose(found, image, atol=255 / 4095)
+    assert evaluate(model, find_samples(tmp_path), verbose=0).pixels["IoU"] == 1
+    tifffile.imwrite(path, deep)  # the same values, of which nobody knows the range
+    with pytest.raises(ValueError, match=r"a\.tif: values of uint8"):
+        evaluate(model, find_samples(tmp_path), verbose=0)
+    with pytest.raises(ValueError, match=r"a\.tif: values of uint8"):
+        next(stream(model, tmp_path / "images"))
+
+
 # ---- No data -------------------------------------------------------------------------------------
 
 
@@ -136,10 +171,72 @@ def test_declared_no_data_is_left_out_of_statistics(tmp_path):
         np.testing.assert_allclose(mean, expected.mean(), rtol=1e-6)
         np.testing.assert_allclose(variance, expected.var(), rtol=1e-6)
         assert value_range(samples, known) == (0, expected.max())
-    assert any("no data" in message for message in findings(folder, "error"))
-    with pytest.raises(ValueError, match=r"s0\.tif: finite values.*no data.* in 25 %"):
-        model = build_model((None, None, 1), levels=2)
-        predict(model, folder / "images", tmp_path / "out", verbose=0)
+    assert not findings(folder, "error")
+    told = "6 images have pixels without data, 25 % of all pixels"
+    assert told in findings(folder, "note")
+
+
+def test_no_data_is_ignored_in_truth_and_background_in_predictions(tmp_path):
+    declared = [(42113, "s", 0, "-9999", True)]
+    folder = folder_of(tmp_path / "set", with_hole(extratags=declared))
+    run = train(folder, tmp_path / "run", tiny.RECIPE, verbose=0, **tiny.MODEL)
+    assert run.masks.ignore_class == -1
+    assert all(np.isfinite(row["loss"]) for row in run.history)
+    sample = run.split.test[0]
+    image, mask = load_pair(sample, 1, run.masks)
+    assert (mask[30:] == -1).all() and (mask[:30] >= 0).all()
+    # A model that is right wherever there are data, and finds objects where there are none.
+    right = evaluate(run, [sample], predict=lambda image: (mask != 0)[..., None] * 1.0, verbose=0)
+    assert right.pixels["IoU"] == 1 and right.objects["all"]["fp"] == 0
+    predict(run, folder / "images", tmp_path / "out", probabilities=True, verbose=0)
+    for path in (tmp_path / "out" / "probabilities").iterdir():
+        found = read_image(path)
+        assert not found[30:].any() and found[:30].any()
+
+
+@pytest.mark.parametrize("dtype, value", [("uint8", 0), ("int16", -9999), ("uint16", 65535)])
+def test_no_data_of_integers_is_where_all_channels_have_it(tmp_path, dtype, value):
+    pixels = np.full((20, 24, 3), 100, dtype)
+    pixels[:5] = value
+    pixels[9, 9, 1] = value  # one channel alone is a value like any other
+    tags = [(42113, "s", 0, str(value), True)]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", extratags=tags)
+    image = read_image(path)
+    expected = pixels.astype("float32")
+    expected[:5] = np.nan
+    np.testing.assert_array_equal(image, expected)
+    if dtype != "int16":  # which is decoded whole
+        source = open_source(path, 3)
+        np.testing.assert_array_equal(source.read((slice(3, 12), slice(8, 24))), image[3:12, 8:])
+
+
+def test_images_with_and_without_no_data_are_of_one_type(tmp_path):
+    def write(path, image):
+        values = image.astype("uint8")
+        values[: 8 * int(path.stem[1])] = 0
+        tags = [(42113, "s", 0, "0", True)] if path.stem != "s1" else []
+        tifffile.imwrite(f"{path}.tif", values[..., 0], extratags=tags)
+
+    folder = folder_of(tmp_path / "set", write)
+    assert not findings(folder, "error")
+    for known in (None, Survey.of(folder)):
+        assert value_range(find_samples(folder), known) == (0, 255)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_windows_without_data_give_what_one_pass_gives(classes):
+    model = build_model((None, None, 1), num_classes=classes, levels=2, mean=9.0, variance=40.0)
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 30, (150, 170, 1)).astype("float32")
+    image[20:50, 100:] = np.nan
+    whole = predict_tiled(model, image)
+    outside = np.where(np.isnan(image), 9, image)
+    plain = predict_tiled(model, outside)
+    background = [0.0] if classes == 1 else [1.0, 0.0, 0.0]
+    assert (whole[20:50, 100:] == background).all()
+    np.testing.assert_array_equal(whole[:20], plain[:20])
+    np.testing.assert_allclose(predict_tiled(model, image, tile=128), whole, atol=1e-5)
 
 
 # ---- Channels ------------------------------------------------------------------------------------
@@ -174,8 +271,6 @@ def test_alpha_of_a_tiff_is_no_channel_of_the_network(tmp_path):
     def write(path, image):
         pixels = np.dstack([image] * 3 + [np.full_like(image, 255)]).astype("uint8")
         tifffile.imwrite(f"{path}.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-
-    from keras_deepskip.training import train
 
     folder = folder_of(tmp_path / "set", write)
     run = train(folder, tmp_path / "run", tiny.RECIPE, verbose=0, **tiny.MODEL)

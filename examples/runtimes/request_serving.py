@@ -14,7 +14,10 @@ from PIL import Image
 
 model, image_file, mask_file = sys.argv[1:]
 
-image = np.asarray(Image.open(image_file).convert("RGB"))  # (H, W, 3), 0 .. 255
+picture = Image.open(image_file)
+if picture.mode[0] in "IF":  # 16 bits or floats; the model was trained on 8 bits
+    sys.exit(f"{image_file}: an image of 8 bits was expected. Received: mode {picture.mode}")
+image = np.asarray(picture.convert("RGB"))  # (H, W, 3), 0 .. 255
 body = json.dumps({"signature_name": "serving_default", "instances": [image.tolist()]})
 request = urllib.request.Request(f"{model}:predict", body.encode())
 with urllib.request.urlopen(request) as answer:

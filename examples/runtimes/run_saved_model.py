@@ -14,7 +14,10 @@ from PIL import Image
 
 file, image_file, mask_file = sys.argv[1:]
 
-image = np.asarray(Image.open(image_file).convert("RGB"), "float32")[None]  # (1, H, W, 3), 0 .. 255
+picture = Image.open(image_file)
+if picture.mode[0] in "IF":  # 16 bits or floats; the model was trained on 8 bits
+    sys.exit(f"{image_file}: an image of 8 bits was expected. Received: mode {picture.mode}")
+image = np.asarray(picture.convert("RGB"), "float32")[None]  # (1, H, W, 3), 0 .. 255
 
 model = tf.saved_model.load(file)
 probabilities = model.serve(image=tf.constant(image))["probabilities"].numpy()  # (1, H, W, K)

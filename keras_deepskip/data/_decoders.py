@@ -17,15 +17,20 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXPECTED = "a PNG, JPEG or TIFF image"
 _ORIENTATION_TAG = 274
 _NO_DATA_TAG = 42113  # GDAL_NODATA
+_MOST_TAG = 281  # MaxSampleValue
+# TIFF PhotometricInterpretation: white or black is 0, RGB, palette, mask, inks, YCbCr, linear raw
+_SHOWN_AS_STORED = (0, 1, 2, 3, 4, 5, 6, 34892)
 _ALPHA_KINDS = (1, 2)  # TIFF ExtraSamples: associated and unassociated alpha
 
 
-def decode(path, data=None):
+def decode(path, data=None, shown=True):
     """Decodes a file.
 
     Args:
         path: the file.
         data: its bytes if they have been read already (PNG and JPEG), else None.
+        shown: whether a look-up table of ImageJ that inverts a TIFF applies, as in a viewer. Of
+            masks the values count, as they do for ImageJ.
 
     Returns:
         `(H, W, C)` array of any dtype, and a palette `(P, 3)` if the values are indices in it.
@@ -33,7 +38,7 @@ def decode(path, data=None):
     path = Path(path)
     head = head_of(path, data)
     if head.startswith(TIFF):
-        return _decode_tiff(path)
+        return _decode_tiff(path, shown)
     if head.startswith(PNG) and png_depth(head) == 16 and _png_has_colour(head):
         # Pillow would silently reduce these to 8 bits.
         codecs = require("imagecodecs", '"keras-deepskip[images]"', f"{path}: 16-bit colour PNG")
@@ -96,7 +101,7 @@ def _decode_pillow(path, data):
     return _turned(array, orientation), palette
 
 
-def _decode_tiff(path):
+def _decode_tiff(path, shown):
     import tifffile
 
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
@@ -111,38 +116,112 @@ def _decode_tiff(path):
         if not array.size:
             raise ValueError("it has no pixels")
         array = _channels_last(array, series.axes)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            array = ~array if array.dtype.kind in "bu" else -array
+        if shown or not file.is_imagej:
+            array = _as_shown(array, page)
         palette = None
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
             palette = (page.colormap.T >> 8).astype(np.uint8)
         orientation = page.tags.get(_ORIENTATION_TAG)
-        missing = no_data_of(page)
-        if missing is not None and array.dtype.kind == "f":
-            array[array == array.dtype.type(missing)] = np.nan
     return _turned(array, 1 if orientation is None else int(orientation.value)), palette
 
 
-def no_data_of(page):
-    """The value that a TIFF page declares as no data (GDAL's tag), or None.
+def _as_shown(array, page):
+    """A TIFF's array `(H, W, C)` in gray or RGB, as viewers show it.
 
-    Only floats can say so by NaN; integers keep the value.
+    Raises:
+        ValueError: if its colours are of a kind that takes a colour profile or more to show.
     """
-    tag = page.tags.get(_NO_DATA_TAG)
-    with contextlib.suppress(ValueError):
-        return None if tag is None else float(str(tag.value).strip("\0 "))
+    from PIL import Image
+    from tifffile import COMPRESSION, PHOTOMETRIC
+
+    kind = page.photometric
+    if kind == PHOTOMETRIC.MINISWHITE:
+        return ~array if array.dtype.kind in "bu" else -array
+    # Decoders of JPEG give RGB.
+    ycbcr = kind == PHOTOMETRIC.YCBCR and page.compression not in (
+        COMPRESSION.JPEG, COMPRESSION.OJPEG, COMPRESSION.JPEG_2000_LOSSY,
+    )  # fmt: skip
+    if array.dtype == np.uint8 and kind == PHOTOMETRIC.SEPARATED and array.shape[-1] == 4:
+        return np.asarray(Image.fromarray(array, "CMYK").convert("RGB"))
+    if array.dtype == np.uint8 and ycbcr:
+        return np.asarray(Image.fromarray(array, "YCbCr").convert("RGB"))
+    if ycbcr or kind not in _SHOWN_AS_STORED:
+        raise ValueError(
+            f"gray values or RGB were expected. Received: colours of kind {kind.name}, "
+            f"{array.dtype}. Convert the image to RGB"
+        )
+    return array
+
+
+def declared_most(path):
+    """The greatest value that a TIFF of integers says it may hold, if that is not its type's.
+
+    It is what its bits say, such as 4095 of 12, or its tag MaxSampleValue; None of other files.
+    """
+    import tifffile
+
+    path = Path(path)
+    if not path.is_file() or not head_of(path).startswith(TIFF):
+        return None
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        if page.dtype is None or page.dtype.kind != "u":
+            return None
+        tag = page.tags.get(_MOST_TAG)
+        declared = 2**page.bitspersample - 1 if tag is None else int(np.max(tag.value))
+        return declared if 1 < declared < np.iinfo(page.dtype).max else None
+
+
+def declared_no_data(path, data=None):
+    """The number that a TIFF declares as no data (GDAL's tag); None if it declares none.
+
+    None also of a palette, whose indices are no values, and of NaN, which needs no declaration.
+
+    Args:
+        path: the file.
+        data: its bytes if they have been read already (PNG and JPEG), else None.
+    """
+    import tifffile
+
+    path = Path(path)
+    if not path.is_file() or not head_of(path, data).startswith(TIFF):
+        return None
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        tag = page.tags.get(_NO_DATA_TAG)
+        if tag is None or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            return None
+        with contextlib.suppress(ValueError):
+            value = float(str(tag.value).strip("\0 "))
+            return None if math.isnan(value) else value
     return None
 
 
 def _checked_series(file, path):
     """The first series of a TIFF, after checking that it declares no more than may be decoded."""
     _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
-    series = file.series[0]
+    series = complete_series(file)
     page = series.keyframe
     height, width = page.imagelength, page.imagewidth
     values = int(np.prod(series.shape, dtype=object)) * series.dtype.itemsize
     check_size(path, height, width, values / max(height * width, 1))
     check_tiles(file, series, path)
+    return series
+
+
+def complete_series(file):
+    """The first series of a `tifffile.TiffFile`.
+
+    Raises:
+        ValueError: if some of its planes are in other files (OME-TIFF) that are not there.
+    """
+    series = file.series[0]
+    lacking = sum(page is None for page in series.pages)
+    if lacking:
+        raise ValueError(
+            f"an image that is complete was expected. Received: OME-TIFF of which {lacking} of "
+            f"{len(series.pages)} planes are in other files, which are not there. Copy these beside"
+        )
     return series
 
 

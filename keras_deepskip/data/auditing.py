@@ -1,9 +1,11 @@
 """The audit of a folder of images and masks before training: what is broken, what is unusual."""
 
 import dataclasses
+import math
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from keras_deepskip._tables import markdown_table
 from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files, image_files
 from keras_deepskip.data.masks import MaskReading, check_classes
 from keras_deepskip.data.samples import Sample
-from keras_deepskip.data.split import load_split
+from keras_deepskip.data.split import FRACTIONS, load_split
 from keras_deepskip.data.survey import MOST_CLASSES, UNREADABLE, ImageFacts, MaskFacts, Survey
 
 SEVERITIES = ("error", "warning", "note")
@@ -95,6 +97,7 @@ def audit(
     split_file: str | os.PathLike | None = None,
     seed: int = 0,
     group_by: str | None = None,
+    fractions: Sequence[float] = FRACTIONS,
 ) -> AuditReport:
     """Checks a folder of images and masks.
 
@@ -108,10 +111,10 @@ def audit(
         masks: a `MaskReading` (see `read_mask`), or None. Without its `num_classes` the number of
             classes is suggested from the masks; with it, the masks must fit it.
         stride: the network's coarsest stride in pixels.
-        split_file, seed, group_by: as in `load_split`.
+        split_file, seed, group_by, fractions: as in `load_split`.
 
     Returns:
-        An `AuditReport`.
+        An `AuditReport`. What it has no error for, `train` takes.
 
     Raises:
         ValueError: if `stride` is no positive integer.
@@ -136,7 +139,9 @@ def audit(
     findings += _image_findings(looks, stride, folder)
     findings += _object_findings(looks, stride, folder)
     figures = _figures(looks, survey, kind, stride)
-    how = {"split_file": split_file, "seed": seed, "group_by": group_by}
+    how = {
+        "split_file": split_file, "seed": seed, "group_by": group_by, "fractions": fractions,
+    }  # fmt: skip
     if paired:  # missing pairs would stop the split, too
         figures |= _split(survey, looks, how, findings)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
@@ -245,9 +250,11 @@ def _look(sample, survey, findings):
 
 
 def _value_findings(path, image):
-    if not image.finite:
-        message = "it holds NaN or infinity (or the value that its file declares as no data)"
-        yield Finding("error", str(path), message, "Replace these values, or take the image out")
+    if image.infinite:
+        fix = "Replace it by NaN (no data), or take the image out"
+        yield Finding("error", str(path), "it holds infinity", fix)
+    elif image.missing == math.prod(image.shape[:2]):
+        yield Finding("warning", str(path), "none of its pixels has data", "Take the image out")
     elif image.low == image.high:
         message = f"all its pixels are {image.low:g}"
         yield Finding("warning", str(path), message, "Check how the file was written")
@@ -316,11 +323,12 @@ def _image_findings(looks, stride, folder):
     channels = Counter(image.shape[2] for image in seen)
     if len(channels) > 1:
         message = f"channels differ: {_shown(_tally(channels))} (channels: images)"
-        if set(channels) <= {1, 2, 3, 4}:
+        if {image.shape[2] - image.alpha for image in seen} <= {1, 3}:
             fix = "Nothing to do: gray becomes RGB, alpha is dropped (or give channels=1 for gray)"
             yield Finding("note", str(folder), message, fix)
         else:
             yield Finding("error", str(folder), message, "Bring the images to one number")
+    yield from _no_data_findings(seen, folder)
     dtypes = Counter(image.dtype for image in seen)
     if len(dtypes) > 1:
         message = f"number types differ: {_shown(_tally(dtypes))}; so do their ranges of values"
@@ -329,6 +337,16 @@ def _image_findings(looks, stride, folder):
     if set(dtypes) == {"uint16"} and highest < 4096:
         message = f"16-bit images whose greatest value is {highest:.0f} (12 bit)"
         yield Finding("note", str(folder), message)
+
+
+def _no_data_findings(seen, folder):
+    holed = [image for image in seen if image.missing]
+    if holed:
+        pixels = sum(math.prod(image.shape[:2]) for image in seen)
+        share = _percent(sum(image.missing for image in holed) / pixels)
+        message = f"{len(holed)} images have pixels without data, {share} of all pixels"
+        fix = "Nothing to do: they are ignored in training, and background in predictions"
+        yield Finding("note", str(folder), message, fix)
 
 
 def _channel_findings(seen, folder):
@@ -439,6 +457,10 @@ def _split(survey, looks, how, findings):
         findings.append(_failure(folder, error, "Correct the split, or add images"))
         return {}
     parts = {part: getattr(split, part) for part in PARTS}
+    if not split.val:
+        message = "no part of the split has images to validate on"
+        fix = "Name some as val, or leave val out to have them taken from train"
+        findings.append(Finding("error", str(how["split_file"] or folder), message, fix))
     findings += _leaks(parts, survey)
     findings += _absent_classes(folder, parts, looks)
     everything = sum(parts.values(), [])

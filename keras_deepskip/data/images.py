@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip._files import replacing
-from keras_deepskip.data import _decoders, masks
+from keras_deepskip.data import _decoders, masks, no_data
 from keras_deepskip.data._channels import image_of
 from keras_deepskip.data._channels import to_channels as to_channels
 from keras_deepskip.data._limits import max_pixels as max_pixels
@@ -23,6 +23,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     - TIFF: any number of channels, first or last. Axes that the file names (`C`, `S`) decide;
       otherwise the channels are the smaller of the first and the last axis (the last if equal).
       A stack in depth or time (`Z`, `T`) is refused.
+    - Pixels that a GeoTIFF declares as no data become NaN, and the image float32: of integers where
+      all channels have the declared value, of floats where any has.
     - An EXIF (or TIFF) orientation is applied: the array is what a viewer shows.
     - A file that declares more than `max_pixels()` pixels, or 16 bytes for each of so many, is
       refused before it is decoded.
@@ -45,7 +47,22 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     >>> read_image("/tmp/keras_deepskip_doc.png").shape
     (4, 6, 1)
     """
-    return image_of(*_decoders.decode(path))
+    return decode_image(path)[0]
+
+
+def decode_image(path: str | os.PathLike, data: bytes | None = None) -> tuple[np.ndarray, str]:
+    """As `read_image`; returns also the number type without regard to pixels of no data.
+
+    Args:
+        path: the file.
+        data: its bytes if they have been read already (PNG and JPEG), else None.
+    """
+    array, palette = _decoders.decode(path, data)
+    image = image_of(array, palette)
+    kind, value = str(image.dtype), _decoders.declared_no_data(path, data)
+    if value is not None:  # the stored numbers are compared: float32 may not hold them
+        image = image_of(no_data.marked(array, value), palette)
+    return image, kind
 
 
 def read_mask(path: str | os.PathLike, reading: MaskReading | None = None) -> np.ndarray:
@@ -83,7 +100,7 @@ def read_mask(path: str | os.PathLike, reading: MaskReading | None = None) -> np
     if reading.colors is None:
         mask = reading.classes_of(masks.read_ids(path), path)
     else:
-        array, palette = _decoders.decode(path)
+        array, palette = _decoders.decode(path, shown=False)
         mask = masks.ids_of_colors(array, palette, reading.colors, path)
     return masks.check_classes(mask.astype(np.int32), reading, path)
 

@@ -252,7 +252,7 @@ def _unscaled(array, head):
 
 
 def _labels(path):
-    return labels_of(*_decoders.decode(path), path, _decoders.head_of(Path(path)))
+    return labels_of(*_decoders.decode(path, shown=False), path, _decoders.head_of(Path(path)))
 
 
 def _by_value(ids, table, path):

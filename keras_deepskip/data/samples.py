@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_deepskip.data import images, masks
+from keras_deepskip.data import images, masks, no_data
 from keras_deepskip.data.masks import MaskReading
 
 
@@ -88,7 +88,8 @@ def load_pair(
         reading: a `MaskReading`, as in `read_mask`; None reads masks of one class.
 
     Returns:
-        `(image, mask)`: `(H, W, channels)` in the file's dtype and `(H, W)` int32.
+        `(image, mask)`: `(H, W, channels)` in the file's dtype and `(H, W)` int32. Where the image
+        has no data (NaN) the mask holds the ignored class, -1 if `reading` has none.
 
     Raises:
         ValueError: if the sizes differ; it names both files and sizes. Else as `load_image` and
@@ -108,4 +109,5 @@ def load_pair(
             f"{image.shape[0]} x {image.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]} "
             f"({sample.mask}). Draw the mask for this image, or take the pair out"
         )
-    return image, mask
+    ignored = None if reading is None else reading.ignore_class
+    return image, no_data.ignore_in(mask, image, ignored)

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 
 from keras_deepskip._checks import check_integer, check_number
+from keras_deepskip.data import no_data
 from keras_deepskip.data._disk_cache import DiskCache
 from keras_deepskip.data._prefetch import Prefetcher
-from keras_deepskip.data.images import image_size, read_image
+from keras_deepskip.data.images import decode_image, image_size
 from keras_deepskip.data.masks import ONE_CLASS
 from keras_deepskip.data.samples import Sample, load_image, load_pair
 from keras_deepskip.data.survey import ImageFacts, Survey, moments_of
@@ -62,6 +63,8 @@ class CropDataset(keras.utils.PyDataset):
         disk_cache_bytes: decoded images that do not fit into `cache_bytes` are kept on the disk up
             to this many bytes, in the cache folder (`KERAS_DEEPSKIP_CACHE`), as long as the dataset
             lives; of these only the crops are read. 0 decodes them each time.
+        fill: value, or one for each channel, of pixels without data (NaN); their mask is the
+            ignored class, -1 if `masks` has none.
 
     Raises:
         ValueError: for arguments out of range, no samples, and, when a batch is made, for files
@@ -96,10 +99,11 @@ class CropDataset(keras.utils.PyDataset):
         max_queue_size=10,
         survey=None,
         disk_cache_bytes=0,
+        fill=0.0,
     ):
         super().__init__()
         self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
-        pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes)
+        pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes, fill)
         crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed)
         self._batches = Prefetcher(
             crops.batch,
@@ -179,7 +183,7 @@ class WindowDataset(keras.utils.PyDataset):
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes.
         survey: None, or a `Survey` of the files, which has the images' sizes.
-        disk_cache_bytes: as in `CropDataset`.
+        disk_cache_bytes, fill: as in `CropDataset`.
 
     Raises:
         ValueError: as `CropDataset`.
@@ -205,11 +209,12 @@ class WindowDataset(keras.utils.PyDataset):
         cache_bytes=2**30,
         survey=None,
         disk_cache_bytes=0,
+        fill=0.0,
     ):
         super().__init__()
         self.crop_size = check_integer("crop_size", crop_size)
         self.batch_size = check_integer("batch_size", batch_size)
-        self._pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes)
+        self._pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes, fill)
         places = [
             (index, window)
             for index, size in enumerate(self._pairs.sizes)
@@ -320,8 +325,8 @@ def value_range(samples: Sequence[Sample], survey: Survey | None = None) -> tupl
         if isinstance(facts, ImageFacts):
             dtype, least, most = np.dtype(facts.dtype), facts.low, facts.high
         else:
-            image = read_image(sample.image)
-            dtype = image.dtype
+            image, stored = decode_image(sample.image)
+            dtype = np.dtype(stored)
             least, most = (float(f.reduce(image, axis=None)) for f in (np.fmin, np.fmax))
         kind = dtype if kind is None else kind
         if dtype != kind:
@@ -396,13 +401,14 @@ class _Crops:
 class _Pairs:
     """Decoded images and masks of samples, the last used kept; safe to use from threads."""
 
-    def __init__(self, samples, channels, reading, cache_bytes, survey, disk_cache_bytes):
+    def __init__(self, samples, channels, reading, cache_bytes, survey, disk_cache_bytes, fill):
         self.samples = list(samples)
         _refuse_none(self.samples)
         self.channels = check_integer("channels", channels)
         self.reading = ONE_CLASS if reading is None else reading
         self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
         self.disk = DiskCache(check_integer("disk_cache_bytes", disk_cache_bytes, minimum=0))
+        self.fill = np.asarray(fill, np.float32)
         self.sizes = [_size(sample, survey) for sample in self.samples]
         self._clear()
 
@@ -432,6 +438,7 @@ class _Pairs:
         if found is not None:
             return found
         image, mask = load_pair(self.samples[index], self.channels, self.reading)
+        image = no_data.filled(image, self.fill)
         if 0 <= mask.min() and mask.max() < 256:
             mask = mask.astype(np.uint8)
         for pair in self._keep(index, image, mask):

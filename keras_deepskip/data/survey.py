@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_deepskip._progress import progress_bar
-from keras_deepskip.data import _decoders, _survey_cache, images, masks
+from keras_deepskip.data import _decoders, _survey_cache, images, masks, no_data
 from keras_deepskip.data.coco import Note, read_coco_set
 from keras_deepskip.data.folder import (
     FolderScan,
@@ -41,9 +41,11 @@ class ImageFacts:
 
     Attributes:
         shape: `(H, W, C)`.
-        dtype: `"uint8"`, `"uint16"` or `"float32"`.
+        dtype: `"uint8"`, `"uint16"` or `"float32"`, as stored: of an image with pixels of no data
+            it is that of the others.
         low, high: least and greatest value that is not NaN; NaN if there is none.
-        finite: whether there is neither NaN nor infinity.
+        infinite: whether there is infinity.
+        missing: number of pixels without data (NaN).
         alpha: whether the last of 2 or 4 channels is alpha.
         orientation: what EXIF says of how the image is shown, 1 (as stored) to 8.
         moments: mean of each channel, sum of the squared differences from it, and number of values,
@@ -55,7 +57,8 @@ class ImageFacts:
     dtype: str
     low: float
     high: float
-    finite: bool
+    infinite: bool
+    missing: int
     alpha: bool
     orientation: int
     moments: list
@@ -282,7 +285,7 @@ class Survey:
         if hasattr(mask, "read"):
             ids = mask.read(ignore_class=reading.ignore_class)
             return _mask_facts(ids, reading, False)
-        array, palette = _decoders.decode(mask, data)
+        array, palette = _decoders.decode(mask, data, shown=False)
         if reading.colors is None:
             head = _decoders.head_of(mask, data)
             ids = masks.refuse_colors(masks.labels_of(array, palette, mask, head), mask)
@@ -348,7 +351,8 @@ def _bytes_of(path, size):
 
 
 def _read_image(path, data):
-    image = images.image_of(*_decoders.decode(path, data))
+    image, kind = images.decode_image(path, data)
+    missing = no_data.missing(image)
     channels = image.shape[2]
     alpha = channels in (2, 4) and _decoders.has_alpha(path)
     gray = None
@@ -358,10 +362,11 @@ def _read_image(path, data):
         gray = np.concatenate([images.to_channels(color[r : r + ROWS], 1, path) for r in rows])
     return ImageFacts(
         shape=image.shape,
-        dtype=str(image.dtype),
+        dtype=kind,
         low=float(np.fmin.reduce(image, axis=None)),
         high=float(np.fmax.reduce(image, axis=None)),
-        finite=bool(np.isfinite(image).all()),
+        infinite=bool(np.isinf(image).any()),
+        missing=0 if missing is None else int(missing.sum()),
         alpha=bool(alpha),
         orientation=_decoders.orientation_of(path, data),
         moments=moments_of(image),

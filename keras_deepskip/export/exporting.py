@@ -7,10 +7,12 @@ of the model at hand, under the backend at hand.
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import importlib.metadata
 import os
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -23,7 +25,7 @@ from keras_deepskip.export.writers import Mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.layers.copying import set_weights
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import RunLike, image_model_shapes, resolve_model
+from keras_deepskip.models import RunLike, image_model_shapes, input_range_of, resolve_model
 
 TOLERANCE = 1e-5
 # What is compared, by spatial axes: of images, of volumes. All but the first are no multiple of any
@@ -50,6 +52,7 @@ class ExportReport:
         mask_differences: pixels of the mask that are not what the probabilities say, likewise; None
             without one.
         tolerance: what no difference may exceed.
+        input_range: (low, high) of the images that the file takes.
     """
 
     path: str
@@ -60,6 +63,7 @@ class ExportReport:
     differences: dict
     mask_differences: dict | None
     tolerance: float
+    input_range: tuple[float, float]
 
     @property
     def differing(self):
@@ -122,8 +126,8 @@ def export(
             TensorFlow), `"litert"` (`.tflite`; TensorFlow), `"openvino"` (a folder with
             `model.xml` and `model.bin`; PyTorch or TensorFlow), `"torch"` (`.pt2`; PyTorch) or
             `"stablehlo"` (`.stablehlo`; JAX). The backend in use need not be among them.
-        input_range: (low, high) of the random images that are compared; None takes that of the run,
-            else (0, 255).
+        input_range: (low, high) of the random images that are compared; None takes that of the run
+            or model, else (0, 255).
         mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
             `metrics.masks_from_outputs` gives them for the probabilities.
         threshold: of the mask, the probability above which a pixel is predicted positive, for one
@@ -140,6 +144,7 @@ def export(
         ImportError: if a package that writes or runs the format is not installed.
         FileExistsError: if something else than an older export is at `path`.
         ExportMismatch: if an output differs by more than 1e-5; what was at `path` stays.
+        OSError: if the disk is full; what was at `path` stays.
         RuntimeError: if writing or running it fails.
 
     Example:
@@ -151,7 +156,9 @@ def export(
     ```
     """
     model, run = resolve_model(model)
-    input_range = input_range or (run.input_range if run else (0, 255))
+    known = run.input_range if run else input_range_of(model)
+    low, high = map(float, input_range or known or (0, 255))
+    input_range = (low, high)
     chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
     shape, _ = image_model_shapes(model, volumes=True)
     rule = _check_mask(model, mask, threshold, multilabel)
@@ -159,12 +166,14 @@ def export(
     backend = chosen.backend(keras.backend.backend(), volumes=len(shape) == 5)
     replacing = _files.replacing if chosen.suffix else _files.replacing_folder
     model = _in_float32(model)
-    with _full_precision(), replacing(target) as temporary:
+    with _full_precision(), replacing(target) as temporary, _naming_a_full_disk(temporary, model):
         cases = _cases(model, input_range)
         _check_probabilities(rule, cases)
         # Folding rounds anew: a deep model for which that is too much is written as it is.
         for candidate in (fold_batch_norm(model), model):
-            report = _report(candidate, target, format, backend, temporary, rule, cases)
+            report = _report(
+                candidate, target, format, backend, temporary, rule, cases, input_range
+            )
             if not report.differing:
                 break
         _check_equal(report)
@@ -225,6 +234,18 @@ def _check_probabilities(mask, cases):
         _checks.check_probabilities(outputs[..., :1])
 
 
+@contextlib.contextmanager
+def _naming_a_full_disk(path, model):
+    """Has a writer that failed as the disk is full say so: each has its own words for it."""
+    needed = 2 * 4 * model.count_params()  # some write the weights twice
+    try:
+        yield
+    except RuntimeError as error:
+        if shutil.disk_usage(path.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
 # --- The comparison -------------------------------------------------------------------------------
 
 
@@ -246,7 +267,7 @@ def _cases(model, input_range):
     return cases
 
 
-def _report(model, path, format, backend, temporary, mask, cases):
+def _report(model, path, format, backend, temporary, mask, cases, input_range):
     """Writes a model to a temporary path and compares."""
     images = [image for image, _ in cases]
     found = worker.written_and_run(model, format, backend, temporary, mask, images)
@@ -259,7 +280,7 @@ def _report(model, path, format, backend, temporary, mask, cases):
     versions = _versions(backend, FORMATS[format])
     return ExportReport(
         str(path), format, backend, versions, _size(temporary), differences,
-        None if mask is None else masks, TOLERANCE,
+        None if mask is None else masks, TOLERANCE, input_range,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Each takes (model, path, mask): a built model of float32, where to write, and a 
 
 import contextlib
 import dataclasses
+import io
 import logging
 import tempfile
 import warnings
@@ -167,7 +168,9 @@ def torch_program(model, path, mask):
             _torch_module(model, mask), (), {"image": _sample(model)},
             dynamic_shapes={"image": free}, strict=False,
         )  # fmt: skip
-        torch.export.save(program, path)
+        held = io.BytesIO()  # PyTorch ends the process when it cannot write a file to its end
+        torch.export.save(program, held)
+    path.write_bytes(held.getbuffer())
 
 
 def _torch_module(model, mask):

@@ -12,9 +12,10 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import MaskReading, Sample, load_pair
+from keras_deepskip.data import MaskReading, Sample, load_pair, no_data
+from keras_deepskip.data._decoders import declared_most
 from keras_deepskip.inference.outputs import check_model
-from keras_deepskip.inference.ranges import check_values
+from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
     F1,
@@ -25,7 +26,7 @@ from keras_deepskip.metrics import (
     Recall,
     masks_from_outputs,
 )
-from keras_deepskip.models import RunLike, input_range_of, resolve_model
+from keras_deepskip.models import RunLike, fill_of, input_range_of, resolve_model
 
 PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
 OBJECT_COLUMNS = {
@@ -147,7 +148,9 @@ def evaluate(
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
     channels, num_classes = check_model(model)
     masks = masks or (run.masks if run else MaskReading())
-    masks = dataclasses.replace(masks, num_classes=num_classes)
+    ignored = no_data.IGNORED if masks.ignore_class is None else masks.ignore_class
+    masks = dataclasses.replace(masks, num_classes=num_classes, ignore_class=ignored)
+    fill = fill_of(model)
     predict = predict or functools.partial(probabilities_of, model)
     counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
@@ -157,8 +160,9 @@ def evaluate(
     progress = progress_bar(len(samples), verbose)
     for index, sample in enumerate(samples, start=1):
         image, mask = load_pair(sample, channels, masks)
+        image = in_range(image, expected, declared_most(sample.image))
         check_values(image, expected, str(sample.image))
-        outputs = predict(image)[None]  # (1, H, W, K)
+        outputs = predict(no_data.filled(image, fill))[None]  # (1, H, W, K)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
         objects.update(mask, masks_from_outputs(outputs, threshold)[0])

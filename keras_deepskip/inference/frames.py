@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip._checks import require
-from keras_deepskip.data import find_images, load_image
+from keras_deepskip.data import find_images
 from keras_deepskip.data.images import SUFFIXES, to_channels
+from keras_deepskip.inference.sources import open_source
 
 VIDEO = '"keras-deepskip[video]"'  # the extra that brings OpenCV
 
@@ -30,7 +31,7 @@ class Frames:
     read: Callable
 
 
-def open_frames(frames, channels):
+def open_frames(frames, channels, expected=None):
     """Finds out what a source of frames is.
 
     Args:
@@ -38,6 +39,8 @@ def open_frames(frames, channels):
             of a camera, or an iterable of arrays (H, W) or (H, W, C), RGB where they are in colour.
         channels: number of channels to bring frames to. Grey and RGB are turned into each other,
             and alpha is dropped, as `data.to_channels` does.
+        expected: (low, high) of the values that the model was trained on; files of images of
+            another range are refused. None refuses none.
 
     Returns:
         A `Frames`. Nothing is opened before it is read.
@@ -54,7 +57,7 @@ def open_frames(frames, channels):
     [('frame_000000', (4, 6, 3))]
     """
     if isinstance(frames, str | Path):
-        return _of_path(Path(frames), channels)
+        return _of_path(Path(frames), channels, expected)
     if isinstance(frames, numbers.Integral) and not isinstance(frames, bool):
         _opencv(f"camera {frames}")
         return Frames(f"camera {frames}", True, lambda: _of_camera(int(frames), channels))
@@ -66,10 +69,10 @@ def open_frames(frames, channels):
     )
 
 
-def _of_path(path, channels):
+def _of_path(path, channels, expected):
     if path.is_dir() or path.suffix.lower() in SUFFIXES:
         samples = find_images(path)
-        images = ((sample.name, load_image(sample, channels)) for sample in samples)
+        images = ((sample.name, _of_file(sample, channels, expected)) for sample in samples)
         return Frames(str(path), False, lambda: images)
     if not path.is_file():
         raise FileNotFoundError(
@@ -77,6 +80,10 @@ def _of_path(path, channels):
         )
     _opencv(f"{path}: a video")
     return Frames(str(path), False, lambda: _of_video(path, channels))
+
+
+def _of_file(sample, channels, expected):
+    return open_source(sample.image, channels, expected=expected).read((slice(None), slice(None)))
 
 
 def _of_iterable(frames, channels):

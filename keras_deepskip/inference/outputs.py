@@ -40,6 +40,14 @@ def refuse_multilabel(model, classes):
         )
 
 
+def background_of(model):
+    """What a model says of a pixel that is background: (K,), float32."""
+    outputs = np.zeros(model.output_shape[-1], "float32")
+    if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
+        outputs[0] = 1
+    return outputs
+
+
 def outputs_of(model, images):
     """What a model says about a batch of images or volumes: (N, H, W, K), float32."""
     outputs = _sizes.predict_on_batch(model, images)

@@ -1,4 +1,4 @@
-"""Whether images have the range of values that a model was trained on; nothing else is seen."""
+"""Whether images have the range of values that a model was trained on, or can be brought to it."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def check_values(pixels, expected, name, whole=True):
         whole: whether these are all pixels; a part of an image may well be dark.
 
     Raises:
-        ValueError: if the image has another number type or range, or values that are not finite;
+        ValueError: if the image has another number type or range, or infinite ones;
             it names both, and what to do.
 
     Example:
@@ -37,6 +37,30 @@ def check_values(pixels, expected, name, whole=True):
         _refuse_floats(pixels, low, high, name, whole)
 
 
+def in_range(pixels, expected, most):
+    """Integers of which the file says the range, in the range of a model of 8 bits or of 0 to 1.
+
+    Args:
+        pixels: array of any shape.
+        expected: (low, high) that the model was trained on, or None.
+        most: the greatest value that the file may hold, such as 4095; None if it does not say.
+
+    Returns:
+        float32 array; `pixels` itself where nothing is to be done.
+
+    Example:
+
+    >>> in_range(np.array([0, 4095], "uint16"), (0, 255), 4095).tolist()
+    [0.0, 255.0]
+    """
+    if most is None or expected is None or pixels.dtype.kind != "u":
+        return pixels
+    low, high = map(float, expected)
+    if str(pixels.dtype) == TYPES.get((low, high)) or (low, high) not in ((0, 255), (0, UNIT)):
+        return pixels
+    return pixels.astype("float32") * np.float32(high / most)
+
+
 def _refuse_type(pixels, low, high, trained_on, name):
     if trained_on == "float32" and pixels.min() >= low and pixels.max() <= high and high > UNIT:
         return  # whole numbers of the range that floats had
@@ -48,12 +72,13 @@ def _refuse_type(pixels, low, high, trained_on, name):
 
 
 def _refuse_floats(pixels, low, high, name, whole):
-    least, most = float(pixels.min()), float(pixels.max())
-    if not np.isfinite((least, most)).all():
-        share = 1 - np.isfinite(pixels).mean()
+    # NaN, no data, is left out; of nothing else both are NaN, which nothing below refuses.
+    least, most = (float(f.reduce(pixels, axis=None)) for f in (np.fmin, np.fmax))
+    if np.isinf((least, most)).any():
+        share = np.isinf(pixels).mean()
         raise ValueError(
-            f"{name}: finite values were expected. Received: NaN or infinity (no data) in "
-            f"{100 * share:.2g} % of the values. Replace them in the file"
+            f"{name}: finite values were expected. Received: infinity in {100 * share:.2g} % of "
+            "the values. Replace it by NaN (no data) in the file"
         )
     slack = SLACK * (high - low)
     dim = whole and (low, high) in TYPES and 0 <= least and 0 < most <= UNIT  # 0..1, all but black

@@ -9,11 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip._checks import require
-from keras_deepskip.data import read_image
-from keras_deepskip.data._decoders import EXPECTED, check_tiles, no_data_of, opened_tiff
+from keras_deepskip.data import no_data, read_image
+from keras_deepskip.data._decoders import (
+    EXPECTED,
+    check_tiles,
+    complete_series,
+    declared_most,
+    declared_no_data,
+    opened_tiff,
+)
 from keras_deepskip.data._limits import naming_file
 from keras_deepskip.data.images import SUFFIXES, to_channels
-from keras_deepskip.inference.ranges import check_values
+from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.zarrs import LARGE, is_zarr, open_zarr
 
 PLAIN = ("uint8", "uint16", "float32")  # kinds of numbers that are read as they are
@@ -94,13 +101,16 @@ def _source(name, path, reopen, channels, axes, expected):
     if len(shape) == axes:
         shape = (*shape, 1)
 
+    value, most = (None, None) if path is None else (declared_no_data(path), declared_most(path))
+
     def read(box):
         # A file is opened anew: what was mapped into memory for the last window is let go.
         with naming_file(name, EXPECTED) if path else contextlib.nullcontext():
             pixels = np.asarray(reopen()[box])
         pixels = pixels[..., None] if pixels.ndim == axes else pixels
         if path is not None:
-            pixels = _numbers(pixels, name)
+            pixels = _numbers(pixels if value is None else no_data.marked(pixels, value), name)
+            pixels = in_range(pixels, expected, most)
             check_values(pixels, expected, name, pixels.shape[:axes] == shape[:axes])
         return to_channels(pixels, channels, name if path is None else path)
 
@@ -151,18 +161,17 @@ def _mapped(path):
 
 
 def _tiff_opener(path):
-    """As `_opener`; None of a file that must be decoded whole: turned, with a palette, no data."""
+    """As `_opener`; None of a file that must be decoded whole: turned, or of other colours."""
     import tifffile
 
     with opened_tiff(path) as file:
-        series = file.series[0]
+        series = complete_series(file)
         page, axes, shape = series.keyframe, series.axes, series.shape
         kind, orientation = page.photometric, page.tags.get(274)
         plain = orientation is None or int(orientation.value) == 1
-        inverted = kind in (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.PALETTE)
+        stored = kind in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
         last = len(shape) == 2 or (len(shape) == 3 and axes[-1] in "SC")
-        missing = page.dtype == "float32" and no_data_of(page) is not None
-        if not plain or inverted or not last or missing or page.dtype not in PLAIN:
+        if not plain or not stored or not last or page.dtype not in PLAIN:
             return None
         if series.dataoffset is not None and not page.is_tiled:
             return lambda: tifffile.memmap(path, mode="r")

@@ -20,9 +20,10 @@ from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frame_queue import FrameQueue, end_reading, read_frames
 from keras_deepskip.inference.frames import open_frames
-from keras_deepskip.inference.outputs import check_model, outputs_of
+from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.windows import predictor
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import RunLike, image_model_shapes, resolve_model
+from keras_deepskip.models import RunLike, image_model_shapes, input_range_of, resolve_model
 
 REMEMBERED = 10_000  # latencies of which percentiles are reported
 
@@ -143,13 +144,14 @@ def stream(
     print(results.statistics.text())
     ```
     """
-    model, _ = resolve_model(model)
+    model, run = resolve_model(model)
+    expected = run.input_range if run else input_range_of(model)
     channels, _ = check_model(model)
     _checks.check_integer("batch_size", batch_size)
     _checks.check_number("threshold", threshold, 0, 1)
     if latency is not None:
         _checks.check_number("latency", latency, 1e-6, math.inf, open_high=True)
-    source = open_frames(frames, channels)
+    source = open_frames(frames, channels, expected)
     live = source.live if live is None else bool(live)
     sizes = image_model_shapes(model)[0][1:3]
     predict = _predictor(fold_batch_norm(model), sizes)
@@ -161,6 +163,8 @@ def stream(
 def _predictor(model, sizes):
     """A function from a batch of images to probabilities (N, H, W, K), float32."""
 
+    outputs_of = predictor(model)
+
     def predict(batch):
         expected = [own or given for own, given in zip(sizes, batch.shape[1:3], strict=True)]
         if list(batch.shape[1:3]) != expected:
@@ -169,7 +173,7 @@ def _predictor(model, sizes):
                 f"expected. Received: {batch.shape[1]} x {batch.shape[2]}. Resize them, or build "
                 "the model for (None, None, channels)"
             )
-        outputs = outputs_of(model, batch)
+        outputs = outputs_of(batch)
         _checks.check_probabilities(outputs)
         return outputs
 

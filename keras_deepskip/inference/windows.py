@@ -8,9 +8,11 @@ import numpy as np
 from keras_deepskip import _checks, tiling
 from keras_deepskip._checks import check_probabilities
 from keras_deepskip.analysis import grid_stride, receptive_field
+from keras_deepskip.data import no_data
 from keras_deepskip.inference import tta as test_time
-from keras_deepskip.inference.outputs import check_maps, outputs_of
+from keras_deepskip.inference.outputs import background_of, check_maps, outputs_of
 from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.models import fill_of
 
 MODES = ("exact", "blended")
 TILES = {2: 1024, 3: 96}  # side of a window by spatial axes, where the receptive field allows it
@@ -151,6 +153,8 @@ def why_inexact(model, sizes):
 def predictor(model, batch_size=1, tta=None):
     """Returns a function from a batch of windows to the model's outputs, as float32 arrays.
 
+    Pixels without data (NaN in any channel) are background.
+
     Args:
         model: a built `keras.Model`.
         batch_size: images of a whole batch. Under JAX, which compiles for each shape, a smaller
@@ -158,14 +162,19 @@ def predictor(model, batch_size=1, tta=None):
         tta: as of `predict_tiled`.
     """
     ways = test_time.views(tta, len(model.input_shape) - 2)
+    fill, nothing = fill_of(model), background_of(model)
 
     def predict(images):
-        count = len(images)
+        count, without = len(images), no_data.missing(images)
+        images = no_data.filled(images, fill)
         if keras.backend.backend() == "jax" and count < batch_size:
             images = np.concatenate([images, *[images[-1:]] * (batch_size - count)])
         seen = (outputs_of(model, np.ascontiguousarray(there(images))) for there, _ in ways)
         mean = sum(back(each) for each, (_, back) in zip(seen, ways, strict=True)) / len(ways)
-        return mean[:count].astype("float32")
+        outputs = mean[:count].astype("float32")
+        if without is not None:
+            outputs[without] = nothing
+        return outputs
 
     return predict
 

@@ -22,6 +22,7 @@ from keras_deepskip.data import (
 )
 from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.folder import PARTS
+from keras_deepskip.data.no_data import IGNORED
 from keras_deepskip.drawing import to_rgb
 from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
 
@@ -57,19 +58,17 @@ class Material:
             verbose: as of `Survey.of`.
 
         Raises:
-            ValueError: if the audit finds errors, or if there are no validation images.
+            ValueError: if the audit finds errors.
         """
-        split_file, group_by = (request.split[name] for name in ("split_file", "group_by"))
-        how = {"split_file": split_file, "seed": request.recipe.seed, "group_by": group_by}
+        how = {**request.split, "seed": request.recipe.seed}
         survey = data
         if not isinstance(data, Survey):
-            survey = Survey.of(data, request.masks, group_by, verbose)
+            survey = Survey.of(data, request.masks, request.split["group_by"], verbose)
         report = audit(survey, request.masks, request.stride, **how)
         _refuse_errors(survey.folder, report)
         for pool in survey.pools.values():
             warn(pool.notes, pool.root / "annotations.json", request.masks.ignore_class)
-        split = load_split(survey, fractions=request.split["fractions"], **how)
-        _refuse_no_validation(survey.folder, split)
+        split = load_split(survey, **how)
         facts = _facts(survey, report, split, request)
         return cls(split, MaskReading.from_dict(facts["masks"]), facts, report, survey)
 
@@ -99,6 +98,7 @@ class Material:
             "seed": recipe.seed,
             "survey": self.survey,
             "disk_cache_bytes": recipe.disk_cache_bytes,
+            "fill": self.facts["mean"],
         }
         value_range = self.facts["input_range"]
         crops = CropDataset(
@@ -142,14 +142,6 @@ def _refuse_errors(data, report):
         )
 
 
-def _refuse_no_validation(data, split):
-    if not split.val:
-        raise ValueError(
-            f"{data}: expected images to validate on. Received: none in the split. Name some as "
-            "val in the split file, or leave val out of it to have them taken from train"
-        )
-
-
 def _facts(survey, report, split, request):
     channels = request.channels or _usual_channels(survey)
     mean, variance = channel_statistics(split.train, channels, survey)
@@ -157,12 +149,21 @@ def _facts(survey, report, split, request):
     return {
         "channels": int(channels),
         "num_classes": int(report.figures["num_classes"]),
-        "masks": survey.kind_of(request.masks).reading.to_dict(),
+        "masks": _reading(survey, request.masks).to_dict(),
         "class_names": _class_names(survey.folder),
         "input_range": [float(value) for value in limits],
         "mean": [float(value) for value in mean],
         "variance": [float(value) for value in variance],
     }
+
+
+def _reading(survey, masks):
+    """How masks are read: their kind decided; if images have pixels without data, these ignored."""
+    reading = survey.kind_of(masks).reading
+    holed = any(survey.image(sample).missing for sample in survey.all_samples)
+    if holed and reading.ignore_class is None:
+        return dataclasses.replace(reading, ignore_class=IGNORED)
+    return reading
 
 
 def _class_names(data):

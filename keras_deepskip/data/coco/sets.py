@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
@@ -260,7 +261,8 @@ def _samples(images, regions, source, folder, notes):
 def _paths(images, folder, notes):
     """Where the images are: as they are named, or in the folder itself, if tools put more before.
 
-    The last part of a name must be another for each image then.
+    The last part of a name must be another for each image then. Some systems write an accent as a
+    letter of its own.
     """
     paths = [folder / entry["file_name"] for entry in images]
     if all(path.is_file() for path in paths):
@@ -271,15 +273,26 @@ def _paths(images, folder, notes):
     for place, names in enumerate(parts):
         if paths[place].is_file():
             continue
-        bare = [folder / names[-1]] if times[names[-1]] == 1 else []
-        there = next((p for p in (folder.joinpath(*names), *bare) if p.is_file()), None)
+        bare = [names[-1:]] if times[names[-1]] == 1 else []
+        spelled = (folder.joinpath(*own) for own in _spellings([names, *bare]))
+        there = next((path for path in spelled if path.is_file()), None)
         if there is not None:
             paths[place] = there
             moved.append(images[place]["file_name"])
     if moved:
-        message = f"{counted(len(moved), 'image')} found by the last part of their `file_name`"
+        message = (
+            f"{counted(len(moved), 'image')} found by the last part or another Unicode form of "
+            "`file_name`"
+        )
         notes.append(Note("note", f"{message} ({listed(moved)})"))
     return paths
+
+
+def _spellings(names):
+    """Parts of names as they are, and in composed and decomposed Unicode."""
+    yield from names
+    for form in ("NFC", "NFD"):
+        yield from ([unicodedata.normalize(form, part) for part in own] for own in names)
 
 
 def _refuse_missing(samples, source, folder):
