@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         export,
         inference,
         objects,
+        operating_point,
         quantization,
         reporting,
         tiling,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 # Loaded when they are first touched: sub-packages, and names that they hold.
 PACKAGES = (
     "analysis", "architectures", "data", "encoders", "export", "inference", "objects",
-    "quantization", "reporting", "studies", "tiling", "training",
+    "operating_point", "quantization", "reporting", "studies", "tiling", "training",
 )  # fmt: skip
 NAMES = {
     "build_model": "models",
@@ -71,6 +72,7 @@ __all__ = [
     "losses",
     "metrics",
     "objects",
+    "operating_point",
     "predict",
     "predict_tiled",
     "quantization",

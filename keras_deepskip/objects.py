@@ -5,6 +5,8 @@ are the connected components of its pixels; id 0 is background (in a multilabel 
 is a class, and zeros are background).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_deepskip import _checks
@@ -107,6 +109,37 @@ def object_anchors(mask: np.ndarray, ignore_class: int | None = None) -> dict[in
         anchor = pixels[nearest] + [side.start for side in place]
         anchors.setdefault(int(mask[tuple(anchor)]), []).append(anchor)
     return {class_id: np.array(found) for class_id, found in anchors.items()}
+
+
+def remove_small(
+    mask: np.ndarray, min_area: int | Sequence[int], connectivity: int = 8
+) -> np.ndarray:
+    """A mask without the objects that are smaller than an area.
+
+    Args:
+        mask: class ids, (H, W) or (D, H, W).
+        min_area: least area in pixels that stays: one number, or one for each class id.
+        connectivity: as in `label_objects`.
+
+    Returns:
+        Array of the mask's shape and dtype; the mask itself if nothing is too small.
+
+    Example:
+
+    >>> remove_small(np.array([[1, 1, 0, 2, 0, 1]]), 2).tolist()
+    [[1, 1, 0, 0, 0, 0]]
+    """
+    if not np.any(min_area):
+        return mask
+    labels, count = label_objects(mask, connectivity)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    least = np.zeros(count + 1, "int64")
+    by_class = np.asarray(min_area)
+    # The class of an object is that of any of its pixels.
+    least[labels.ravel()] = by_class if by_class.ndim == 0 else by_class[mask.ravel()]
+    least[0] = 0
+    small = areas < least
+    return np.where(small[labels], 0, mask).astype(mask.dtype) if small.any() else mask
 
 
 def object_table(

@@ -71,7 +71,7 @@ def quantize(
     held_out: Sequence[Sample] | None = None,
     *,
     images: int = 32,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     masks: MaskReading | None = None,
     input_range: tuple[float, float] | None = None,
 ) -> QuantizationReport:
@@ -90,7 +90,8 @@ def quantize(
         held_out: list of `Sample` with masks, which neither training nor calibration has seen: what
             is lost is measured on them. None takes the test images of the run, if there is one.
         images: how many of the calibration images to take, evenly spread.
-        threshold: probability above which a pixel is predicted positive (one class).
+        threshold: probability above which a pixel is predicted positive (one class); None as of
+            `evaluate`.
         masks: a `MaskReading`: how the masks are read; None as of `evaluate`.
         input_range: (low, high) of the images' values; None takes that of the run, else (0, 255).
 
@@ -136,7 +137,7 @@ def quantize(
                 {kind: file.stat().st_size for kind, file in files.items()},
                 _timed(runs, model.input_shape),
                 {
-                    kind: _metrics(model, runtime, held_out, threshold, masks)
+                    kind: _metrics(run or model, runtime, held_out, threshold, masks)
                     for kind, runtime in runs.items()
                     if held_out
                 },

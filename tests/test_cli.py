@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import typing
 
 import keras
 import numpy as np
@@ -223,6 +224,11 @@ def other(field):
     """A value that is not the field's default, as text and as it should arrive."""
     if field.name == "precision":
         return "mixed_bfloat16", "mixed_bfloat16"
+    if field.name in ("scene", "prefer"):
+        return {"scene": ("any", "any"), "prefer": ("recall", "recall")}[field.name]
+    if field.default is None:
+        kind = next(kind for kind in typing.get_args(field.type) if kind is not type(None))
+        return "1", kind(1)
     if isinstance(field.default, float):
         return str(field.default / 2), field.default / 2
     return str(field.default + 1), field.default + 1

@@ -18,6 +18,7 @@ from keras_deepskip.inference import frames as sources
 from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frames import Frames, open_frames
 from keras_deepskip.inference.streaming import FrameResult, FrameStream, stream
+from keras_deepskip.operating_point import OperatingPoint
 from tests import tiny
 
 SECONDS = 20  # to wait at most for what must happen
@@ -44,7 +45,7 @@ def bare(frames, predict=None, live=False, batch_size=4, latency=None, **setting
     source = Frames("frames", live, lambda: ((f"f{i}", image) for i, image in enumerate(frames)))
     return FrameStream(
         predict or (lambda batch: batch / 255), source, batch_size=batch_size, latency=latency,
-        live=live, threshold=0.5, **settings,
+        live=live, point=OperatingPoint(), **settings,
     )  # fmt: skip
 
 
@@ -320,7 +321,7 @@ def closing(how):
 
     results = FrameStream(
         lambda batch: batch / 255, Frames("x", False, read), batch_size=2, latency=None,
-        live=False, threshold=0.5,
+        live=False, point=OperatingPoint(),
     )  # fmt: skip
     how(results)
     return results, released

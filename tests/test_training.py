@@ -48,7 +48,7 @@ def test_the_folder_of_a_run_holds_what_repeats_it():
     run = tiny.run()
     assert {path.name for path in run.folder.iterdir()} == {
         "audit.json", "training_state", "config.json", "history.csv", "images.json", "logs",
-        "model.keras", "split.json",
+        "model.keras", "operating_point.json", "plan.json", "split.json",
     }  # fmt: skip
     assert sorted(path.name for path in (run.folder / "training_state").iterdir()) == [
         "epoch-0003.keras",
@@ -453,7 +453,7 @@ def test_the_learning_rate_rises_and_falls():
 
 def test_the_loss_is_the_recipes():
     model = small_model()
-    recipe = Recipe(alpha=0.7, beta=0.2)
+    recipe = Recipe(epochs=2, steps_per_epoch=1, alpha=0.7, beta=0.2)
     compile_stage(model, recipe.stages[0], recipe, MaskReading(1, ignore_class=255))
     config = model.loss.get_config()
     assert (config["alpha"], config["beta"], config["ignore_class"]) == (0.7, 0.2, 255)

@@ -137,6 +137,6 @@ def flags(recipe=RECIPE, model=None):
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             found.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
+        elif value is not None or name == "patience":  # None of others is what no flag says
             found += [f"--{flag}", str(value)]
     return found

@@ -33,6 +33,7 @@ COMMANDS = {
         run.run_backbones, describe.describe_backbones, "table of all backbones: cost and time",
     ),
     "audit": (run.run_audit, describe.describe_audit, "report what is wrong with a data folder"),
+    "plan": (run.run_plan, describe.describe_plan, "what training would choose, and why"),
     "sample": (
         run.run_sample, describe.describe_sample, "write a synthetic set of small objects",
     ),

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import typing
 
 from keras_deepskip._docstrings import parameters
 from keras_deepskip.cli import values
@@ -55,7 +56,10 @@ def describe_train(command):
     options, recipe = Options(main, train), Options(main, Recipe)
     options.add("data")
     options.add("out")
+    recipe.add("minutes", type=float, metavar="N")
+    recipe.add("steps", type=int, metavar="N")
     recipe.add("epochs", type=int, metavar="N")
+    recipe.add("scene")
     main.add_argument(
         "--backbone",
         metavar="NAME",
@@ -70,7 +74,9 @@ def describe_train(command):
     options.add("channels", type=int, metavar="C")
     options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
     _add_network(command, backbone=False)
-    _add_recipe(command.add_argument_group("recipe"), leave_out="epochs")
+    _add_recipe(
+        command.add_argument_group("recipe"), leave_out=("epochs", "minutes", "steps", "scene")
+    )
 
 
 def describe_evaluate(command):
@@ -87,6 +93,7 @@ def describe_evaluate(command):
     options = Options(command, evaluate)
     options.add("out", metavar="DIR")
     options.add("threshold", type=float)
+    options.add("min_area", type=int, metavar="PIXELS")
     options.add("criterion")
     _add_masks(command.add_argument_group("masks"), classes=False)
 
@@ -101,6 +108,7 @@ def describe_predict(command):
     options.add("probabilities", action="store_true")
     options.add("overlays")
     options.add("threshold", type=float)
+    options.add("min_area", type=int, metavar="PIXELS")
     options.add("tta", metavar="WAYS")
 
 
@@ -119,6 +127,7 @@ def describe_stream(command):
     options.add("live", action=argparse.BooleanOptionalAction)
     command.add_argument("--limit", type=int, metavar="N", help="stop after so many frames")
     options.add("threshold", type=float)
+    options.add("min_area", type=int, metavar="PIXELS")
 
 
 def describe_export(command):
@@ -169,6 +178,20 @@ def describe_backbones(command):
     options.add("size", type=int)
     options.add("repeats", type=int, metavar="N")
     options.add("out", metavar="DIR")
+
+
+def describe_plan(command):
+    from keras_deepskip.training import Recipe, train
+
+    Options(command, train).add("data")
+    recipe = Options(command, Recipe)
+    for name, kind in (("minutes", float), ("steps", int), ("epochs", int), ("seed", int)):
+        recipe.add(name, type=kind, metavar="N")
+    recipe.add("scene")
+    _add_masks(command.add_argument_group("masks"))
+    options = Options(command, train)
+    options.add("split_file", metavar="FILE")
+    options.add("group_by", metavar="REGEX")
 
 
 def describe_audit(command):
@@ -323,11 +346,14 @@ def _add_recipe(group, leave_out):
 
     options = Options(group, Recipe)
     for field in dataclasses.fields(Recipe):
-        if field.name == leave_out:
+        if field.name in leave_out:
             continue
         if field.type is bool:
             options.add(field.name)
-        elif field.type == int | None:
+        elif field.name == "patience":
             options.add(field.name, type=values.number_or_none, metavar="N|none")
+        elif field.default is None:
+            kind = next(kind for kind in typing.get_args(field.type) if kind is not type(None))
+            options.add(field.name, type=kind, metavar=kind.__name__.upper())
         else:
             options.add(field.name, type=field.type, metavar=field.type.__name__.upper())

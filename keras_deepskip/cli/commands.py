@@ -26,9 +26,14 @@ def run_train(options):
         **_chosen_model(options),
     )
     best = run.history[run.best_epoch - 1]
+    point = run.operating_point
     print(
         f"Best of {len(run.history)} epochs on the validation images: epoch {run.best_epoch}, "
         f"IoU {best['val_iou']:.3f}, object F1 {best['val_object_f1']:.3f}."
+    )
+    print(
+        f"Operating point, chosen on them: threshold {point.threshold:g}, smallest object "
+        f"{point.min_area} pixels."
     )
     print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
 
@@ -42,7 +47,7 @@ def run_evaluate(options):
         _samples(options, subject),
         out=options.out or (options.run_folder if _is_test_of_run(options) else None),
         masks=_masks(options, getattr(subject, "masks", None)),
-        **_fields(options, ("threshold", "criterion")),
+        **_fields(options, ("threshold", "min_area", "criterion")),
     )
     print(found.text())
 
@@ -94,7 +99,7 @@ def run_predict(options):
         _model_or_run(options),
         options.images,
         options.out,
-        **_fields(options, ("probabilities", "overlays", "threshold", "tta")),
+        **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "tta")),
     )
     print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
 
@@ -108,7 +113,7 @@ def run_stream(options):
     elif out and out.resolve() in (Path(source).resolve(), Path(source).resolve().parent):
         raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
     latency = None if options.latency is None else options.latency / 1e3
-    chosen = _fields(options, ("batch_size", "live", "threshold"))
+    chosen = _fields(options, ("batch_size", "live", "threshold", "min_area"))
     with stream(_model_or_run(options), source, latency=latency, **chosen) as results:
         try:
             for result in itertools.islice(results, options.limit):
@@ -207,6 +212,16 @@ def run_audit(options):
     if options.json:
         _files.write_json(options.json, report.to_dict())
     return 0 if report.ok else 1
+
+
+def run_plan(options):
+    from keras_deepskip.data import Survey, load_split
+    from keras_deepskip.training import Recipe, make_plan
+
+    recipe = Recipe(**_fields(options, ("minutes", "steps", "epochs", "seed", "scene")))
+    survey = Survey.of(options.data, _masks(options), options.group_by, verbose="auto")
+    how = _fields(options, ("split_file", "group_by"))
+    print(make_plan(recipe, survey, load_split(survey, seed=recipe.seed, **how).train).text())
 
 
 def run_sample(options):

@@ -1,24 +1,26 @@
 """Augmentation of an image and its mask together; the mask stays a mask of class ids."""
 
+import math
 import threading
 
 import keras
 import numpy as np
 
-from keras_deepskip._checks import check_number
+from keras_deepskip._checks import check_choice, check_number
 
 
 class Augmentation:
-    """Flips, rotates and scales an image and its mask, and changes the image's brightness.
+    """Flips, rotates and scales an image and its mask, and changes the image's light and colours.
 
-    Geometry moves image (linear interpolation) and mask (nearest) by one matrix; what comes in at
-    the edges is reflected. Photometry leaves the mask alone and clips to `value_range`. Everything
-    is taken from the `rng` of the call, so a call can be repeated.
-
-    With `rotation` or `scale` an object at the edge of a crop may be turned out of it.
+    Geometry moves image (linear interpolation) and mask (nearest) by one matrix about the centre.
+    `CropDataset` gives it more than the crop, as much as `reach` says, so that all of the crop is
+    image; otherwise what comes in at the edges is reflected. Photometry leaves the mask alone and
+    clips to `value_range`. Everything is taken from the `rng` of the call, so a call can be
+    repeated.
 
     Args:
-        flips: flip rows and columns, each with probability 1/2.
+        flips: flip rows and columns, each with probability 1/2; `"horizontal"` flips left and right
+            alone, for scenes that have an up and a down.
         rotate90: turn by 0, 90, 180 or 270 degrees (0 or 180 where the image is not square).
         rotation: largest turn in degrees, either way.
         scale: largest change of size as a fraction: 0.2 gives factors from 1/1.2 to 1.2.
@@ -27,6 +29,9 @@ class Augmentation:
         contrast: largest change of contrast about the image's mean: 0.1 gives 0.9 to 1.1.
         gamma: largest change of the exponent as a fraction: 0.5 gives from 1/1.5 to 1.5.
         noise: largest standard deviation of normal noise, as a fraction of the value range.
+        color: largest change of each channel by itself: 0.1 multiplies it by 0.9 to 1.1.
+        blur: largest standard deviation, in pixels, of a Gaussian blur, which half of the images
+            get.
         value_range: `(low, high)` of the images' values.
 
     Raises:
@@ -52,14 +57,19 @@ class Augmentation:
         gamma=0.0,
         noise=0.0,
         value_range=(0, 255),
+        color=0.0,
+        blur=0.0,
     ):
-        self.flips, self.rotate90 = bool(flips), bool(rotate90)
+        self.flips = check_choice("flips", flips, (True, False, "horizontal"))
+        self.rotate90 = bool(rotate90)
         self.rotation = check_number("rotation", rotation, 0, 180)
         self.scale = check_number("scale", scale, 0, 10)
         self.brightness = check_number("brightness", brightness, 0, 1)
         self.contrast = check_number("contrast", contrast, 0, 1)
         self.gamma = check_number("gamma", gamma, 0, 10)
         self.noise = check_number("noise", noise, 0, 1)
+        self.color = check_number("color", color, 0, 1)
+        self.blur = check_number("blur", blur, 0, 10)
         low, high = (float(value) for value in value_range)
         if not low < high:
             raise ValueError(
@@ -67,24 +77,40 @@ class Augmentation:
             )
         self.value_range = (low, high)
 
-    def __call__(self, image, mask, rng):
+    def reach(self, size):
+        """Side of the square around a crop from which it may come, in pixels.
+
+        Args:
+            size: side of the crop.
+        """
+        if not (self.rotation or self.scale):
+            return size
+        turn = np.deg2rad(min(self.rotation, 45))
+        return math.ceil(size * (1 + self.scale) * (np.cos(turn) + np.sin(turn))) + 2
+
+    def __call__(self, image, mask, rng, size=None):
         """Augments one image.
 
         Args:
             image: `(H, W, C)` float32 array.
             mask: `(H, W)` integer array.
             rng: `numpy.random.Generator`.
+            size: side of the result, a square about the centre of the image; None keeps the shape.
 
         Returns:
-            `(image, mask)`, new arrays of the same shapes and dtypes.
+            `(image, mask)`, new arrays of the same dtypes.
         """
+        shape = mask.shape if size is None else (size, size)
         image, mask = self._turned(image, mask, rng)
         if self.rotation or self.scale:
-            image, mask = self._warped(image, mask, rng)
+            image, mask = self._warped(image, mask, rng, shape)
         return self._relit(image, rng), np.ascontiguousarray(mask)
 
     def _turned(self, image, mask, rng):
-        if self.flips:
+        if self.flips == "horizontal":
+            step = int(rng.choice((1, -1)))
+            image, mask = image[:, ::step], mask[:, ::step]
+        elif self.flips:
             steps = tuple(slice(None, None, step) for step in rng.choice((1, -1), size=2))
             image, mask = image[steps], mask[steps]
         if self.rotate90:
@@ -93,23 +119,22 @@ class Augmentation:
             image, mask = np.rot90(image, turns), np.rot90(mask, turns)
         return image, mask
 
-    def _warped(self, image, mask, rng):
-        from scipy import ndimage
-
+    def _warped(self, image, mask, rng, shape):
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         factor = (1 + self.scale) ** rng.uniform(-1, 1)
-        # from pixels of the result to pixels of the source, about the centre
-        matrix = (
-            np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / factor
-        )
-        centre = (np.array(mask.shape) - 1) / 2
-        how = {"offset": centre - matrix @ centre, "mode": "reflect"}
-        channels = [
-            ndimage.affine_transform(image[..., channel], matrix, order=1, **how)
-            for channel in range(image.shape[-1])
-        ]
-        mask = ndimage.affine_transform(mask, matrix, order=0, **how)
-        return np.stack(channels, axis=-1), mask
+        needed = self.reach(max(shape))
+        missing = [max(needed - own, 0) for own in mask.shape]
+        if any(missing):
+            around = [(lacking // 2, lacking - lacking // 2) for lacking in missing]
+            image = np.pad(image, [*around, (0, 0)], mode="symmetric")
+            mask = np.pad(mask, around, mode="symmetric")
+        cos, sin = np.cos(angle) / factor, np.sin(angle) / factor
+        matrix = np.array([[cos, -sin], [sin, cos]])  # from (x, y) of the result to the source
+        centre, target = (np.array(sides[::-1]) / 2 for sides in (mask.shape, shape))
+        offset = centre - matrix @ target
+        table = (*matrix[0], offset[0], *matrix[1], offset[1])
+        channels = [_moved(image[..., c], table, shape, 1) for c in range(image.shape[-1])]
+        return np.stack(channels, axis=-1), _moved(mask, table, shape, 0)
 
     def _relit(self, image, rng):
         low, high = self.value_range
@@ -117,16 +142,38 @@ class Augmentation:
         if self.gamma:
             exponent = (1 + self.gamma) ** rng.uniform(-1, 1)
             values = np.clip(values, 0, 1) ** np.float32(exponent)
+        if self.color:
+            gains = rng.uniform(1 - self.color, 1 + self.color, values.shape[-1])
+            values = values * gains.astype(np.float32)
         if self.brightness:
             values = values * np.float32(rng.uniform(1 - self.brightness, 1 + self.brightness))
         if self.contrast:
             # About each channel's own mean: about a common one, a blank channel would not stay so.
             mean = values.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
             values = mean + (values - mean) * rng.uniform(1 - self.contrast, 1 + self.contrast)
+        if self.blur and rng.random() < 0.5:
+            values = _blurred(values, rng.uniform(0, self.blur))
         if self.noise:
             deviation = rng.uniform(0, self.noise)
             values = values + deviation * rng.standard_normal(values.shape, np.float32)
         return (low + np.clip(values, 0, 1) * (high - low)).astype(image.dtype)
+
+
+def _moved(plane, table, shape, order):
+    """A plane (H, W) under an affine map, by Pillow, which is faster here than SciPy."""
+    from PIL import Image
+
+    how = Image.Resampling.BILINEAR if order else Image.Resampling.NEAREST
+    kind = np.float32 if order else np.int32
+    image = Image.fromarray(np.ascontiguousarray(plane, kind))
+    moved = image.transform(shape[::-1], Image.Transform.AFFINE, table, how)
+    return np.asarray(moved).astype(plane.dtype)
+
+
+def _blurred(values, deviation):
+    from scipy import ndimage
+
+    return ndimage.gaussian_filter(values, (deviation, deviation, 0))
 
 
 class KerasAugmentation:

@@ -362,10 +362,14 @@ class _Crops:
 
     def _crop(self, positive, rng):
         index, window = (self._on_object(rng) if positive else None) or self._anywhere(rng)
-        image, mask = self.pairs.crop(index, window, self.crop_size)
-        if self.augmentation is not None:
-            image, mask = self.augmentation(image, mask, rng)
-        return image, mask
+        size = self.crop_size
+        if self.augmentation is None:
+            return self.pairs.crop(index, window, size)
+        reach = getattr(self.augmentation, "reach", None)
+        if reach is None or reach(size) == size:
+            return self.augmentation(*self.pairs.crop(index, window, size), rng)
+        image, mask = self.pairs.around(index, window, size, reach(size))
+        return self.augmentation(image, mask, rng, size)
 
     def _on_object(self, rng):
         """A sample and a window on one of its objects; None if no sample has any."""
@@ -428,6 +432,19 @@ class _Pairs:
         """Image `(size, size, C)` float32 and mask `(size, size)` int32 at a window."""
         image, mask = self.pair(index)
         return cut(image, window, size).astype(np.float32), cut(mask, window, size).astype(np.int32)
+
+    def around(self, index, window, size, reach):
+        """As `crop`, of side `reach` about the same centre; what lies outside is reflected."""
+        image, mask = self.pair(index)
+        before = (reach - size) // 2
+        boxes, pads = [], []
+        for start, length in zip(window[:2], mask.shape, strict=True):
+            low, high = start - before, start - before + reach
+            boxes.append(slice(max(low, 0), min(high, length)))
+            pads.append((max(-low, 0), max(high - length, 0)))
+        image, mask = image[tuple(boxes)], mask[tuple(boxes)]
+        image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
+        return image.astype(np.float32), np.pad(mask, pads, mode="symmetric").astype(np.int32)
 
     def pair(self, index):
         with self._lock:

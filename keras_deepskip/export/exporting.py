@@ -26,6 +26,7 @@ from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.layers.copying import set_weights
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import RunLike, image_model_shapes, input_range_of, resolve_model
+from keras_deepskip.operating_point import operating_point_of
 
 TOLERANCE = 1e-5
 # What is compared, by spatial axes: of images, of volumes. All but the first are no multiple of any
@@ -101,7 +102,7 @@ def export(
     input_range: tuple[float, float] | None = None,
     *,
     mask: bool = False,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     multilabel: bool = False,
 ) -> ExportReport:
     """Writes a model in a format that runs without Keras, and proves it equal.
@@ -131,7 +132,8 @@ def export(
         mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
             `metrics.masks_from_outputs` gives them for the probabilities.
         threshold: of the mask, the probability above which a pixel is predicted positive, for one
-            class or `multilabel`.
+            class or `multilabel`; None takes that of the operating point of the run or model (its
+            least area is for what comes after the file), else 0.5.
         multilabel: of the mask, whether each class is predicted by itself; zeros and ones
             (N, H, W, classes) then.
 
@@ -161,6 +163,8 @@ def export(
     input_range = (low, high)
     chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
     shape, _ = image_model_shapes(model, volumes=True)
+    if mask and threshold is None and model.output_shape[-1] == 1:
+        threshold = (run.operating_point if run else operating_point_of(model)).threshold
     rule = _check_mask(model, mask, threshold, multilabel)
     target = _check_path(Path(path), format)
     backend = chosen.backend(keras.backend.backend(), volumes=len(shape) == 5)
@@ -209,12 +213,13 @@ def _check_path(path, format):
 def _check_mask(model, mask, threshold, multilabel):
     """The `Mask`, or None."""
     if not mask:
-        if threshold != 0.5 or multilabel:
+        if threshold is not None or multilabel:
             raise ValueError(
                 "`threshold` and `multilabel` are of the mask. Received: "
                 f"threshold={threshold!r}, multilabel={multilabel!r} without one. Add mask=True"
             )
         return None
+    threshold = 0.5 if threshold is None else threshold
     classes = model.output_shape[-1]
     activation = getattr(model.layers[-1], "activation", None)
     if activation in ("sigmoid", keras.activations.sigmoid) and classes > 1 and not multilabel:

@@ -1,5 +1,6 @@
 """Inference: what a trained model finds, on images of any size and in streams, and how well."""
 
+from keras_deepskip.inference.choosing import OperatingChoice, choose_operating_point
 from keras_deepskip.inference.evaluation import Evaluation, evaluate
 from keras_deepskip.inference.prediction import predict
 from keras_deepskip.inference.streaming import FrameResult, FrameStream, StreamStatistics, stream
@@ -9,7 +10,9 @@ __all__ = [
     "Evaluation",
     "FrameResult",
     "FrameStream",
+    "OperatingChoice",
     "StreamStatistics",
+    "choose_operating_point",
     "evaluate",
     "plan_tiles",
     "predict",

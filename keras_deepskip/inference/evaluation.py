@@ -14,7 +14,7 @@ from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_pair, no_data
 from keras_deepskip.data._decoders import declared_most
-from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
@@ -47,6 +47,7 @@ class Evaluation:
     Attributes:
         images: number of images.
         threshold: probability above which a pixel was predicted positive (one class).
+        min_area: least area of a predicted object in pixels; of several classes one for each id.
         pixels: figure by name, over all pixels of all images, mean over classes.
         pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
         objects: `ObjectCounts.summary()`.
@@ -55,6 +56,7 @@ class Evaluation:
 
     images: int
     threshold: float
+    min_area: int | tuple[int, ...]
     pixels: dict
     pixels_by_class: dict
     objects: dict
@@ -107,7 +109,8 @@ def evaluate(
     samples: Sequence[Sample] | None = None,
     out: str | os.PathLike | None = None,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    min_area: int | Sequence[int] | None = None,
     criterion: str = "iou",
     object_threshold: float = 0.5,
     masks: MaskReading | None = None,
@@ -120,7 +123,10 @@ def evaluate(
         model: a built `keras.Model` with probabilities as output, or a `Run`.
         samples: list of `Sample` with masks; None takes the test images of the run.
         out: folder that receives `evaluation.json` and `evaluation.md`; None writes nothing.
-        threshold: probability above which a pixel is predicted positive (one class).
+        threshold: probability above which a pixel is predicted positive (one class); None takes the
+            operating point that the model holds (see `OperatingPoint`), else 0.5.
+        min_area: least area of a predicted object in pixels; None takes that of the operating
+            point, else all count.
         criterion, object_threshold: when a predicted object matches a true one; see `ObjectCounts`.
         masks: a `MaskReading`: how the masks are read; None takes that of the run, else class ids
             as the model has them.
@@ -152,6 +158,8 @@ def evaluate(
     masks = dataclasses.replace(masks, num_classes=num_classes, ignore_class=ignored)
     fill = fill_of(model)
     predict = predict or functools.partial(probabilities_of, model)
+    point = decision_of(model, run, threshold, min_area)
+    threshold = point.threshold if num_classes == 1 else 0.5
     counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)
@@ -163,9 +171,11 @@ def evaluate(
         image = in_range(image, expected, declared_most(sample.image))
         check_values(image, expected, str(sample.image))
         outputs = predict(no_data.filled(image, fill))[None]  # (1, H, W, K)
+        found = point.masks(outputs)
+        outputs = _without_small(outputs, found, threshold)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
-        objects.update(mask, masks_from_outputs(outputs, threshold)[0])
+        objects.update(mask, found[0])
         by_image.append([sample.name, float(image_iou.result())])
         image_iou.reset_state()
         progress.update(index)
@@ -173,6 +183,7 @@ def evaluate(
     evaluation = Evaluation(
         images=len(samples),
         threshold=threshold,
+        min_area=point.min_area,
         pixels={type(metric).__name__: float(metric.result()) for metric in pixel_metrics},
         pixels_by_class={type(metric).__name__: _by_class(metric) for metric in pixel_metrics},
         objects=objects.summary(),
@@ -182,6 +193,18 @@ def evaluate(
         _files.write_json(Path(out) / "evaluation.json", evaluation.to_dict())
         _files.write_text(Path(out) / "evaluation.md", evaluation.text() + "\n")
     return evaluation
+
+
+def _without_small(outputs, found, threshold):
+    """Probabilities (1, H, W, K) whose pixels are background where small objects were removed."""
+    removed = masks_from_outputs(outputs, threshold) != found
+    if not removed.any():
+        return outputs
+    outputs = np.array(outputs)
+    outputs[removed] = 0
+    if outputs.shape[-1] > 1:
+        outputs[removed, 0] = 1
+    return outputs
 
 
 def _by_class(metric):

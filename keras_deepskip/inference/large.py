@@ -5,18 +5,19 @@ import warnings
 import numpy as np
 
 from keras_deepskip import _files, tiling
+from keras_deepskip._checks import check_probabilities
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.sinks import FileSink, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled, work_key
-from keras_deepskip.inference.windows import finisher, result_form, why_inexact
+from keras_deepskip.inference.windows import result_form, why_inexact
 from keras_deepskip.metrics.object_stream import ObjectStream
 
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
 PICTURE = 2048  # longest side of an overlay
 
 
-def predict_large(model, source, sample, out, *, probabilities, overlays, threshold, tta, verbose):
+def predict_large(model, source, sample, out, *, probabilities, overlays, point, tta, verbose):
     """Writes `masks/NAME.tif`, a reduced `overlays/NAME.png`, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
@@ -27,14 +28,15 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, thresh
         source: the image, a `Source`.
         sample: its `Sample`.
         out: the folder to write to.
-        probabilities, overlays, threshold, tta, verbose: as of `predict`.
+        probabilities, overlays, tta, verbose: as of `predict`.
+        point: the `OperatingPoint`.
 
     Returns:
         The lines of `object_table`.
     """
     name = sample.name
     finished = out / f".{name}.finished.json"
-    key = work_key(model, source, [probabilities, overlays, threshold, tta])
+    key = work_key(model, source, [probabilities, overlays, point.to_dict(), tta])
     if finished.is_file():
         known = _files.read_json(finished, "an image's objects")
         if known["key"] == key:
@@ -49,7 +51,7 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, thresh
         )
     mode = "blended" if reason else "exact"
     outputs = predict_tiled(model, sample.image, mode=mode, tta=tta, out=path, verbose=verbose)
-    objects = _go_through(source, outputs, name, out, overlays, threshold, key)
+    objects = _go_through(source, outputs, name, out, overlays, point, key)
     if probabilities:
         write_tiff(out / "probabilities" / f"{name}.tif", outputs)
     del outputs
@@ -64,16 +66,16 @@ def forget_finished(out, names):
         _files.remove(out / f".{name}.finished.json")
 
 
-def _go_through(source, outputs, name, out, overlays, threshold, key):
+def _go_through(source, outputs, name, out, overlays, point, key):
     """Writes the mask and the overlay from the probabilities; returns the objects."""
-    finish, found = finisher("mask", threshold), ObjectStream(source.sizes)
+    found = ObjectStream(source.sizes)
     _, dtype = result_form("mask", outputs.shape[-1])
     masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key)
     picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
     spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
     for box, _ in tiling.blocks(spans, panel=1):
         values = np.asarray(outputs[box])
-        mask = finish(values)
+        mask = _mask_of(outputs, box, point)
         masks.write(box, mask)
         found.update(box, mask, values)
         if overlays:
@@ -82,6 +84,27 @@ def _go_through(source, outputs, name, out, overlays, threshold, key):
     if overlays:
         write_png(out / "overlays" / f"{name}.png", picture.overlay())
     return found.table()
+
+
+def _mask_of(outputs, box, point):
+    """The mask of a part, as the whole image has it.
+
+    An object that is too small and reaches into the part lies within as many pixels around it as
+    its area may have; what is cut off beyond these is of objects that are large enough.
+    """
+    margin = int(np.max(point.min_area))
+    wide = tuple(
+        slice(max(side.start - margin, 0), min(side.stop + margin, length))
+        for side, length in zip(box, outputs.shape, strict=False)
+    )
+    values = np.asarray(outputs[wide])
+    check_probabilities(values)
+    mask = point.masks(values[None])[0]
+    inner = (
+        slice(side.start - own.start, side.stop - own.start)
+        for side, own in zip(box, wide, strict=True)
+    )
+    return mask[tuple(inner)]
 
 
 class _Picture:

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 
 from keras_deepskip import _sizes
+from keras_deepskip.metrics.pixel import check_threshold
 from keras_deepskip.models import image_model_shapes
+from keras_deepskip.operating_point import operating_point_of
 
 
 def check_model(model):
@@ -38,6 +40,26 @@ def refuse_multilabel(model, classes):
             f"whose {classes} classes end in a sigmoid. Take `model.predict`, and the metrics with "
             "multilabel=True"
         )
+
+
+def decision_of(model, run=None, threshold=None, min_area=None):
+    """The operating point by which a model, or that of a run, decides.
+
+    Args:
+        model: a `keras.Model` with probabilities as output.
+        run: the `Run` that it is of, or None.
+        threshold, min_area: in place of the model's own, where they are not None.
+
+    Returns:
+        An `OperatingPoint`.
+
+    Raises:
+        ValueError: if they are out of range, or a threshold is given for several classes.
+    """
+    if threshold is not None:
+        check_threshold("threshold", threshold, model.output_shape[-1] == 1)
+    known = operating_point_of(model) if run is None else run.operating_point
+    return known.replaced(threshold, min_area)
 
 
 def background_of(model):

@@ -14,12 +14,11 @@ from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.large import forget_finished, predict_large
-from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
 from keras_deepskip.inference.zarrs import is_zarr, zarr_name
-from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import RunLike, input_range_of, resolve_model
 from keras_deepskip.objects import object_table
 
@@ -38,7 +37,8 @@ def predict(
     *,
     probabilities: bool = False,
     overlays: bool = True,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    min_area: int | Sequence[int] | None = None,
     tta: str | None = None,
     verbose: int | str = "auto",
 ) -> list[dict]:
@@ -63,7 +63,10 @@ def predict(
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
-        threshold: probability above which a pixel is predicted positive (one class).
+        threshold: probability above which a pixel is predicted positive (one class); None takes the
+            operating point that the model holds (see `OperatingPoint`), else 0.5.
+        min_area: least area of a predicted object in pixels; None takes that of the operating
+            point, else all count.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
@@ -87,6 +90,7 @@ def predict(
     model, run = resolve_model(model)
     expected = run.input_range if run else input_range_of(model)
     folder, (channels, _) = Path(out), check_model(model)
+    point = decision_of(model, run, threshold, min_area)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
@@ -95,7 +99,7 @@ def predict(
     _refuse_data_folder(folder, samples)
     progress = progress_bar(len(samples), verbose)
     asked = {
-        "probabilities": probabilities, "overlays": overlays, "threshold": threshold, "tta": tta,
+        "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
         "verbose": resolve_verbose(verbose),
     }  # fmt: skip
     rows = []
@@ -117,11 +121,11 @@ def _found(source):
     return find_images(source)
 
 
-def _predict_small(model, source, sample, out, *, probabilities, overlays, threshold, tta, **_):
+def _predict_small(model, source, sample, out, *, probabilities, overlays, point, tta, **_):
     """Writes an image's files; returns the lines of `object_table`."""
     name, image = sample.name, source.read((slice(None), slice(None)))
     outputs = probabilities_of(model, image, tta)  # (H, W, K)
-    mask = masks_from_outputs(outputs[None], threshold)[0]
+    mask = point.masks(outputs[None])[0]
     write_png(out / "masks" / f"{name}.png", mask)
     if overlays:
         write_png(out / "overlays" / f"{name}.png", draw_mask(image, mask))

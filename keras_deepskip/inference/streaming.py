@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -20,9 +20,8 @@ from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frame_queue import FrameQueue, end_reading, read_frames
 from keras_deepskip.inference.frames import open_frames
-from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.windows import predictor
-from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import RunLike, image_model_shapes, input_range_of, resolve_model
 
 REMEMBERED = 10_000  # latencies of which percentiles are reported
@@ -100,7 +99,8 @@ def stream(
     batch_size: int = 4,
     latency: float | None = None,
     live: bool | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    min_area: int | Sequence[int] | None = None,
 ) -> "FrameStream":
     """Finds objects in frames as they come, in order, a few at a time.
 
@@ -123,7 +123,10 @@ def stream(
         latency: None, or the budget in seconds from a frame's capture to its result. None waits for
             whole batches of a stored source, and takes what is there of a live one.
         live: whether frames are lost that nobody waits for; None says so of cameras alone.
-        threshold: probability above which a pixel is predicted positive (one class).
+        threshold: probability above which a pixel is predicted positive (one class); None takes the
+            operating point that the model holds (see `OperatingPoint`), else 0.5.
+        min_area: least area of a predicted object in pixels; None takes that of the operating
+            point, else all count.
 
     Returns:
         A `FrameStream`, an iterator of `FrameResult` with `statistics`. It stops reading when it is
@@ -147,8 +150,8 @@ def stream(
     model, run = resolve_model(model)
     expected = run.input_range if run else input_range_of(model)
     channels, _ = check_model(model)
+    point = decision_of(model, run, threshold, min_area)
     _checks.check_integer("batch_size", batch_size)
-    _checks.check_number("threshold", threshold, 0, 1)
     if latency is not None:
         _checks.check_number("latency", latency, 1e-6, math.inf, open_high=True)
     source = open_frames(frames, channels, expected)
@@ -156,7 +159,7 @@ def stream(
     sizes = image_model_shapes(model)[0][1:3]
     predict = _predictor(fold_batch_norm(model), sizes)
     return FrameStream(
-        predict, source, batch_size=batch_size, latency=latency, live=live, threshold=threshold
+        predict, source, batch_size=batch_size, latency=latency, live=live, point=point
     )
 
 
@@ -186,17 +189,16 @@ class FrameStream:
     Args:
         predict: function from images (N, H, W, C), float32, to probabilities (N, H, W, K).
         source: a `Frames`.
-        batch_size, latency, live, threshold: as of `stream`.
+        batch_size, latency, live: as of `stream`.
+        point: the `OperatingPoint`.
         pad: whether batches are filled up to a power of two; None does so under JAX, which compiles
             for each new shape.
         clock: function that gives the time in seconds.
     """
 
-    def __init__(
-        self, predict, source, *, batch_size, latency, live, threshold, pad=None, clock=None
-    ):
+    def __init__(self, predict, source, *, batch_size, latency, live, point, pad=None, clock=None):
         self.batch_size, self.latency, self.live = batch_size, latency, live
-        self.threshold = threshold
+        self.point = point
         self._clock = clock or time.monotonic
         self._pad = keras.backend.backend() == "jax" if pad is None else pad
         self._predict = predict
@@ -291,7 +293,7 @@ class FrameStream:
         outputs = self._predict(np.stack(images).astype("float32"))[: len(frames)]
         self._ended = self._clock()
         self._times.learn(len(frames), frames[0].image.shape, self._ended - begun)
-        masks = masks_from_outputs(outputs, self.threshold)
+        masks = self.point.masks(outputs)
         return [
             self._result(frame, mask, own)
             for frame, mask, own in zip(frames, masks, outputs, strict=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_deepskip import _checks, tiling
 from keras_deepskip._checks import check_probabilities
-from keras_deepskip.inference.outputs import check_maps, refuse_multilabel
+from keras_deepskip.inference.outputs import check_maps, decision_of, refuse_multilabel
 from keras_deepskip.inference.over_dask import predict_dask
 from keras_deepskip.inference.sinks import ArraySink, FileSink
 from keras_deepskip.inference.sources import open_source
@@ -42,7 +42,7 @@ def predict_tiled(
     batch_size: int = 1,
     tta: str | None = None,
     output: str = "probabilities",
-    threshold: float = 0.5,
+    threshold: float | None = None,
     out: str | os.PathLike | None = None,
     verbose: int = 0,
 ) -> Any:
@@ -74,7 +74,8 @@ def predict_tiled(
         tta: test-time augmentation: `"flips"` (the mean over 4 ways) or `"flips_and_rotations"`
             (8), or None.
         output: `"probabilities"` (the model's output, float32) or `"mask"` (class ids).
-        threshold: probability above which a pixel is predicted positive, for a mask of one class.
+        threshold: probability above which a pixel is predicted positive, for a mask of one class;
+            None takes that of the model's operating point, else 0.5. Small objects stay.
         out: file to write: `.npy`, `.tif` or `.zarr`; what stands there is replaced in the end.
             None keeps the result in memory.
         verbose: 1 shows a progress bar, 0 nothing.
@@ -100,6 +101,7 @@ def predict_tiled(
     _checks.check_integer("batch_size", batch_size)
     if output == "mask":
         refuse_multilabel(model, classes)
+    threshold = decision_of(model, threshold=threshold).threshold if classes == 1 else 0.5
     settings = {"tile": tile, "mode": mode, "overlap": overlap, "blend": blend, "tta": tta}
     if _is_dask(image):
         if out is not None:

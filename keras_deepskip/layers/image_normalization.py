@@ -1,4 +1,4 @@
-"""Normalization that knows which images it was made for."""
+"""Normalization that knows which images a model was made for, and how it decides."""
 
 import keras
 
@@ -8,10 +8,12 @@ class ImageNormalization(keras.layers.Normalization):
     """Keras's `Normalization` of images, with the range of the values that they have.
 
     The range changes nothing in what is computed. It travels in the model's file, so that `predict`
-    and `evaluate` notice images of another range: 16-bit ones, say, for a model of 8-bit ones.
+    and `evaluate` notice images of another range: 16-bit ones, say, for a model of 8-bit ones. So
+    does the operating point (see `keras_deepskip.operating_point`).
 
     Args:
         input_range: (low, high) of the images' values.
+        operating_point: None, or a dict of `threshold` and `min_area`.
         **arguments: as of `keras.layers.Normalization`, such as `mean` and `variance`.
 
     Input and output shape: (N, ..., C).
@@ -23,9 +25,11 @@ class ImageNormalization(keras.layers.Normalization):
     2.0
     """
 
-    def __init__(self, input_range=(0, 255), **arguments):
+    def __init__(self, input_range=(0, 255), operating_point=None, **arguments):
         super().__init__(**arguments)
         self.input_range = tuple(input_range)
+        self.operating_point = operating_point
 
     def get_config(self):
-        return {**super().get_config(), "input_range": self.input_range}
+        known = {"input_range": self.input_range, "operating_point": self.operating_point}
+        return {**super().get_config(), **known}

@@ -8,16 +8,19 @@ from keras_deepskip.training.callbacks import (
     TrainingDiverged,
 )
 from keras_deepskip.training.fitting import train
+from keras_deepskip.training.planning import Plan, make_plan
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.run import Run
 
 __all__ = [
     "Checkpoint",
+    "Plan",
     "Recipe",
     "Run",
     "SeedEpochs",
     "StopOnNaN",
     "TensorBoardLogger",
     "TrainingDiverged",
+    "make_plan",
     "train",
 ]

@@ -1,6 +1,8 @@
 """`train`: from a folder of images and masks to a trained model and all that repeats the run."""
 
+import dataclasses
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from keras_deepskip._progress import resolve_verbose
 from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
 from keras_deepskip.data import FollowEpoch, MaskReading, Survey
+from keras_deepskip.inference.choosing import choose_operating_point
 from keras_deepskip.metrics import ObjectMetricsCallback
 from keras_deepskip.models import load_model
+from keras_deepskip.operating_point import store_operating_point
 from keras_deepskip.training.callbacks import (
     Checkpoint,
     SeedEpochs,
@@ -25,7 +29,10 @@ from keras_deepskip.training.compiling import build, check_own_outputs, enter_st
 from keras_deepskip.training.material import Material
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.request import Request, begun_config
-from keras_deepskip.training.run import CONFIG, LOGS, Run
+from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
+from keras_deepskip.training.speed import seconds_per_step
+
+KEPT = 0.93  # share of a budget of minutes that steps may take; the rest is for what varies
 
 
 def train(
@@ -97,6 +104,7 @@ def train(
     run.model.predict(images)
     ```
     """
+    begun = time.perf_counter()
     out, verbose = Path(out), resolve_verbose(verbose)
     folder = data.folder if isinstance(data, Survey) else Path(data)
     split = {"split_file": split_file, "fractions": fractions, "group_by": group_by}
@@ -112,39 +120,60 @@ def train(
         material = Material.recorded(folder, out, config)
     else:
         material = Material.surveyed(data, request, verbose)
-    model = _model_to_fit(request, material, last)
-    datasets = material.datasets(request.recipe)
+    plan = read_plan(out, config) if config else material.plan(request.recipe)
+    model = _model_to_fit(request, plan.recipe, material, last)
+    if plan.recipe.minutes is not None:
+        plan = _measured(plan, model, request, material, begun)
+    datasets = material.datasets(plan.recipe)
     if request.model is not None:
         check_own_outputs(model, datasets[1][0][0])
     if not config:
-        _begin(folder, out, request, material)
-    _fit(model, datasets, request, material, checkpoint, callbacks, verbose)
+        _begin(folder, out, request, plan, material)
+    if verbose:
+        print(plan.text())
+    _fit(model, datasets, request, plan.recipe, material, checkpoint, callbacks, verbose)
+    _decide(out, plan.recipe, material)
     run = Run.load(out, folder)
     vars(run)["split"] = material.split  # it is known, and not read again
     return run
 
 
-def _model_to_fit(request, material, last):
+def _model_to_fit(request, recipe, material, last):
     """The model as it was after the last whole epoch; else a new one, in the form for `fit`."""
-    seed_generators(request.recipe.seed)
+    seed_generators(recipe.seed)
     if last:
         return load_model(last)
-    network = request.model or build(request.recipe, material.facts, request.model_options)
+    network = request.model or build(recipe, material.facts, request.model_options)
     return adapter_of(network).training_form(network)
 
 
-def _begin(folder, out, request, material):
+def _measured(plan, model, request, material, begun):
+    """The plan with as many epochs as the minutes allow, by steps that are timed here."""
+    recipe = dataclasses.replace(plan.recipe, epochs=plan.recipe.freeze_epochs + 1)
+    masks, adapter = material.masks, adapter_of(model)
+    crops, windows = (
+        adapter.dataset(part, masks.ignore_class) for part in material.datasets(recipe)
+    )
+    enter_stage(model, recipe.stages[-1], recipe, request.model_options, masks)
+    step, compiling = seconds_per_step(model, crops, windows, recipe.steps_per_epoch)
+    budget = 60 * plan.recipe.minutes * KEPT - (time.perf_counter() - begun) - compiling
+    seed_generators(recipe.seed)
+    return plan.measured(step, budget)
+
+
+def _begin(folder, out, request, plan, material):
     """Has the run's folder say how to repeat it, before the first step."""
     material.write(out)
+    _files.write_json(out / PLAN, plan.to_dict())
     absolute = folder.resolve()
     source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
     made = {"facts": material.facts, "versions": versions()}
     _files.write_json(out / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
 
 
-def _fit(model, datasets, request, material, checkpoint, callbacks, verbose):
+def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verbose):
     """Fits the stages of the recipe, from the epoch after the last whole one."""
-    recipe, masks, adapter = request.recipe, material.masks, adapter_of(model)
+    masks, adapter = material.masks, adapter_of(model)
     images, truth, pictures = material.shown(datasets[1])
     crops, windows = (adapter.dataset(part, masks.ignore_class) for part in datasets)
     counted = {"num_classes": masks.num_classes, "ignore_class": masks.ignore_class}
@@ -179,3 +208,15 @@ def _fit(model, datasets, request, material, checkpoint, callbacks, verbose):
             ],
             verbose=verbose,
         )
+
+
+def _decide(out, recipe, material):
+    """Chooses the operating point of the best model, and has its file hold it."""
+    if (out / POINT).is_file():
+        return
+    model = load_model(out / MODEL)
+    choice = choose_operating_point(model, material.split.val, material.masks, recipe.prefer)
+    if store_operating_point(model, choice.point):
+        with _files.replacing(out / MODEL) as temporary:
+            model.save(temporary, overwrite=True)
+    _files.write_json(out / POINT, choice.to_dict())

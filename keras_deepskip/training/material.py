@@ -24,8 +24,15 @@ from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.folder import PARTS
 from keras_deepskip.data.no_data import IGNORED
 from keras_deepskip.drawing import to_rgb
+from keras_deepskip.training.planning import make_plan
 from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
 
+# Geometry by kind of scene, and light and colour of all; docs/recipe.md has what they are worth.
+SCENES = {
+    "upright": {"flips": "horizontal", "rotate90": False},
+    "any": {"flips": True, "rotate90": True},
+}
+LIGHT = {"brightness": 0.3, "contrast": 0.2}
 SHOWN = 4  # validation images that TensorBoard shows
 
 
@@ -72,6 +79,10 @@ class Material:
         facts = _facts(survey, report, split, request)
         return cls(split, MaskReading.from_dict(facts["masks"]), facts, report, survey)
 
+    def plan(self, recipe):
+        """The `Plan` of a new run: what the recipe leaves open, from the training images."""
+        return make_plan(recipe, self.survey, self.split.train)
+
     @classmethod
     def recorded(cls, data, out, config):
         """The data of a run to resume, as they were when it was begun."""
@@ -105,7 +116,7 @@ class Material:
             self.split.train,
             batches_per_epoch=recipe.steps_per_epoch,
             positive_share=recipe.positive_share,
-            augmentation=Augmentation(value_range=value_range) if recipe.augment else None,
+            augmentation=_augmentation(recipe, value_range),
             workers=recipe.workers,
             use_multiprocessing=recipe.use_multiprocessing,
             **shared,
@@ -129,6 +140,12 @@ class Material:
         eight_bit = list(self.facts["input_range"]) == [0, 255]  # others are stretched
         seen = images.astype("uint8") if eight_bit else images
         return images, masks, np.stack([to_rgb(image) for image in seen])
+
+
+def _augmentation(recipe, value_range):
+    if not recipe.augment:
+        return None
+    return Augmentation(**SCENES[recipe.scene], **LIGHT, value_range=value_range)
 
 
 def _refuse_errors(data, report):

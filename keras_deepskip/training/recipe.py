@@ -1,9 +1,12 @@
-"""The numbers of a training run, with their reasons: what `train` and its command take."""
+"""The numbers of a training run: what `train` and its command take, and what a plan fills in."""
 
 import dataclasses
 
 from keras_deepskip import _checks
 
+SCENES = ("upright", "any")
+BUDGETS = ("minutes", "steps", "epochs")
+PLANNED = ("epochs", "steps_per_epoch", "batch_size", "crop_size", "positive_share", "scene")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -19,20 +22,27 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The defaults work without being tuned.
+    """How a network is trained. What is None is chosen by the plan, from the data (`make_plan`).
+
+    The length of the training is given by one of `minutes`, `steps` and `epochs`, or none of them.
 
     Attributes:
         epochs: rounds of `steps_per_epoch` batches, each evaluated on the validation images.
+        steps: batches in all; an epoch is about 50 of them.
+        minutes: how long training may take, evaluation included. How many steps that is, is
+            measured on the machine before the first one.
         steps_per_epoch: batches a round.
         batch_size: crops a batch.
         crop_size: side of the square crops, in pixels.
         positive_share: share of the crops that are taken around an object, so that rare objects
             are seen.
+        scene: `"upright"` scenes have an up and a down, as streets have: crops are mirrored and
+            turned a little; `"any"` have none, as cells and slides: crops are mirrored both ways
+            and turned by quarter turns too.
         learning_rate: of Adam, after the warm-up; falls to 0 along a half cosine.
         warmup: share of all steps in which the learning rate rises from 0.
         alpha, beta, dice_weight: of `SmallObjectLoss`.
-        augment: whether crops are flipped, turned by quarter turns, and changed in brightness and
-            contrast.
+        augment: whether crops are mirrored, turned, scaled, and changed in light and colour.
         freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
             but the backbone; the rest train both, from `fine_tune_rate` times the learning rate
             on. 0 trains all from the beginning.
@@ -43,6 +53,8 @@ class Recipe:
             nor do the epochs with a frozen backbone.
         precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         validation_windows: windows of `crop_size` on which each epoch is evaluated, at most.
+        prefer: of the operating point: None weighs recall and precision alike, `"recall"` or
+            `"precision"` has it counted twice as much as the other.
         seed: of the split, the initial weights, the crops and their augmentation.
         workers: threads (or processes) that prepare batches.
         use_multiprocessing: whether the workers are processes.
@@ -54,15 +66,18 @@ class Recipe:
 
     Example:
 
-    >>> Recipe(epochs=3).steps
+    >>> Recipe(epochs=3, steps_per_epoch=25).total_steps
     75
     """
 
-    epochs: int = 20
-    steps_per_epoch: int = 25
-    batch_size: int = 8
-    crop_size: int = 160
-    positive_share: float = 0.5
+    epochs: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    steps_per_epoch: int | None = None
+    batch_size: int | None = None
+    crop_size: int | None = None
+    positive_share: float | None = None
+    scene: str | None = None
     learning_rate: float = 3e-3
     warmup: float = 0.05
     alpha: float = 0.5
@@ -75,36 +90,59 @@ class Recipe:
     patience: int | None = 10
     precision: str = "float32"
     validation_windows: int = 48
+    prefer: str | None = None
     seed: int = 0
     workers: int = 1
     use_multiprocessing: bool = False
     disk_cache_bytes: int = 2**34
 
     def __post_init__(self):
-        for name in ("epochs", "steps_per_epoch", "batch_size", "crop_size", "workers"):
-            _checks.check_integer(name, getattr(self, name))
+        for name in ("epochs", "steps", "steps_per_epoch", "batch_size", "crop_size"):
+            if getattr(self, name) is not None:
+                _checks.check_integer(name, getattr(self, name))
+        self._check_budget()
+        _checks.check_integer("workers", self.workers)
+        _checks.check_choice("scene", self.scene, (None, *SCENES))
+        _checks.check_choice("prefer", self.prefer, (None, "recall", "precision"))
         _checks.check_integer("validation_windows", self.validation_windows)
         _checks.check_integer("seed", self.seed, minimum=0)
         _checks.check_integer("disk_cache_bytes", self.disk_cache_bytes, minimum=0)
         if self.patience is not None:
             _checks.check_integer("patience", self.patience)
         _checks.check_integer("freeze_epochs", self.freeze_epochs, minimum=0)
-        if self.freeze_epochs >= self.epochs:
+        if self.epochs is not None and self.freeze_epochs >= self.epochs:
             raise ValueError(
                 "`freeze_epochs` must leave an epoch for fine-tuning. Received: "
                 f"freeze_epochs={self.freeze_epochs} of epochs={self.epochs}. To train the decoder "
                 "alone, build the network with trainable_backbone=False"
             )
-        for name in ("positive_share", "warmup", "alpha", "fine_tune_rate"):
+        if self.positive_share is not None:
+            _checks.check_number("positive_share", self.positive_share, 0, 1)
+        for name in ("warmup", "alpha", "fine_tune_rate"):
             _checks.check_number(name, getattr(self, name), 0, 1)
         _checks.check_number("learning_rate", self.learning_rate, 0, float("inf"), open_high=True)
         for name in ("beta", "dice_weight"):
             _checks.check_number(name, getattr(self, name), 0, float("inf"), open_high=True)
         _checks.check_choice("precision", self.precision, PRECISIONS)
 
+    def _check_budget(self):
+        given = {n: getattr(self, n) for n in BUDGETS if getattr(self, n) is not None}
+        if len(given) > 1:
+            raise ValueError(
+                "one of `minutes`, `steps` and `epochs` says how long training takes. Received: "
+                + ", ".join(f"{name}={value}" for name, value in given.items())
+            )
+        if self.minutes is not None and _checks.check_number("minutes", self.minutes, 0, 1e6) == 0:
+            raise ValueError("`minutes` must be more than 0. Received: minutes=0")
+
     @property
-    def steps(self):
-        """All training steps."""
+    def missing(self):
+        """Names of the fields that a plan has yet to fill in."""
+        return [name for name in PLANNED if getattr(self, name) is None]
+
+    @property
+    def total_steps(self):
+        """All training steps, of a recipe with a number of epochs."""
         return self.epochs * self.steps_per_epoch
 
     @property

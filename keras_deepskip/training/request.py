@@ -10,9 +10,11 @@ from keras_deepskip.architectures import find_architecture
 from keras_deepskip.data import MaskReading
 from keras_deepskip.encoders import LIGHT_LEVELS
 from keras_deepskip.models import image_model_shapes
-from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.recipe import PLANNED, Recipe
 from keras_deepskip.training.run import CONFIG
 
+# A resumed run that is asked for without these has those it was begun with.
+OPEN = (*PLANNED, "steps", "minutes")
 FREE = ("disk_cache_bytes",)  # arguments that change no result, so a resumed run may change them
 
 
@@ -94,7 +96,9 @@ def begun_config(out, request, resume):
         f"{name}={now.get(name)!r} (was {before.get(name)!r})"
         for before, now in ((begun.get(part, {}), arguments[part]) for part in arguments)
         for name in {**before, **now}
-        if before.get(name) != now.get(name) and name not in FREE
+        if before.get(name) != now.get(name)
+        and name not in FREE
+        and not (name in OPEN and now.get(name) is None)
     ]
     if changed:
         raise ValueError(
@@ -145,8 +149,12 @@ def _check_own_model(request):
             f"{', '.join(request.model_options)}. Leave them out"
         )
     shapes = image_model_shapes(request.model)
-    crop_size = request.recipe.crop_size
     fixed = {size for size in shapes[0][1:3] if size is not None}
+    crop_size = request.recipe.crop_size
+    if crop_size is None and len(fixed) == 1:
+        crop_size = fixed.copy().pop()
+        recipe = dataclasses.replace(request.recipe, crop_size=crop_size)
+        object.__setattr__(request, "recipe", recipe)
     if fixed - {crop_size}:
         raise ValueError(
             "`model` must take crops of the recipe's size. Received: a model for "

@@ -12,6 +12,8 @@ from keras_deepskip import _files
 from keras_deepskip.data import MaskReading, Sample, Split, load_split
 from keras_deepskip.data.folder import file_digest
 from keras_deepskip.models import load_model
+from keras_deepskip.operating_point import OperatingPoint
+from keras_deepskip.training.planning import Plan, completed
 from keras_deepskip.training.recipe import Recipe
 
 # The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
@@ -25,6 +27,8 @@ HISTORY = "history.csv"  # a row an epoch
 CHECKPOINT = "training_state"
 OLD_CHECKPOINT = "checkpoint"  # its name before
 LOGS = "logs"  # for TensorBoard
+PLAN = "plan.json"  # the recipe without gaps, and the reasons of its choices
+POINT = "operating_point.json"  # the operating point, and the curve that it was chosen from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Run:
         data: the folder of images and masks; where it is gone, the one that lies in the same place
             relative to the run, if it holds the run's images.
         group_by: regular expression by which the split kept images together, or None.
-        recipe: the `Recipe`.
+        recipe: the `Recipe`, without gaps.
         masks: the `MaskReading`, its number of classes filled in.
         channels: of the images that the model takes.
         input_range: (low, high) of the images' values.
@@ -89,7 +93,7 @@ class Run:
             folder=folder,
             data=_data_folder(folder, config) if data is None else Path(data),
             group_by=config["data"].get("group_by"),
-            recipe=Recipe(**config["recipe"]),
+            recipe=read_plan(folder, config).recipe,
             masks=masks_of(config),
             channels=facts["channels"],
             input_range=tuple(facts["input_range"]),
@@ -112,6 +116,14 @@ class Run:
                 "has no whole epoch yet. Resume it: train(..., resume=True), or --resume"
             )
         return load_model(path)
+
+    @functools.cached_property
+    def operating_point(self) -> OperatingPoint:
+        """The `OperatingPoint` chosen on the validation images; of older runs 0.5 and any area."""
+        path = self.folder / POINT
+        if not path.is_file():
+            return OperatingPoint()
+        return OperatingPoint(**_files.read_json(path, "an operating point")["point"])
 
     @functools.cached_property
     def split(self) -> Split:
@@ -218,6 +230,14 @@ def read_config(folder):
             f"{', '.join(sorted(missing))}. Train anew"
         )
     return config
+
+
+def read_plan(folder, config):
+    """The `Plan` of a run; of one that is older than plans its recipe alone."""
+    path = Path(folder) / PLAN
+    if not path.is_file():
+        return Plan(completed(Recipe(**config["recipe"])), {})
+    return Plan.from_dict(_files.read_json(path, "the plan of a training run"))
 
 
 def masks_of(config):

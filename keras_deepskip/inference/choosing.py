@@ -1,0 +1,182 @@
+"""`choose_operating_point`: threshold and smallest object, by the objects found in validation."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_deepskip import _checks
+from keras_deepskip.data import MaskReading, Sample, load_pair, no_data
+from keras_deepskip.inference.tiled import probabilities_of
+from keras_deepskip.models import fill_of
+from keras_deepskip.objects import label_objects, match_objects
+from keras_deepskip.operating_point import OperatingPoint
+
+PREFER = {None: 1.0, "recall": 2.0, "precision": 0.5}  # beta of the F measure that is compared
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
+AREAS = (0, 4, 6, 9, 12, 16, 24, 32, 48, 64, 96, 128)  # least areas that are tried, in pixels
+SMALLEST_SHARE = 0.02  # of true objects, at most, that may be smaller than the least area
+FEWEST = 5  # true objects; of fewer nothing is learnt
+GAIN = 0.01  # by which another point must be better than the default one
+MOST_PIXELS = 2**26  # of validation images that are looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingChoice:
+    """An operating point, and what it was chosen from.
+
+    Attributes:
+        point: the `OperatingPoint`.
+        curve: a dict for each threshold, with the best least area there: `threshold`, `min_area`,
+            `recall`, `precision`, `f1`. Of several classes there is one row for each class.
+        images, objects: how many validation images and true objects it was chosen on.
+    """
+
+    point: OperatingPoint
+    curve: list[dict]
+    images: int
+    objects: int
+
+    def to_dict(self):
+        """All of it as a dict fit for JSON."""
+        return dataclasses.asdict(self)
+
+
+def choose_operating_point(
+    model: keras.Model,
+    samples: Sequence[Sample],
+    masks: MaskReading | None = None,
+    prefer: str | None = None,
+) -> OperatingChoice:
+    """Chooses the threshold and the least area by the objects found in images with masks.
+
+    Of all pairs that are tried, the one of the highest F measure of objects (matched by an IoU of
+    0.5) is taken; of one class over both, of several classes each class's least area alone. The
+    default (0.5, any area) stays where nothing is better by 0.01, and where there are fewer than
+    five true objects. A least area never exceeds that of 2 % of the true objects.
+
+    Args:
+        model: a built `keras.Model` with probabilities as output.
+        samples: list of `Sample` with masks that were not trained on. They are taken until they
+            make 64 million pixels.
+        masks: a `MaskReading`; None takes class ids as the model has them.
+        prefer: None weighs recall and precision alike, `"recall"` has recall count twice as much,
+            `"precision"` half as much.
+
+    Returns:
+        An `OperatingChoice`.
+
+    Raises:
+        ValueError: as `evaluate`.
+
+    Example:
+
+    ```python
+    choice = choose_operating_point(run.model, run.split.val, run.masks)
+    store_operating_point(run.model, choice.point)
+    ```
+    """
+    beta = PREFER[_checks.check_choice("prefer", prefer, tuple(PREFER))]
+    classes = model.output_shape[-1]
+    reading = dataclasses.replace(masks or MaskReading(), num_classes=classes)
+    counts, images = _counts(model, samples, reading)
+    return _choice(counts, classes, beta, images)
+
+
+@dataclasses.dataclass
+class _Counts:
+    """Areas of what was predicted at each threshold, whether it was true, and of what is true."""
+
+    predicted: dict  # (class, threshold): list of arrays of areas
+    found: dict  # likewise, whether each has a true object
+    true: dict  # class: list of arrays of areas
+
+
+def _counts(model, samples, reading):
+    classes, fill = model.output_shape[-1], fill_of(model)
+    ignore = no_data.IGNORED if reading.ignore_class is None else reading.ignore_class
+    counts, pixels, images = _Counts({}, {}, {}), 0, 0
+    for sample in samples:
+        image, mask = load_pair(sample, model.input_shape[-1], reading)
+        pixels += mask.size
+        if images and pixels > MOST_PIXELS:
+            break
+        images += 1
+        outputs = probabilities_of(model, no_data.filled(image, fill))
+        ignored = mask == ignore
+        for class_id in range(1, max(classes, 2)):
+            _count_class(counts, class_id, outputs, (mask == class_id) & ~ignored, ignored)
+    return counts, images
+
+
+def _count_class(counts, class_id, outputs, truth, ignored):
+    """Counts the objects of a class in one image, at each threshold; of several classes at one."""
+    true_labels, number = label_objects(truth)
+    areas = np.bincount(true_labels.ravel(), minlength=number + 1)[1:]
+    counts.true.setdefault(class_id, []).append(areas)
+    one = outputs.shape[-1] == 1
+    for threshold in THRESHOLDS if one else (0.5,):
+        inside = outputs[..., 0] > threshold if one else outputs.argmax(axis=-1) == class_id
+        labels, found = label_objects(inside & ~ignored)
+        pairs, _ = match_objects(true_labels, labels)
+        matched = np.zeros(found + 1, bool)
+        matched[pairs[:, 1]] = True
+        key = class_id, threshold
+        own = np.bincount(labels.ravel(), minlength=found + 1)[1:]
+        counts.predicted.setdefault(key, []).append(own)
+        counts.found.setdefault(key, []).append(matched[1:])
+
+
+def _choice(counts, classes, beta, images):
+    true = {class_id: np.concatenate(areas) for class_id, areas in counts.true.items()}
+    objects = int(sum(map(len, true.values())))
+    chosen, curve = {}, []
+    for class_id, areas in true.items():
+        rows = _rows(counts, class_id, areas, beta)
+        chosen[class_id] = _best(rows, len(areas))
+        curve += [{name: row[name] for name in row if name != "score"} for row in rows]
+    if classes == 1:
+        row = chosen[1]
+        point = OperatingPoint(row["threshold"], row["min_area"])
+    else:
+        point = OperatingPoint(0.5, (0, *(chosen[i]["min_area"] for i in range(1, classes))))
+    return OperatingChoice(point, curve, images, objects)
+
+
+def _rows(counts, class_id, areas, beta):
+    """The best least area at each threshold, with its figures."""
+    limit = np.quantile(areas, SMALLEST_SHARE) if len(areas) else 0
+    least = [area for area in AREAS if area <= limit] or [0]
+    rows = []
+    for own, threshold in counts.predicted:
+        if own == class_id:
+            predicted = np.concatenate(counts.predicted[own, threshold])
+            found = np.concatenate(counts.found[own, threshold])
+            tried = [_row(threshold, area, predicted, found, len(areas), beta) for area in least]
+            rows.append({"class": class_id, **max(tried, key=lambda row: row["score"])})
+            if threshold == 0.5:
+                rows[-1]["plain"] = tried[0]["score"]
+    return rows
+
+
+def _row(threshold, area, predicted, found, objects, beta):
+    stays = predicted >= area
+    right, stated = int((found & stays).sum()), int(stays.sum())
+    precision, recall = right / max(stated, 1), right / max(objects, 1)
+    weighted = beta**2 * objects + stated  # F = (1 + b^2) TP / (b^2 P + predicted)
+    score = (1 + beta**2) * right / weighted if weighted else 0.0
+    f1 = 2 * right / (objects + stated) if objects + stated else 0.0
+    return {
+        "threshold": threshold, "min_area": area, "recall": recall, "precision": precision,
+        "f1": f1, "score": score,
+    }  # fmt: skip
+
+
+def _best(rows, objects):
+    """The row to decide by; the default point unless another is clearly better."""
+    plain = next(row.pop("plain") for row in rows if "plain" in row)
+    best = max(rows, key=lambda row: (round(row["score"], 3), -abs(row["threshold"] - 0.5)))
+    if objects < FEWEST or best["score"] < plain + GAIN:
+        return {"threshold": 0.5, "min_area": 0}
+    return best

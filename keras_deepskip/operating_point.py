@@ -1,0 +1,115 @@
+"""Where a model decides: from which probability on a pixel is object, from which area on an object.
+
+The point is chosen on validation images at the end of training and travels in the model's file.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_deepskip import _checks
+from keras_deepskip.layers import ImageNormalization
+from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.objects import remove_small
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold and the area of the smallest object.
+
+    Attributes:
+        threshold: probability above which a pixel is predicted positive, of one class. Of several
+            classes the most probable one counts.
+        min_area: least area of a predicted object in pixels, one number or one for each class id
+            (that of the background says nothing). Smaller ones are background.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    Example:
+
+    >>> point = OperatingPoint(threshold=0.3, min_area=2)
+    >>> point.masks(np.array([[[[0.9], [0.4], [0.1], [0.6]]]])).tolist()
+    [[[1, 1, 0, 0]]]
+    """
+
+    threshold: float = 0.5
+    min_area: int | tuple[int, ...] = 0
+
+    def __post_init__(self):
+        _checks.check_number("threshold", self.threshold, 0, 1)
+        object.__setattr__(self, "min_area", _plain(self.min_area))
+        for area in self.min_area if isinstance(self.min_area, tuple) else [self.min_area]:
+            _checks.check_integer("min_area", area, minimum=0)
+
+    def masks(self, outputs: np.ndarray) -> np.ndarray:
+        """Masks of class ids (N, H, W) of a model's probabilities (N, H, W, K)."""
+        threshold = self.threshold if outputs.shape[-1] == 1 else 0.5
+        masks = masks_from_outputs(outputs, threshold)
+        return np.stack([remove_small(mask, self.min_area) for mask in masks])
+
+    def replaced(
+        self,
+        threshold: float | None = None,
+        min_area: int | Sequence[int] | None = None,
+    ) -> "OperatingPoint":
+        """The point with what is given in place of its own."""
+        return OperatingPoint(
+            self.threshold if threshold is None else threshold,
+            self.min_area if min_area is None else _plain(min_area),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as a plain dict, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def operating_point_of(model: keras.Model) -> OperatingPoint:
+    """The operating point that a model's file holds; that of 0.5 and any area if there is none.
+
+    Example:
+
+    >>> operating_point_of(keras_deepskip.build_model()).threshold
+    0.5
+    """
+    layer = _keeper(model)
+    point = None if layer is None else layer.operating_point
+    return OperatingPoint() if point is None else OperatingPoint(**point)
+
+
+def store_operating_point(model: keras.Model, point: OperatingPoint) -> bool:
+    """Has a model hold an operating point, which is saved with it.
+
+    Args:
+        model: a `keras.Model`, such as `build_model` returns.
+        point: the `OperatingPoint`.
+
+    Returns:
+        Whether it could: a model without `layers.ImageNormalization` has no place for it.
+
+    Example:
+
+    >>> model = keras_deepskip.build_model()
+    >>> store_operating_point(model, OperatingPoint(0.3))
+    True
+    >>> operating_point_of(model).threshold
+    0.3
+    """
+    layer = _keeper(model)
+    if layer is not None:
+        layer.operating_point = point.to_dict()
+    return layer is not None
+
+
+def _plain(min_area):
+    return tuple(min_area) if isinstance(min_area, tuple | list) else min_area
+
+
+def _keeper(model):
+    for layer in model.layers:
+        if isinstance(layer, ImageNormalization):
+            return layer
+    return None

@@ -1,0 +1,251 @@
+"""`Plan`: what a recipe leaves open, chosen from the data, each choice with its reason.
+
+Every rule is a function here, with the observation that it rests on; docs/recipe.md has the
+experiments. The same folder, recipe and budget give the same plan (measured minutes apart).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import Sample, Survey
+from keras_deepskip.data.survey import ImageFacts, MaskFacts
+from keras_deepskip.training.recipe import Recipe
+
+CROP, BATCH = 160, 8  # where nothing speaks for others: 12.8 objects of 32 px beside each other
+STRIDE = 32  # crops are multiples of it
+LARGEST_CROP = 224
+FIELD = 1.5  # crops are at least so many times the longer side of a large object
+STEPS_PER_EPOCH = 50
+LEAST_STEPS, MOST_STEPS = 600, 3000  # where no budget is given
+STEPS_PER_IMAGE = 25
+RARE = 0.1  # share of the pixels on objects below which most crops are drawn on objects
+RARE_SHARE = 0.8  # of crops on objects then
+TILT = 0.15  # mean of log(height / width) of objects from which on a scene has an up and a down
+SURE = 3  # standard errors of it
+UNEVEN = 1.5  # how much more upper and lower halves differ than left and right ones, likewise
+FEW_IMAGES = 8
+FEW_OBJECTS = 20
+# Of older runs, whose recipes were complete
+BEFORE = {
+    "epochs": 20, "steps_per_epoch": 25, "batch_size": 8, "crop_size": 160, "positive_share": 0.5,
+    "scene": "any",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A recipe without gaps, and why it is so.
+
+    Attributes:
+        recipe: the `Recipe`; with a budget of minutes its epochs are None until they are measured.
+        reasons: a sentence for each field that the plan chose, or that a budget decides.
+    """
+
+    recipe: Recipe
+    reasons: dict[str, str]
+
+    def text(self) -> str:
+        """A table of the choices and their reasons."""
+        rows = []
+        for name, reason in self.reasons.items():
+            value = getattr(self.recipe, name)
+            rows.append([name, "to be measured" if value is None else value, reason])
+        return markdown_table(["", "chosen", "why"], rows)
+
+    def to_dict(self) -> dict:
+        """The plan as a dict fit for JSON."""
+        return {"recipe": self.recipe.to_dict(), "reasons": self.reasons}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Plan":
+        """The value of which `to_dict` gave `fields`."""
+        return cls(Recipe(**fields["recipe"]), fields["reasons"])
+
+    def measured(self, seconds_per_step: float, seconds: float) -> "Plan":
+        """The plan with as many epochs as a time allows.
+
+        Args:
+            seconds_per_step: what a step took here, its share of the validation included.
+            seconds: how many are left.
+
+        Raises:
+            ValueError: if that is not one epoch of a few steps.
+        """
+        steps = int(seconds / seconds_per_step)
+        if steps < 2 * self.recipe.freeze_epochs + 10:
+            raise ValueError(
+                f"`minutes` must allow for a few steps. Received: minutes={self.recipe.minutes:g}, "
+                f"of which {max(seconds, 0):.0f} s are left for steps of {seconds_per_step:.2f} s "
+                "each. Give more"
+            )
+        reason = f"{steps:,} steps in {self.recipe.minutes:g} minutes, measured on this machine"
+        per_epoch, epochs = _epochs_of(steps, self.recipe.steps_per_epoch)
+        recipe = dataclasses.replace(self.recipe, steps_per_epoch=per_epoch)
+        return Plan(_with_epochs(recipe, epochs), {**self.reasons, "epochs": reason})
+
+
+def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
+    """Fills in what a recipe leaves open.
+
+    Args:
+        recipe: the `Recipe`; what it gives is kept.
+        survey: a `Survey` of the folder.
+        train: list of `Sample`: the training images.
+
+    Returns:
+        A `Plan`.
+
+    Example:
+
+    ```python
+    survey = Survey.of("cells")
+    print(make_plan(Recipe(), survey, load_split(survey).train).text())
+    ```
+    """
+    facts = _facts(survey, train)
+    rules = {
+        "crop_size": _crop_size, "batch_size": _batch_size, "positive_share": _positive_share,
+        "scene": _scene,
+    }  # fmt: skip
+    reasons = {}
+    for name, rule in rules.items():
+        if getattr(recipe, name) is None:
+            value, reasons[name] = rule(facts, recipe)
+            recipe = dataclasses.replace(recipe, **{name: value})
+    recipe, reasons["epochs"] = _length(facts, recipe)
+    return Plan(recipe, reasons)
+
+
+def completed(recipe: Recipe) -> Recipe:
+    """A recipe of a run that was begun before there were plans."""
+    gaps: dict[str, Any] = {name: BEFORE[name] for name in recipe.missing}
+    return dataclasses.replace(recipe, **gaps)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """What the training images hold: sizes of images, and of objects in pixels."""
+
+    images: int
+    foreground: float  # share of the pixels
+    longest: int  # side of an image
+    sides: np.ndarray  # longer side of each object
+    tilt: float  # mean over images of the mean log(height / width) of their objects
+    tilt_error: float  # standard error of that
+    unevenness: float  # upper and lower halves against left and right ones
+
+
+def _facts(survey, train):
+    images = [survey.image(sample) for sample in train]
+    masks = [survey.mask(sample) for sample in train]
+    images = [facts for facts in images if isinstance(facts, ImageFacts)]
+    masks = [facts for facts in masks if isinstance(facts, MaskFacts) and facts.sides]
+    boxes = [np.array(facts.boxes, float).reshape(-1, 2) for facts in masks]
+    tilts = [float(np.log(own[:, 0] / own[:, 1]).mean()) for own in boxes]
+    error = float(np.std(tilts, ddof=1) / math.sqrt(len(tilts))) if len(tilts) > 2 else math.inf
+    sides = np.concatenate([own.max(axis=1) for own in boxes] or [np.zeros(0)])
+    return _Facts(
+        len(images),
+        _foreground(masks),
+        max((max(facts.shape[:2]) for facts in images), default=CROP),
+        sides,
+        float(np.mean(tilts)) if tilts else 0.0,
+        error,
+        _unevenness(images),
+    )
+
+
+def _foreground(masks):
+    """The share of object pixels in the masks that have any."""
+    positive = sum(pixels for facts in masks for value, pixels in facts.counts if value > 0)
+    return positive / max(sum(math.prod(facts.shape) for facts in masks), 1)
+
+
+def _unevenness(images):
+    """How much more upper and lower halves differ in brightness than left and right ones."""
+    if len(images) < FEW_IMAGES:
+        return 1.0
+    down, across = np.sqrt((np.array([facts.halves for facts in images]) ** 2).mean(axis=0))
+    return float(down / max(across, 1e-6))
+
+
+# ---- Rules: (value, reason) ----------------------------------------------------------------------
+
+
+def _crop_size(facts, recipe):
+    """Large objects need their surroundings; of small images there is no more than all."""
+    large = float(np.percentile(facts.sides, 90)) if len(facts.sides) else 0.0
+    wished = max(CROP, _multiple(FIELD * large))
+    if facts.longest < wished:
+        size = min(max(_multiple(facts.longest), 2 * STRIDE), LARGEST_CROP)
+        return size, f"the longest side of an image is {facts.longest} pixels"
+    size = min(wished, LARGEST_CROP)
+    return size, f"nine of ten objects are at most {large:.0f} pixels long"
+
+
+def _batch_size(facts, recipe):
+    size = max(2, round(BATCH * (CROP / recipe.crop_size) ** 2))
+    size = min(size, 2 * BATCH)
+    return size, f"about as many pixels as {BATCH} crops of {CROP}"
+
+
+def _positive_share(facts, recipe):
+    """Where objects are rare, half of a batch on objects taught too little."""
+    share = RARE_SHARE if facts.foreground < RARE else 0.5
+    return share, f"objects cover {100 * facts.foreground:.2g} % of the pixels of their images"
+
+
+def _scene(facts, recipe):
+    """Scenes have an up and a down if objects are mostly taller (or wider), or skies brighter.
+
+    Crops of upright scenes that stand on their heads cost half of what is found; crops of others
+    that never do cost little. So upright it is where nothing can be told.
+    """
+    ratio = math.exp(facts.tilt)
+    if abs(facts.tilt) > TILT and abs(facts.tilt) > SURE * facts.tilt_error:
+        return "upright", f"objects are {ratio:.2f} times as high as wide, on the mean"
+    if facts.unevenness > UNEVEN:
+        text = "upper and lower halves differ {:.1f} times as much in brightness as left and right"
+        return "upright", text.format(facts.unevenness)
+    if len(facts.sides) < FEW_OBJECTS or facts.images < FEW_IMAGES:
+        return "upright", f"{len(facts.sides)} objects in {facts.images} images are too few to tell"
+    return "any", f"objects are as often high as wide ({ratio:.2f}), light comes from all sides"
+
+
+def _length(facts, recipe):
+    """Epochs and steps an epoch, and the reason."""
+    per_epoch = recipe.steps_per_epoch or STEPS_PER_EPOCH
+    recipe = dataclasses.replace(recipe, steps_per_epoch=per_epoch)
+    if recipe.epochs is not None:
+        return recipe, f"as asked for, of {per_epoch} steps each"
+    if recipe.minutes is not None:
+        return recipe, "as many as the minutes allow"
+    steps, reason = recipe.steps, "as many as the steps asked for"
+    if steps is None:
+        steps = int(np.clip(STEPS_PER_IMAGE * facts.images, LEAST_STEPS, MOST_STEPS))
+        reason = (
+            f"{steps:,} steps: {STEPS_PER_IMAGE} for each of {facts.images} training images, "
+            f"{LEAST_STEPS} at least and {MOST_STEPS} at most; `minutes` or `steps` give others"
+        )
+    per_epoch, epochs = _epochs_of(steps, per_epoch)
+    recipe = dataclasses.replace(recipe, steps=None, steps_per_epoch=per_epoch)
+    return _with_epochs(recipe, epochs), reason
+
+
+def _epochs_of(steps, per_epoch):
+    """Steps an epoch and epochs of about that length, which make (nearly) `steps`."""
+    epochs = max(1, round(steps / per_epoch))
+    return max(1, round(steps / epochs)), epochs
+
+
+def _with_epochs(recipe, epochs):
+    return dataclasses.replace(recipe, minutes=None, epochs=max(epochs, recipe.freeze_epochs + 1))
+
+
+def _multiple(length):
+    return math.ceil(length / STRIDE) * STRIDE
