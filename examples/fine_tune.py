@@ -24,24 +24,26 @@ from keras_deepskip.training import Recipe, train
 
 
 # %%
-def fine_tune(folder, out, weights, backbone, freeze_epochs, **recipe):
+def fine_tune(folder, out, weights, network, freeze_epochs, **recipe):
     recipe = Recipe(freeze_epochs=freeze_epochs, **recipe)
-    return train(folder, out, recipe, backbone=backbone, weights=weights)
+    return train(folder, out, recipe, weights=weights, **network)
 
 
 # %% [markdown]
 # ## Side by side
+#
+# `network` holds further options of `build_model`, as `levels`.
 
 
 # %%
-def main(folder, out, weights, backbone="light_vgg16", freeze_epochs=2, epochs=8, **recipe):
+def main(
+    folder, out, weights, backbone="light_vgg16", freeze_epochs=2, network=None, epochs=8, **recipe
+):
+    network = {"backbone": backbone, **(network or {})}
+    recipe, out = {"epochs": epochs, **recipe}, Path(out)
     runs = {
-        "from scratch": train(
-            folder, Path(out) / "scratch", Recipe(epochs=epochs, **recipe), backbone=backbone
-        ),
-        "on weights": fine_tune(
-            folder, Path(out) / "tuned", weights, backbone, freeze_epochs, epochs=epochs, **recipe
-        ),
+        "from scratch": train(folder, out / "scratch", Recipe(**recipe), **network),
+        "on weights": fine_tune(folder, out / "tuned", weights, network, freeze_epochs, **recipe),
     }
     for name, run in runs.items():
         evaluation = evaluate(run, out=run.folder, verbose=0)

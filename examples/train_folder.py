@@ -35,15 +35,16 @@ def look(folder):
 #
 # The recipe works without being tuned: crops of 160 pixels, half of them around an object, Adam
 # with warm-up and decay. The run's folder holds all that is needed to repeat it. After a kill, the
-# same call with `resume=True` continues, and gives the same weights.
+# same call with `resume=True` continues, and gives the same weights. `network` holds options of
+# `build_model`, as `levels`.
 
 
 # %%
-def main(folder, out, **recipe):
+def main(folder, out, network=None, **recipe):
     out = Path(out)
     if not look(folder):
         return 1
-    run = train(folder, out / "run", Recipe(**recipe))
+    run = train(folder, out / "run", Recipe(**recipe), **(network or {}))
     print(evaluate(run, out=run.folder).text())
     objects = predict(run, [item.image for item in run.split.test], out / "found")
     print(f"{len(objects)} objects in {out / 'found' / 'objects.csv'}")

@@ -24,6 +24,31 @@ def real_data():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def quick_tensorflow():
+    """Spares TensorFlow what costs most here and changes no result (nearly half of a short `fit`).
+
+    Graphs that run a few times need no optimization. And where the optimizer makes its variables
+    inside the first step, TensorFlow traces that step twice; Keras makes them before it under JAX.
+    The examples run as programs of their own, without this.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    make = keras.Model.make_train_function
+
+    def make_train_function(self, force=False):
+        if self.built and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return make(self, force)
+
+    keras.Model.make_train_function = make_train_function
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     """Surveys of the tests, and of processes that they start, are kept in a folder of their own."""
     before = os.environ.get("KERAS_DEEPSKIP_CACHE")

@@ -86,7 +86,7 @@ def test_metrics_see_the_finest_level():
 def test_every_level_learns_in_fit_and_it_reloads(tmp_path):
     model = build_model(num_classes=3, deep_supervision=True, levels=3, base_filters=2)
     model.compile(
-        "adam",
+        "sgd",
         DeepSupervisionLoss(SmallObjectLoss(), 3),
         metrics=[FinestLevel(IoU(num_classes=3), 3)],
     )

@@ -2,11 +2,9 @@
 
 import doctest
 import importlib
-import os
 import pkgutil
+import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -17,15 +15,17 @@ import keras_deepskip
 from keras_deepskip import data
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = {**os.environ, "QUICKSTART_IMAGES": "8", "QUICKSTART_EPOCHS": "1", "PYTHONPATH": str(ROOT)}
+TINY = {"QUICKSTART_IMAGES": "4", "QUICKSTART_EPOCHS": "1", "PYTHONPATH": str(ROOT)}
+NETWORK = {"levels": 2, "base_filters": 2}
 
 
-def run_script(arguments, cwd):
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, env=TINY, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The working folder of an example, and its sizes. The notebook has a process of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in TINY.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
 
 
 def modules():
@@ -47,38 +47,34 @@ def test_docstring_examples(name):
     assert not failed, "".join(failed)
 
 
-def test_quickstart(tmp_path):
-    said = run_script([ROOT / "examples" / "quickstart.py"], tmp_path)
+def test_quickstart(here, capsys):
+    runpy.run_path(str(ROOT / "examples" / "quickstart.py"), run_name="__main__")
+    said = capsys.readouterr().out
     assert "644,192 weights" in said
     assert "largest difference after reload: 0.0" in said
-    assert (tmp_path / "quickstart.png").stat().st_size > 1000
-    assert list((tmp_path / "logs" / "quickstart").glob("events*"))
+    assert (here / "quickstart.png").stat().st_size > 1000
+    assert list((here / "logs" / "quickstart").glob("events*"))
 
 
-def test_train_folder(tmp_path):
-    data.sample(
-        tmp_path / "set", kind="coins", images=6, height=64, width=64, count=(1, 3), size=(8, 14)
-    )
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import train_folder; "
-        "sys.exit(train_folder.main('set', 'out', epochs=1, steps_per_epoch=2, crop_size=32, "
-        "batch_size=2, validation_windows=2))"
-    )
+def test_train_folder(here, capsys):
     pytest.importorskip("tensorflow", reason="the export of the example needs TensorFlow")
-    said = run_script(["-c", code], tmp_path)
+    data.sample("set", kind="coins", images=6, height=64, width=64, count=(1, 3), size=(8, 14))
+    example = runpy.run_path(str(ROOT / "examples" / "train_folder.py"))
+    recipe = {"epochs": 1, "steps_per_epoch": 2, "crop_size": 32, "batch_size": 2}
+    assert example["main"]("set", "out", NETWORK, validation_windows=2, **recipe) == 0
+    said = capsys.readouterr().out
     assert "all within 1e-05" in said and "Objects, matched one to one" in said
-    assert (tmp_path / "out" / "saved_model" / "saved_model.pb").is_file()
+    assert (here / "out" / "saved_model" / "saved_model.pb").is_file()
 
 
-def test_fine_tune(tmp_path):
-    keras_deepskip.build_model().save(tmp_path / "weights.keras")
-    data.sample(tmp_path / "set", images=6, height=48, width=48, count=(1, 3), size=(8, 14))
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import fine_tune; "
-        "fine_tune.main('set', 'out', 'weights.keras', freeze_epochs=1, epochs=2, "
-        "steps_per_epoch=1, crop_size=32, batch_size=2, validation_windows=2)"
-    )
-    said = run_script(["-c", code], tmp_path)
+def test_fine_tune(here, capsys):
+    keras_deepskip.build_model(**NETWORK).save("weights.keras")
+    data.sample("set", images=6, height=48, width=48, count=(1, 3), size=(8, 14))
+    example = runpy.run_path(str(ROOT / "examples" / "fine_tune.py"))
+    recipe = {"epochs": 2, "steps_per_epoch": 1, "crop_size": 32, "batch_size": 2}
+    example["main"]("set", "out", "weights.keras", freeze_epochs=1, network=NETWORK,
+                    validation_windows=2, **recipe)  # fmt: skip
+    said = capsys.readouterr().out
     assert "from scratch: pixel IoU 0." in said and "on weights: pixel IoU 0." in said
 
 
@@ -93,37 +89,37 @@ def test_the_notebook_is_the_example():
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
-def test_the_readmes_ten_lines(tmp_path):
+def test_the_readmes_ten_lines(here):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = text.split("```python\n", 1)[1].split("```", 1)[0]
     for full, tiny in (('scenes("lesions", 40', 'scenes("lesions", 9'), ("epochs=30", "epochs=1")):
         assert full in code
         code = code.replace(full, tiny)
-    run_script(["-c", code], tmp_path)
-    assert (tmp_path / "lesions.keras").is_file()
+    exec(code, {"__name__": "__main__"})
+    assert (here / "lesions.keras").is_file()
 
 
-def test_the_readmes_commands_as_functions(tmp_path):
+def test_the_readmes_commands_as_functions(here, capsys):
     """The second block, on a small set: train, evaluate, predict and export of a run."""
-    data.sample(tmp_path / "cells", images=6, height=64, width=64)
-    (tmp_path / "new").mkdir()
-    shutil.copy(sorted((tmp_path / "cells" / "images").iterdir())[0], tmp_path / "new")
+    data.sample(here / "cells", images=6, height=64, width=64)
+    (here / "new").mkdir()
+    shutil.copy(sorted((here / "cells" / "images").iterdir())[0], here / "new")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = text.split("```python\n", 2)[2].split("```", 1)[0]
-    assert "epochs=20" in code
-    tiny = "epochs=1, steps_per_epoch=1, crop_size=32, batch_size=2, validation_windows=2"
-    said = run_script(["-c", code.replace("epochs=20", tiny)], tmp_path)
-    assert "IoU" in said and (tmp_path / "runs" / "first" / "model.keras").is_file()
-    assert (tmp_path / "found" / "objects.csv").is_file() and (tmp_path / "cells.onnx").is_file()
+    assert "kd.Recipe(epochs=20)" in code
+    recipe = "epochs=1, steps_per_epoch=1, crop_size=32, batch_size=2, validation_windows=2"
+    tiny = f"kd.Recipe({recipe}), levels=2, base_filters=2"
+    exec(code.replace("kd.Recipe(epochs=20)", tiny), {"__name__": "__main__"})
+    said = capsys.readouterr().out
+    assert "IoU" in said and (here / "runs" / "first" / "model.keras").is_file()
+    assert (here / "found" / "objects.csv").is_file() and (here / "cells.onnx").is_file()
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch):
+def test_the_notebook_runs(here):
     import jupytext
     from nbclient import NotebookClient
 
-    for name, value in TINY.items():
-        monkeypatch.setenv(name, value)
     notebook = jupytext.read(ROOT / "notebooks" / "quickstart.ipynb")
     kernel = {"name": "python3", "display_name": "Python 3"}
     notebook.metadata["kernelspec"] = kernel
@@ -131,11 +127,11 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
         notebook,
         timeout=600,
         kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path)}},
+        resources={"metadata": {"path": str(here)}},
     )
     client.execute()
     said = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
-    assert "644,192 weights" in said and (tmp_path / "quickstart.keras").is_file()
+    assert "644,192 weights" in said and (here / "quickstart.keras").is_file()
 
 
 @pytest.mark.slow

@@ -98,7 +98,7 @@ def test_build_model_for_volumes(options, tmp_path):
     expected = closed_form(channels=2, num_classes=3, dims=3, **options)
     assert conv_parameters(model) == expected
     metrics = [IoU(num_classes=3), Recall(num_classes=3)]
-    model.compile("adam", SmallObjectLoss(), metrics=metrics)
+    model.compile(keras.optimizers.SGD(1.0), SmallObjectLoss(), metrics=metrics)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (2, 5, 9, 7, 2)).astype("uint8")
     before = [np.array(w) for w in model.get_weights()]
