@@ -20,7 +20,7 @@ from keras_deepskip.training import Recipe, train
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
 # pixels wide up to the size they have there.
 SCENES = {"kind": "coins", "images": 48, "size": (8, 60), "count": (4, 12)}
-RECIPE = Recipe(epochs=8, steps_per_epoch=30, crop_size=128, validation_windows=24)
+RECIPE = Recipe(epochs=8, steps_per_epoch=30, batch_size=8, crop_size=128, validation_windows=24)
 
 
 def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
@@ -118,7 +118,7 @@ def _export(run, path):
 
 def _add_summary(page, recipe, minutes, found):
     page.add_text(
-        f"A light deep-skip network of 644,192 weights was trained for {recipe.steps} steps, "
+        f"A light deep-skip network of 644,192 weights was trained for {recipe.total_steps} steps, "
         f"{minutes:.1f} minutes, on synthetic scenes in which no threshold finds the coins. On "
         f"{found.images} images that it was not trained on it has a pixel IoU of "
         f"{found.pixels['IoU']:.2f}, and finds {100 * found.objects['all']['recall']:.0f} % of the "

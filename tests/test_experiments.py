@@ -67,7 +67,7 @@ def test_studies_are_complete(study, preset, tmp_path):
     assert len({run.folder for run in runs}) == len(runs)
     for run in runs:
         recipe = preset.recipe_for(run.network, run.seed)
-        assert recipe.steps == preset.steps_of.get(run.network.name, preset.steps)
+        assert recipe.total_steps == preset.steps_of.get(run.network.name, preset.steps)
         assert recipe.seed == run.seed
 
 

@@ -149,7 +149,8 @@ def _model_to_fit(request, recipe, material, last):
 
 def _measured(plan, model, request, material, begun):
     """The plan with as many epochs as the minutes allow, by steps that are timed here."""
-    recipe = dataclasses.replace(plan.recipe, epochs=plan.recipe.freeze_epochs + 1)
+    epochs = plan.recipe.freeze_epochs + 1
+    recipe = dataclasses.replace(plan.recipe, minutes=None, epochs=epochs)
     masks, adapter = material.masks, adapter_of(model)
     crops, windows = (
         adapter.dataset(part, masks.ignore_class) for part in material.datasets(recipe)

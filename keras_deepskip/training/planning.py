@@ -28,6 +28,7 @@ RARE_SHARE = 0.8  # of crops on objects then
 TILT = 0.15  # mean of log(height / width) of objects from which on a scene has an up and a down
 SURE = 3  # standard errors of it
 UNEVEN = 1.5  # how much more upper and lower halves differ than left and right ones, likewise
+SLIGHT = 0.2  # standard deviations of an image by which they differ at least, likewise
 FEW_IMAGES = 8
 FEW_OBJECTS = 20
 # Of older runs, whose recipes were complete
@@ -171,7 +172,7 @@ def _unevenness(images):
     if len(images) < FEW_IMAGES:
         return 1.0
     down, across = np.sqrt((np.array([facts.halves for facts in images]) ** 2).mean(axis=0))
-    return float(down / max(across, 1e-6))
+    return float(down / max(across, 1e-6)) if down > SLIGHT else 1.0
 
 
 # ---- Rules: (value, reason) ----------------------------------------------------------------------

@@ -1,0 +1,169 @@
+"""The operating point: how it decides, is chosen, travels with the model, and is used."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from keras_deepskip import load_model
+from keras_deepskip.data import find_samples, read_image
+from keras_deepskip.inference import choose_operating_point, evaluate, predict, prediction, stream
+from keras_deepskip.layers import ImageNormalization
+from keras_deepskip.objects import label_objects, remove_small
+from keras_deepskip.operating_point import (
+    OperatingPoint,
+    operating_point_of,
+    store_operating_point,
+)
+from tests import tiny
+
+
+def grey_model():
+    """A model whose probability is the grey value over 255, and that can hold a point."""
+    inputs = keras.Input((None, None, 1))
+    seen = ImageNormalization((0, 255), mean=[0.0], variance=[255.0**2])(inputs)
+    outputs = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")(seen)
+    return keras.Model(inputs, outputs)
+
+
+def scenes(folder, count=3, specks=6):
+    """Objects of grey 100 (probability 0.39), and specks of 5 pixels as bright."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        image, mask = rng.integers(0, 20, (80, 90)), np.zeros((80, 90))
+        for row in (5, 30, 55):
+            for column in (5, 35, 65):
+                image[row : row + 8, column : column + 8] = 100
+                mask[row : row + 8, column : column + 8] = 1
+        for place in range(specks):
+            image[18 + 25 * (place % 2), 4 + 14 * place : 9 + 14 * place] = 100
+        tiny.put(folder, f"s{number}", image, mask)
+    return find_samples(folder)
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_small_objects_are_removed_and_no_others(connectivity):
+    rng = np.random.default_rng(1)
+    mask = (rng.random((60, 70)) > 0.6).astype("uint8") * rng.integers(1, 3, (60, 70), "uint8")
+    labels, count = label_objects(mask, connectivity)
+    areas = np.bincount(labels.ravel())
+    expected = mask.copy()
+    for number in range(1, count + 1):
+        least = (0, 3, 9)[mask[labels == number][0]]
+        if areas[number] < least:
+            expected[labels == number] = 0
+    found = remove_small(mask, (0, 3, 9), connectivity)
+    assert found.dtype == mask.dtype and np.array_equal(found, expected)
+    assert not np.array_equal(found, mask) and remove_small(mask, 0) is mask
+
+
+def test_the_point_that_finds_the_objects_is_chosen(tmp_path):
+    choice = choose_operating_point(grey_model(), scenes(tmp_path))
+    assert 0.05 < choice.point.threshold < 100 / 255 and 5 < choice.point.min_area <= 64
+    assert choice.images == 3 and choice.objects == 27
+    thresholds = [row["threshold"] for row in choice.curve]
+    assert thresholds == sorted(thresholds)
+    rows = {row["threshold"]: row for row in choice.curve}
+    assert rows[0.3]["f1"] == 1 and rows[0.5]["recall"] == 0
+
+
+def test_few_objects_and_small_gains_leave_the_default(tmp_path):
+    few = scenes(tmp_path / "a", count=1)
+    for sample in few:
+        mask = np.zeros((80, 90))
+        mask[5:13, 5:13] = 1
+        tiny.put(tmp_path / "a", sample.name, read_image(sample.image)[..., 0], mask)
+    assert choose_operating_point(grey_model(), few).point == OperatingPoint()
+    for number in range(2):  # 0.5 is as good as any other
+        tiny.put(tmp_path / "b", f"s{number}", *bright(tmp_path))
+    assert choose_operating_point(grey_model(), find_samples(tmp_path / "b")).point.threshold == 0.5
+
+
+def bright(folder):
+    (sample, *_) = scenes(folder / "c", count=1, specks=0)
+    image = read_image(sample.image)[..., 0]
+    return np.where(image == 100, 250, 0), image == 100
+
+
+def test_preferring_recall_or_precision_moves_it(tmp_path):
+    """Half of the objects are dim, and as dim as much that is none."""
+    rng = np.random.default_rng(2)
+    for number in range(4):
+        image, mask = np.zeros((90, 90)), np.zeros((90, 90))
+        for place, (row, column) in enumerate(np.ndindex(8, 8)):
+            top, left = 2 + 11 * row, 2 + 11 * column
+            kind = rng.integers(4) if place else 0
+            image[top : top + 7, left : left + 7] = 200 if kind == 0 else 60
+            mask[top : top + 7, left : left + 7] = kind < 2
+        tiny.put(tmp_path, f"s{number}", image, mask)
+    samples = find_samples(tmp_path)
+    low, high = (
+        choose_operating_point(grey_model(), samples, prefer=prefer).point.threshold
+        for prefer in ("recall", "precision")
+    )
+    assert low < 60 / 255 <= high
+    with pytest.raises(ValueError, match="prefer"):
+        choose_operating_point(grey_model(), samples, prefer="speed")
+
+
+def test_of_several_classes_each_has_its_least_area(tmp_path):
+    model = tiny.grey_level_model()  # class 1 from 64 on, class 2 from 192 on
+    for number in range(3):
+        image, mask = np.zeros((70, 90)), np.zeros((70, 90))
+        for place in range(5):
+            for row, grey, class_id in ((5, 120, 1), (40, 250, 2)):
+                image[row : row + 9, 4 + 17 * place : 13 + 17 * place] = grey
+                mask[row : row + 9, 4 + 17 * place : 13 + 17 * place] = class_id
+            image[25, 4 + 17 * place : 8 + 17 * place] = 120  # specks of the first class alone
+        tiny.put(tmp_path, f"s{number}", image, mask)
+    point = choose_operating_point(model, find_samples(tmp_path)).point
+    assert point.threshold == 0.5 and point.min_area[0] == 0
+    assert 4 < point.min_area[1] <= 81 and point.min_area[2] == 0
+
+
+def test_it_travels_in_the_models_file(tmp_path):
+    model = grey_model()
+    assert operating_point_of(model) == OperatingPoint()
+    assert store_operating_point(model, OperatingPoint(0.3, (0, 7)))
+    model.save(tmp_path / "m.keras")
+    assert operating_point_of(load_model(tmp_path / "m.keras")) == OperatingPoint(0.3, (0, 7))
+    assert not store_operating_point(tiny.bright_model(), OperatingPoint())
+
+
+def test_everything_decides_by_it_unless_told_otherwise(tmp_path, monkeypatch):
+    samples, model = scenes(tmp_path / "set"), grey_model()
+    assert evaluate(model, samples, verbose=0).objects["all"]["tp"] == 0
+    store_operating_point(model, OperatingPoint(0.3, 6))
+    figures = evaluate(model, samples, verbose=0)
+    assert figures.objects["all"] | {"tp": 27, "fn": 0, "fp": 0} == figures.objects["all"]
+    assert figures.pixels["IoU"] == 1 and (figures.threshold, figures.min_area) == (0.3, 6)
+    assert evaluate(model, samples, min_area=0, verbose=0).objects["all"]["fp"] == 18
+    assert evaluate(model, samples, threshold=0.6, verbose=0).objects["all"]["tp"] == 0
+
+    images = tmp_path / "set" / "images"
+    assert len(predict(model, images, tmp_path / "a", verbose=0)) == 27
+    truth = [read_image(sample.mask) for sample in samples]
+    found = [read_image(tmp_path / "a" / "masks" / f"s{n}.png") for n in range(3)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, truth, strict=True))
+    assert len(predict(model, images, tmp_path / "b", min_area=0, verbose=0)) == 45
+    assert [result.mask.sum() for result in stream(model, images)] == [9 * 64] * 3
+
+    monkeypatch.setattr(prediction, "LARGE", 1000)  # read and written in parts
+    monkeypatch.setattr("keras_deepskip.inference.large.BLOCK", 21)
+    assert len(predict(model, images, tmp_path / "c", verbose=0)) == 27
+    large = [read_image(tmp_path / "c" / "masks" / f"s{n}.tif") for n in range(3)]
+    assert all(np.array_equal(a, b) for a, b in zip(large, truth, strict=True))
+
+
+def test_a_run_keeps_its_point_and_curve():
+    run = tiny.run()
+    assert run.operating_point == operating_point_of(run.model)
+    old = dataclasses.replace(run, folder=tiny.scratch())
+    assert old.operating_point == OperatingPoint()  # of a run that is older
+
+
+@pytest.mark.parametrize("options", [{"threshold": 1.2}, {"min_area": -1}, {"min_area": (0, 2.5)}])
+def test_what_is_out_of_range(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        OperatingPoint(**options)

@@ -1,0 +1,134 @@
+"""The plan: what it chooses from the data, what it leaves alone, and what a budget becomes."""
+
+import dataclasses
+import time
+
+import numpy as np
+import pytest
+
+from keras_deepskip import cli
+from keras_deepskip.data import Survey, load_split
+from keras_deepskip.training import Plan, Recipe, Run, make_plan, train
+from tests import tiny
+
+
+def plan_of(folder, recipe=None):
+    survey = Survey.of(folder)
+    return make_plan(recipe or Recipe(), survey, load_split(survey).train)
+
+
+def scenes(folder, count=24, size=200, height=12, width=12, sky=0, objects=4):
+    """Objects of a height and width on noise, under a sky that is brighter."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        image, mask = rng.integers(0, 60, (size, size)), np.zeros((size, size))
+        image[: size // 2] += sky
+        for place in range(objects):
+            row = rng.integers(0, size - height)
+            column = rng.integers(0, size // objects - width) + place * (size // objects)
+            image[row : row + height, column : column + width] = 200
+            mask[row : row + height, column : column + width] = 1
+        tiny.put(folder, f"s{number:02d}", image, mask)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "scene", "reason"),
+    [
+        ({"height": 20, "width": 8}, "upright", "2.50 times as high as wide"),
+        ({"height": 8, "width": 20}, "upright", "0.40 times as high as wide"),
+        ({"sky": 80}, "upright", "upper and lower halves differ"),
+        ({}, "any", "as often high as wide"),
+        ({"count": 6}, "upright", "too few to tell"),
+    ],
+)
+def test_the_kind_of_scene(tmp_path, options, scene, reason):
+    plan = plan_of(scenes(tmp_path, **options))
+    assert plan.recipe.scene == scene and reason in plan.reasons["scene"]
+    assert reason in plan.text()
+
+
+def test_rare_objects_have_more_of_the_crops(tmp_path):
+    assert plan_of(scenes(tmp_path / "a", objects=1)).recipe.positive_share == 0.8
+    dense = scenes(tmp_path / "b", objects=4, height=40, width=40)
+    assert plan_of(dense).recipe.positive_share == 0.5
+
+
+def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):
+    usual = plan_of(scenes(tmp_path / "a")).recipe
+    assert (usual.crop_size, usual.batch_size) == (160, 8)
+    large = plan_of(scenes(tmp_path / "b", count=8, size=700, height=130, width=130)).recipe
+    assert (large.crop_size, large.batch_size) == (224, 4)
+    small = plan_of(scenes(tmp_path / "c", size=90)).recipe
+    assert (small.crop_size, small.batch_size) == (96, 16)
+
+
+def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
+    scenes(tmp_path)
+    asked = Recipe(crop_size=64, scene="any", positive_share=0.1, batch_size=3, steps=130)
+    plan = plan_of(tmp_path, asked)
+    assert plan == plan_of(tmp_path, asked) and set(plan.reasons) == {"epochs"}
+    changed = {
+        name: value
+        for name, value in plan.recipe.to_dict().items()
+        if value != getattr(asked, name)
+    }
+    assert changed == {"epochs": 3, "steps_per_epoch": 43, "steps": None}
+    assert Plan.from_dict(plan.to_dict()) == plan
+
+
+@pytest.mark.parametrize(("images", "steps"), [(10, 600), (60, 900)])
+def test_without_a_budget_the_images_decide(tmp_path, images, steps):
+    plan = plan_of(scenes(tmp_path, count=images, size=60, objects=2))
+    assert plan.recipe.total_steps == pytest.approx(steps, rel=0.03)
+
+
+def test_minutes_become_steps():
+    plan = Plan(Recipe(minutes=2, steps_per_epoch=50), {})
+    recipe = plan.measured(0.5, 100).recipe
+    assert recipe.total_steps == 200 and recipe.minutes is None
+    with pytest.raises(ValueError, match=r"`minutes` must allow.* 2 s are left"):
+        plan.measured(0.5, 2)
+
+
+def test_a_run_of_minutes_ends_in_time_and_resumes_to_the_same(tmp_path):
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=None, steps_per_epoch=None, minutes=0.5)
+    begun = time.perf_counter()
+    run = train(tiny.data(), tmp_path, recipe, verbose=0, **tiny.MODEL)
+    assert time.perf_counter() - begun < 60
+    assert run.recipe.minutes is None and len(run.history) == run.recipe.epochs
+    again = train(tiny.data(), tmp_path, recipe, resume=True, verbose=0, **tiny.MODEL)
+    assert again.history == run.history and Run.load(tmp_path).recipe == run.recipe
+
+
+def test_timing_leaves_no_trace(tmp_path, monkeypatch):
+    """A run of measured steps has the weights of one that was asked for as many."""
+    monkeypatch.setattr("keras_deepskip.training.fitting.seconds_per_step", timed)
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=None, minutes=1)
+    run = train(tiny.data(), tmp_path / "a", recipe, verbose=0, **tiny.MODEL)
+    asked = dataclasses.replace(tiny.RECIPE, epochs=run.recipe.epochs)
+    other = train(tiny.data(), tmp_path / "b", asked, verbose=0, **tiny.MODEL)
+    for ours, theirs in zip(run.model.get_weights(), other.model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def timed(model, crops, windows, steps_per_epoch):
+    from keras_deepskip.training.speed import seconds_per_step
+
+    seconds_per_step(model, crops, windows, steps_per_epoch)
+    return 4.0, 2.0
+
+
+def test_one_budget_at_a_time():
+    with pytest.raises(ValueError, match="Received: minutes=3, epochs=2"):
+        Recipe(minutes=3, epochs=2)
+    with pytest.raises(ValueError, match="minutes"):
+        Recipe(minutes=0)
+    with pytest.raises(ValueError, match="scene"):
+        Recipe(scene="sideways")
+
+
+def test_the_command_prints_it(capsys):
+    assert cli.main(["plan", "--data", str(tiny.data()), "--steps", "120"]) == 0
+    printed = capsys.readouterr().out
+    assert "positive_share" in printed and "as many as the steps asked for" in printed
