@@ -27,6 +27,7 @@ def run_train(options):
     )
     best = run.history[run.best_epoch - 1]
     point = run.operating_point
+    print(f"{run.plan.text()}\n")
     print(
         f"Best of {len(run.history)} epochs on the validation images: epoch {run.best_epoch}, "
         f"IoU {best['val_iou']:.3f}, object F1 {best['val_object_f1']:.3f}."

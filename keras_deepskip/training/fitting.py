@@ -129,8 +129,6 @@ def train(
         check_own_outputs(model, datasets[1][0][0])
     if not config:
         _begin(folder, out, request, plan, material)
-    if verbose:
-        print(plan.text())
     _fit(model, datasets, request, plan.recipe, material, checkpoint, callbacks, verbose)
     _decide(out, plan.recipe, material)
     run = Run.load(out, folder)

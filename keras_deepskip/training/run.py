@@ -118,6 +118,11 @@ class Run:
         return load_model(path)
 
     @functools.cached_property
+    def plan(self) -> Plan:
+        """The `Plan`: the recipe, and why it is so; of older runs without reasons."""
+        return read_plan(self.folder, read_config(self.folder))
+
+    @functools.cached_property
     def operating_point(self) -> OperatingPoint:
         """The `OperatingPoint` chosen on the validation images; of older runs 0.5 and any area."""
         path = self.folder / POINT
