@@ -33,10 +33,10 @@ def look(folder):
 # %% [markdown]
 # ## Training, evaluation, use
 #
-# The recipe works without being tuned: crops of 160 pixels, half of them around an object, Adam
-# with warm-up and decay. The run's folder holds all that is needed to repeat it. After a kill, the
-# same call with `resume=True` continues, and gives the same weights. `network` holds options of
-# `build_model`, as `levels`.
+# What the recipe leaves open is chosen from the data (`keras-deepskip plan` says why): crops, how
+# many of them are on objects, whether scenes may be turned, how long it takes. The run's folder
+# holds all that is needed to repeat it. After a kill, the same call with `resume=True` continues,
+# and gives the same weights. `network` holds options of `build_model`, as `levels`.
 
 
 # %%
