@@ -25,11 +25,11 @@ def real_data():
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_tensorflow():
-    """Spares TensorFlow what costs most here and changes no result (nearly half of a short `fit`).
+    """Spares TensorFlow what costs much here and changes no result (two fifths of a short run).
 
     Graphs that run a few times need no optimization. And where the optimizer makes its variables
     inside the first step, TensorFlow traces that step twice; Keras makes them before it under JAX.
-    The examples run as programs of their own, without this.
+    The notebook runs in a process of its own, without this.
     """
     import keras
 

@@ -63,9 +63,9 @@ def decodes(monkeypatch):
     """Counts the decodes of each file."""
     counts, decode = collections.Counter(), _decoders.decode
 
-    def counted(path, data=None):
+    def counted(path, data=None, **how):
         counts[Path(path).parent.name + "/" + Path(path).name] += 1
-        return decode(path, data)
+        return decode(path, data, **how)
 
     monkeypatch.setattr(_decoders, "decode", counted)
     return counts
@@ -393,17 +393,17 @@ def test_where_the_cache_lies(monkeypatch, tmp_path):
 def test_an_interrupted_survey_resumes(folder, cache, monkeypatch):
     decode, seen = _decoders.decode, []
 
-    def interrupted(path, data=None):
+    def interrupted(path, data=None, **how):
         if len(seen) == 6:
             raise KeyboardInterrupt
         seen.append(Path(path).name)
-        return decode(path, data)
+        return decode(path, data, **how)
 
     monkeypatch.setattr(_decoders, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Survey.of(folder)
     assert len(list(cache.iterdir())) == 1, "one whole file, no temporary one"
-    monkeypatch.setattr(_decoders, "decode", lambda *args: seen.append(0) or decode(*args))
+    monkeypatch.setattr(_decoders, "decode", lambda *args, **how: seen.append(0) or decode(*args, **how))
     survey = Survey.of(folder)
     assert len(seen) == 16, "what was read before is not read again"
     monkeypatch.setenv("KERAS_DEEPSKIP_CACHE", str(cache / "another"))
