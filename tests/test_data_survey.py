@@ -403,7 +403,9 @@ def test_an_interrupted_survey_resumes(folder, cache, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Survey.of(folder)
     assert len(list(cache.iterdir())) == 1, "one whole file, no temporary one"
-    monkeypatch.setattr(_decoders, "decode", lambda *args, **how: seen.append(0) or decode(*args, **how))
+    monkeypatch.setattr(
+        _decoders, "decode", lambda *args, **how: seen.append(0) or decode(*args, **how)
+    )
     survey = Survey.of(folder)
     assert len(seen) == 16, "what was read before is not read again"
     monkeypatch.setenv("KERAS_DEEPSKIP_CACHE", str(cache / "another"))
