@@ -12,7 +12,7 @@ import numpy as np
 from keras_deepskip import _checks
 from keras_deepskip.architectures import Frame, find_architecture
 from keras_deepskip.encoders.saved import read_keras_file
-from keras_deepskip.layers import ImageNormalization
+from keras_deepskip.layers.image_normalization import image_normalization_of
 
 
 def build_model(
@@ -197,10 +197,8 @@ def input_range_of(model):
     >>> input_range_of(build_model(input_range=(0, 1)))
     (0.0, 1.0)
     """
-    for layer in model.layers:
-        if isinstance(layer, ImageNormalization):
-            return tuple(map(float, layer.input_range))
-    return None
+    layer = image_normalization_of(model)
+    return None if layer is None else tuple(map(float, layer.input_range))
 
 
 def fill_of(model):

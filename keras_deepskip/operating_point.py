@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.layers import ImageNormalization
+from keras_deepskip.layers.image_normalization import image_normalization_of
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.objects import remove_small
 
@@ -75,7 +75,7 @@ def operating_point_of(model: keras.Model) -> OperatingPoint:
     >>> operating_point_of(keras_deepskip.build_model()).threshold
     0.5
     """
-    layer = _keeper(model)
+    layer = image_normalization_of(model)
     point = None if layer is None else layer.operating_point
     return OperatingPoint() if point is None else OperatingPoint(**point)
 
@@ -98,7 +98,7 @@ def store_operating_point(model: keras.Model, point: OperatingPoint) -> bool:
     >>> operating_point_of(model).threshold
     0.3
     """
-    layer = _keeper(model)
+    layer = image_normalization_of(model)
     if layer is not None:
         layer.operating_point = point.to_dict()
     return layer is not None
@@ -106,10 +106,3 @@ def store_operating_point(model: keras.Model, point: OperatingPoint) -> bool:
 
 def _plain(min_area):
     return tuple(min_area) if isinstance(min_area, tuple | list) else min_area
-
-
-def _keeper(model):
-    for layer in model.layers:
-        if isinstance(layer, ImageNormalization):
-            return layer
-    return None

@@ -59,6 +59,11 @@ def filled(image: np.ndarray, values: float | np.ndarray) -> np.ndarray:
     return image
 
 
+def ignored_id(ignore_class: int | None) -> int:
+    """The value of pixels without data in masks: the ignored class; `IGNORED` if there is none."""
+    return IGNORED if ignore_class is None else ignore_class
+
+
 def ignore_in(mask: np.ndarray, image: np.ndarray, ignore_class: int | None) -> np.ndarray:
     """A mask `(...)` of class ids with the ignored class where the image `(..., C)` has no data.
 
@@ -70,4 +75,4 @@ def ignore_in(mask: np.ndarray, image: np.ndarray, ignore_class: int | None) -> 
     places = missing(image)
     if places is None:
         return mask
-    return np.where(places, IGNORED if ignore_class is None else ignore_class, mask)
+    return np.where(places, ignored_id(ignore_class), mask)

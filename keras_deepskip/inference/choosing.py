@@ -95,7 +95,7 @@ class _Counts:
 
 def _counts(model, samples, reading):
     classes, fill = model.output_shape[-1], fill_of(model)
-    ignore = no_data.IGNORED if reading.ignore_class is None else reading.ignore_class
+    ignore = no_data.ignored_id(reading.ignore_class)
     counts, pixels, images = _Counts({}, {}, {}), 0, 0
     for sample in samples:
         image, mask = load_pair(sample, model.input_shape[-1], reading)

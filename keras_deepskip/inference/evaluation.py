@@ -154,7 +154,7 @@ def evaluate(
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
     channels, num_classes = check_model(model)
     masks = masks or (run.masks if run else MaskReading())
-    ignored = no_data.IGNORED if masks.ignore_class is None else masks.ignore_class
+    ignored = no_data.ignored_id(masks.ignore_class)
     masks = dataclasses.replace(masks, num_classes=num_classes, ignore_class=ignored)
     fill = fill_of(model)
     predict = predict or functools.partial(probabilities_of, model)

@@ -33,3 +33,9 @@ class ImageNormalization(keras.layers.Normalization):
     def get_config(self):
         known = {"input_range": self.input_range, "operating_point": self.operating_point}
         return {**super().get_config(), **known}
+
+
+def image_normalization_of(model):
+    """The first `ImageNormalization` of a model; None if it has none."""
+    found = (layer for layer in model.layers if isinstance(layer, ImageNormalization))
+    return next(found, None)

@@ -36,13 +36,14 @@ class Recipe:
         crop_size: side of the square crops, in pixels.
         positive_share: share of the crops that are taken around an object, so that rare objects
             are seen.
-        scene: `"upright"` scenes have an up and a down, as streets have: crops are mirrored and
-            turned a little; `"any"` have none, as cells and slides: crops are mirrored both ways
+        scene: `"upright"` scenes have an up and a down, as streets have: crops are mirrored left
+            and right alone; `"any"` have none, as cells and slides: crops are mirrored both ways
             and turned by quarter turns too.
         learning_rate: of Adam, after the warm-up; falls to 0 along a half cosine.
         warmup: share of all steps in which the learning rate rises from 0.
         alpha, beta, dice_weight: of `SmallObjectLoss`.
-        augment: whether crops are mirrored, turned, scaled, and changed in light and colour.
+        augment: whether crops are mirrored, turned as `scene` allows, and changed in brightness and
+            contrast.
         freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
             but the backbone; the rest train both, from `fine_tune_rate` times the learning rate
             on. 0 trains all from the beginning.

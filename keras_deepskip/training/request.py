@@ -152,7 +152,7 @@ def _check_own_model(request):
     fixed = {size for size in shapes[0][1:3] if size is not None}
     crop_size = request.recipe.crop_size
     if crop_size is None and len(fixed) == 1:
-        crop_size = fixed.copy().pop()
+        (crop_size,) = fixed
         recipe = dataclasses.replace(request.recipe, crop_size=crop_size)
         object.__setattr__(request, "recipe", recipe)
     if fixed - {crop_size}:
