@@ -59,6 +59,8 @@ def compile_stage(model, stage, recipe, masks):
         metrics = [FinestLevel(metric, masks.num_classes) for metric in metrics]
     loss = None if adapter_of(model).computes_loss else loss
     model.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss, metrics=metrics)
+    # Made here, the optimizer's variables don't cost TensorFlow a second tracing of the first step.
+    model.optimizer.build(model.trainable_variables)
 
 
 def check_own_outputs(model, images):
