@@ -19,6 +19,11 @@ def resolve_verbose(verbose="auto"):
     return 1 if redraws or "ipykernel" in sys.modules else 2
 
 
+def say(text):
+    """Writes a line about the progress of long work."""
+    sys.stdout.write(f"{text}\n")
+
+
 def progress_bar(total, verbose="auto", unit="image"):
     """Returns a `keras.utils.Progbar` of `total` steps; see `resolve_verbose`.
 

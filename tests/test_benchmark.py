@@ -33,7 +33,7 @@ from keras_deepskip.studies.timing.tables import comparison_text, scaling_text
 from keras_deepskip.studies.timing.timed_networks import TimedNetwork
 from tests import tiny
 
-pytestmark = pytest.mark.studies
+pytestmark = [pytest.mark.studies, pytest.mark.one_backend]
 
 SMALL = {"levels": 2, "base_filters": 2}
 

@@ -12,6 +12,8 @@ from keras_deepskip.data.images import write_png
 from keras_deepskip.data.masks import MaskReading
 from tests.test_data_folder import put
 
+pytestmark = pytest.mark.one_backend
+
 
 def blob(value=1, size=6, side=40):
     mask = np.zeros((side, side), "uint8")

@@ -14,6 +14,8 @@ from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import load_pair
 from keras_deepskip.data.split import load_split
 
+pytestmark = pytest.mark.one_backend
+
 pytest.importorskip("pycocotools")
 
 HEIGHT, WIDTH = 20, 30

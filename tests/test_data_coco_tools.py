@@ -18,6 +18,8 @@ from keras_deepskip.data.coco.outlines import Outlines
 from keras_deepskip.data.images import read_image, write_png
 from keras_deepskip.data.masks import MaskReading
 
+pytestmark = pytest.mark.one_backend
+
 coco = pytest.importorskip("pycocotools.mask")
 
 HEIGHT, WIDTH = 40, 60

@@ -10,6 +10,8 @@ from keras_deepskip.data.folder import find_images, find_samples, scan
 from keras_deepskip.data.images import write_png
 from keras_deepskip.data.samples import Sample, load_image, load_mask, load_pair
 
+pytestmark = pytest.mark.one_backend
+
 
 def put(folder, name, image=None, mask=None, seed=None):
     """Writes an image, and its mask if there is one, of 6 x 5 pixels."""

@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 from keras_deepskip.data.images import image_size, read_image, read_mask, to_channels, write_png
 from keras_deepskip.data.masks import MaskReading, mask_values
 
+pytestmark = pytest.mark.one_backend
+
 SHAPE = (11, 7)
 
 

@@ -27,6 +27,8 @@ from keras_deepskip.data import (
 from keras_deepskip.data.importers import _entry, importing
 from keras_deepskip.data.importers._shapes import Ellipse, Polygon, rasterize, rectangle
 
+pytestmark = pytest.mark.one_backend
+
 HEIGHT, WIDTH = 24, 32
 needs_coco = pytest.mark.skipif(
     importlib.util.find_spec("pycocotools") is None, reason="needs pycocotools"

@@ -24,6 +24,8 @@ from keras_deepskip.data.split import (
 from keras_deepskip.data.survey import Survey
 from tests.test_data_folder import put
 
+pytestmark = pytest.mark.one_backend
+
 
 def random_samples(sizes):
     return [

@@ -26,6 +26,8 @@ from keras_deepskip.data import (
 from keras_deepskip.data.images import write_png
 from tests.test_data_folder import put
 
+pytestmark = pytest.mark.one_backend
+
 NAMES = ["a", "b", "c", "d", "e", "f", "g", "h"]
 
 

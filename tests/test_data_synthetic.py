@@ -15,6 +15,8 @@ from keras_deepskip.data.synthetic import (
     writing,
 )
 
+pytestmark = pytest.mark.one_backend
+
 ndimage = pytest.importorskip("scipy.ndimage")
 EIGHT = np.ones((3, 3), bool)
 SCENES = 8  # scenes by which a kind is tested

@@ -15,6 +15,8 @@ from keras_deepskip.drawing import (
     to_rgb,
 )
 
+pytestmark = pytest.mark.one_backend
+
 
 def coloured(picture, color):
     return (picture == color).all(axis=-1)

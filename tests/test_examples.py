@@ -67,6 +67,7 @@ def test_train_folder(here, capsys):
     assert (here / "out" / "saved_model" / "saved_model.pb").is_file()
 
 
+@pytest.mark.one_backend
 def test_fine_tune(here, capsys):
     keras_deepskip.build_model(**NETWORK).save("weights.keras")
     data.sample("set", images=6, height=48, width=48, count=(1, 3), size=(8, 14))
@@ -78,6 +79,7 @@ def test_fine_tune(here, capsys):
     assert "from scratch: pixel IoU 0." in said and "on weights: pixel IoU 0." in said
 
 
+@pytest.mark.one_backend
 def test_the_notebook_is_the_example():
     """Made by: jupytext --to ipynb --output notebooks/quickstart.ipynb examples/quickstart.py"""
     import jupytext
@@ -89,6 +91,7 @@ def test_the_notebook_is_the_example():
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
+@pytest.mark.one_backend
 def test_the_readmes_ten_lines(here):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = text.split("```python\n", 1)[1].split("```", 1)[0]
@@ -99,6 +102,7 @@ def test_the_readmes_ten_lines(here):
     assert (here / "lesions.keras").is_file()
 
 
+@pytest.mark.one_backend
 def test_the_readmes_commands_as_functions(here, capsys):
     """The second block, on a small set: train, evaluate, predict and export of a run."""
     data.sample(here / "cells", images=6, height=64, width=64)
@@ -115,6 +119,7 @@ def test_the_readmes_commands_as_functions(here, capsys):
     assert (here / "found" / "objects.csv").is_file() and (here / "cells.onnx").is_file()
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow
 def test_the_notebook_runs(here):
     import jupytext
@@ -134,6 +139,7 @@ def test_the_notebook_runs(here):
     assert "644,192 weights" in said and (here / "quickstart.keras").is_file()
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow
 def test_the_demo(tmp_path, monkeypatch):
     """All of it, on fewer and smaller scenes."""

@@ -30,7 +30,7 @@ from keras_deepskip.studies.experiments.spread import paired_test, spread
 from keras_deepskip.studies.timing.timed_networks import COMPARED, TIMED_NETWORKS
 from tests import tiny
 
-pytestmark = pytest.mark.studies
+pytestmark = [pytest.mark.studies, pytest.mark.one_backend]
 
 TINY = {"levels": 2, "base_filters": 2}
 SCENES = {"kind": "coins", "images": 8, "height": 48, "width": 48, "count": (1, 3), "size": (6, 16)}

@@ -9,6 +9,8 @@ import pytest
 from keras_deepskip import _files
 from tests.tiny import leftovers
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path):
     path = tmp_path / "new" / "figures.json"

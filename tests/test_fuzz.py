@@ -19,6 +19,8 @@ from PIL import Image
 from keras_deepskip.data import MaskReading, coco_samples, image_size, read_image, read_mask
 from keras_deepskip.inference.sources import open_source
 
+pytestmark = pytest.mark.one_backend
+
 COUNT = 150  # files of each kind in the suite
 SECONDS = 20  # for one file; the limits on what is decoded keep it far below
 EXPECTED = (ValueError, OSError, ImportError)

@@ -73,14 +73,18 @@ def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
         for name, value in plan.recipe.to_dict().items()
         if value != getattr(asked, name)
     }
-    assert changed == {"epochs": 3, "steps_per_epoch": 43, "steps": None}
+    planned = {"epochs": 3, "steps_per_epoch": 43, "steps": None, "schedule": "cosine"}
+    assert changed == planned
     assert Plan.from_dict(plan.to_dict()) == plan
 
 
-@pytest.mark.parametrize(("images", "steps"), [(10, 1500), (120, 1800)])
-def test_without_a_budget_the_images_decide(tmp_path, images, steps):
-    plan = plan_of(scenes(tmp_path, count=images, size=60, objects=2))
-    assert plan.recipe.total_steps == pytest.approx(steps, rel=0.03)
+def test_without_a_budget_the_validation_decides(tmp_path):
+    scenes(tmp_path, count=10, size=60, objects=2)
+    plan = plan_of(tmp_path)
+    assert plan.recipe.schedule == "plateau" and plan.recipe.total_steps == 6000
+    assert "at most" in plan.reasons["epochs"]
+    for budget in ({"steps": 300}, {"epochs": 6}, {"minutes": 2}, {"schedule": "cosine"}):
+        assert plan_of(tmp_path, Recipe(**budget)).recipe.schedule == "cosine"
 
 
 def test_minutes_become_steps():

@@ -13,6 +13,8 @@ from keras_deepskip.data import MaskReading, read_image, read_mask, write_png
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.zarrs import create_ome
 
+pytestmark = pytest.mark.one_backend
+
 SIZE = (23, 37)
 WHOLE = (slice(None), slice(None))
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 from keras_deepskip.reporting import Page, draw_curves
 
+pytestmark = pytest.mark.one_backend
+
 
 class Checker(html.parser.HTMLParser):
     """Sees that tags are closed in order, and keeps what there is."""

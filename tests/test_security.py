@@ -26,6 +26,8 @@ from keras_deepskip.encoders.saved import read_keras_file
 from keras_deepskip.models import build_model, load_model
 from tests import tiny
 
+pytestmark = pytest.mark.one_backend
+
 # ---- Models --------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from keras_deepskip.tiling import Window, boxes, cut, windows
 
+pytestmark = pytest.mark.one_backend
+
 sides = st.integers(1, 90)
 
 

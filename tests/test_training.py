@@ -235,7 +235,7 @@ def kept(folder, epochs, patience=None, model=None):
     checkpoint.model.stop_training = False
     for epoch, (iou, loss) in enumerate(epochs):
         checkpoint.on_epoch_begin(epoch)
-        checkpoint.on_epoch_end(epoch, {"val_iou": iou, "val_loss": loss})
+        checkpoint.on_epoch_end(epoch, {"val_score": iou, "val_loss": loss})
     return checkpoint
 
 
@@ -252,7 +252,7 @@ def test_patience_counts_epochs_without_a_better_one(tmp_path):
 def test_a_figure_that_is_no_number_is_never_the_best(tmp_path):
     state = kept(tmp_path, [(math.nan, 1.0), (0.1, 1.0), (math.nan, 0.1)]).state
     assert state["best_epoch"] == 2 and state["best"] == 0.1
-    assert [row["val_iou"] for row in state["rows"]] == [None, 0.1, None]
+    assert [row["val_score"] for row in state["rows"]] == [None, 0.1, None]
     assert (tmp_path / "model.keras").exists()
     assert json.loads((tmp_path / "training_state" / "state.json").read_text()) == state
 
@@ -260,7 +260,7 @@ def test_a_figure_that_is_no_number_is_never_the_best(tmp_path):
 def test_history_takes_figures_that_come_and_go(tmp_path):
     checkpoint = kept(tmp_path, [(0.1, 1.0)])
     checkpoint.on_epoch_begin(1)
-    checkpoint.on_epoch_end(1, {"val_iou": 0.2, "extra": 3.0})
+    checkpoint.on_epoch_end(1, {"val_score": 0.2, "extra": 3.0})
     lines = rows_of(tmp_path / "history.csv")
     assert [line["extra"] for line in lines] == ["", "3.0"]
     assert [line["val_loss"] for line in lines] == ["1.0", ""]
@@ -279,7 +279,7 @@ def test_a_kill_at_any_write_leaves_the_last_whole_epoch(tmp_path, monkeypatch):
             _die_at(patch, deadly)
             checkpoint.on_epoch_begin(1)
             with pytest.raises(SystemExit):
-                checkpoint.on_epoch_end(1, {"val_iou": 0.2, "val_loss": 1.0})
+                checkpoint.on_epoch_end(1, {"val_score": 0.2, "val_loss": 1.0})
         assert tiny.leftovers(folder)  # as a kill leaves them
         after = Checkpoint(folder)
         restored = load_model(after.restore())
@@ -317,7 +317,7 @@ def test_a_disk_that_fills_up_in_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint.model, "save", fills_up)
     checkpoint.on_epoch_begin(1)
     with pytest.raises(OSError, match="epoch-0002.keras.*No space left on device.*Free space"):
-        checkpoint.on_epoch_end(1, {"val_iou": 0.0, "val_loss": 1.0})
+        checkpoint.on_epoch_end(1, {"val_score": 0.0, "val_loss": 1.0})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert Checkpoint(tmp_path).restore().name == "epoch-0001.keras"
 

@@ -14,6 +14,7 @@ from keras_deepskip.data._disk_cache import DiskCache
 from keras_deepskip.data._prefetch import Prefetcher
 from keras_deepskip.data.images import decode_image, image_size
 from keras_deepskip.data.masks import ONE_CLASS
+from keras_deepskip.data.pasting import cut_object, paste_objects
 from keras_deepskip.data.samples import Sample, load_image, load_pair
 from keras_deepskip.data.survey import ImageFacts, Survey, moments_of
 from keras_deepskip.objects import object_anchors
@@ -65,6 +66,8 @@ class CropDataset(keras.utils.PyDataset):
             lives; of these only the crops are read. 0 decodes them each time.
         fill: value, or one for each channel, of pixels without data (NaN); their mask is the
             ignored class, -1 if `masks` has none.
+        paste: share of the crops into which one to three objects of other crops are pasted, where
+            no other object is (before they are augmented).
 
     Raises:
         ValueError: for arguments out of range, no samples, and, when a batch is made, for files
@@ -100,11 +103,12 @@ class CropDataset(keras.utils.PyDataset):
         survey=None,
         disk_cache_bytes=0,
         fill=0.0,
+        paste=0.0,
     ):
         super().__init__()
         self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
         pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes, fill)
-        crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed)
+        crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed, paste)
         self._batches = Prefetcher(
             crops.batch,
             check_integer("workers", workers, minimum=0),
@@ -344,12 +348,13 @@ def value_range(samples: Sequence[Sample], survey: Survey | None = None) -> tupl
 class _Crops:
     """Makes batches of crops; `batch` is a pure function of `(seed, epoch, index)`."""
 
-    def __init__(self, pairs, crop_size, batch_size, positive_share, augmentation, seed):
+    def __init__(self, pairs, crop_size, batch_size, positive_share, augmentation, seed, paste):
         self.pairs = pairs
         self.crop_size = check_integer("crop_size", crop_size)
         self.batch_size = check_integer("batch_size", batch_size)
         self.positive_share = check_number("positive_share", positive_share, 0, 1)
         self.augmentation = augmentation
+        self.paste = check_number("paste", paste, 0, 1)
         self.seed = check_integer("seed", seed, minimum=0)
         areas = np.array([height * width for height, width in pairs.sizes], np.float64)
         self.area_below = np.cumsum(areas) / areas.sum()
@@ -363,25 +368,41 @@ class _Crops:
     def _crop(self, positive, rng):
         index, window = (self._on_object(rng) if positive else None) or self._anywhere(rng)
         size = self.crop_size
+        reach = getattr(self.augmentation, "reach", lambda size: size)(size)
+        if reach == size:
+            image, mask = self.pairs.crop(index, window, size)
+        else:
+            image, mask = self.pairs.around(index, window, size, reach)
+        if self.paste and rng.random() < self.paste:
+            paste_objects(image, mask, self._object, rng)
         if self.augmentation is None:
-            return self.pairs.crop(index, window, size)
-        reach = getattr(self.augmentation, "reach", None)
-        if reach is None or reach(size) == size:
-            return self.augmentation(*self.pairs.crop(index, window, size), rng)
-        image, mask = self.pairs.around(index, window, size, reach(size))
-        return self.augmentation(image, mask, rng, size)
+            return image, mask
+        return self.augmentation(image, mask, rng, *([] if reach == size else [size]))
+
+    def _object(self, rng):
+        """An object as `paste_objects` takes it."""
+        chosen = self._anchor(rng)
+        if chosen is None:
+            return None
+        return cut_object(*self.pairs.pair(chosen[0]), chosen[1], self.crop_size // 2)
 
     def _on_object(self, rng):
         """A sample and a window on one of its objects; None if no sample has any."""
+        chosen = self._anchor(rng)
+        if chosen is None:
+            return None
+        index, anchor = chosen
+        # Before the window is moved inside the image
+        top, left = (int(at) - int(rng.integers(self.crop_size)) for at in anchor)
+        return index, self._window(index, top, left)
+
+    def _anchor(self, rng):
+        """A sample and a pixel of one of its objects; None if no sample has any."""
         for index in rng.permutation(len(self.pairs.sizes)).tolist():
             anchors = self.pairs.anchors(index)
             if anchors:
                 places = anchors[list(anchors)[rng.integers(len(anchors))]]
-                row, column = places[rng.integers(len(places))].tolist()
-                top, left = (
-                    at - int(rng.integers(self.crop_size)) for at in (row, column)
-                )  # before it is moved inside the image
-                return index, self._window(index, top, left)
+                return index, places[rng.integers(len(places))].tolist()
         return None
 
     def _anywhere(self, rng):

@@ -9,10 +9,20 @@ import keras
 import numpy as np
 
 from keras_deepskip import _files
+from keras_deepskip._progress import say
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.training.event_file import EventFile
-from keras_deepskip.training.run import CHECKPOINT, HISTORY, MODEL, OLD_CHECKPOINT, order
+from keras_deepskip.training.run import (
+    CHECKPOINT,
+    HISTORY,
+    MODEL,
+    OLD_CHECKPOINT,
+    monitored,
+    order,
+)
+
+SCORED = ("val_iou", "val_object_f1")
 
 
 class TrainingDiverged(ArithmeticError):
@@ -93,6 +103,45 @@ class SeedEpochs(keras.callbacks.Callback):
             state.assign([int(other) >> 1, 0])  # 31 bits, which all backends' states hold
 
 
+class ValidationScore(keras.callbacks.Callback):
+    """Adds `val_score` to the logs: the mean of `val_iou` and `val_object_f1`, of what is known.
+
+    The best epoch is that of the highest score: of objects as well as of pixels.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs and "val_iou" in logs:
+            known = [_finite(logs[name]) for name in SCORED if logs.get(name) is not None]
+            known = [value for value in known if value is not None]
+            logs["val_score"] = sum(known) / len(known) if known else math.nan
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """Says after each epoch how much time is left, by the epochs that this process has done.
+
+    Args:
+        epochs: of the run in all.
+        at_most: whether it may end before.
+        verbose: 0 says nothing.
+    """
+
+    def __init__(self, epochs, at_most, verbose):
+        super().__init__()
+        self.epochs, self.at_most, self.verbose = epochs, at_most, verbose
+        self._begun, self._first = None, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._begun is None:
+            self._begun, self._first = time.perf_counter(), epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        left = self.epochs - epoch - 1
+        if not self.verbose or left <= 0:
+            return
+        seconds = (time.perf_counter() - self._begun) / (epoch + 1 - self._first) * left
+        say(f"Time left: {'at most ' if self.at_most else ''}{seconds / 60:.1f} minutes")
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Keeps the best model, and after every epoch all that an exact resume needs.
 
@@ -110,17 +159,19 @@ class Checkpoint(keras.callbacks.Callback):
             model.
 
     Attributes:
+        is_over: None, or a function that says after each epoch whether training ends.
         state: dict of `epoch`, the number of whole epochs; `best` and `best_loss`, the metric and
             the loss of the best epoch, `best_epoch`, its number; `stopped`, whether patience has
             ended; and `rows`, the lines of `history.csv`. A value that is not finite is None.
     """
 
-    def __init__(self, folder, monitor="val_iou", patience=None, network_of=lambda form: form):
+    def __init__(self, folder, monitor="val_score", patience=None, network_of=lambda form: form):
         super().__init__()
         self.folder = Path(folder)
         self.network_of = network_of
         self.monitor = monitor
         self.patience = patience
+        self.is_over = None
         self.state = {
             "epoch": 0,
             "best": None,
@@ -150,6 +201,7 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.state_path.exists():
             return None
         self.state = _files.read_json(self.state_path, "the state of a training run")
+        self.monitor = monitored(self.state["rows"])
         self._remove_other_epochs()
         return self._epoch_path()
 
@@ -162,12 +214,18 @@ class Checkpoint(keras.callbacks.Callback):
         self.state["epoch"] = epoch + 1
         self.state["rows"].append({"epoch": epoch + 1, **metrics, "seconds": seconds})
         self._compare(metrics.get(self.monitor), metrics.get("val_loss"))
+        if self.is_over is not None and self.is_over():
+            self.state["stopped"] = True
         self._save(self.model, self._epoch_path())
         _files.write_text(self.folder / HISTORY, _files.csv_text(self.state["rows"]))
         _files.write_json(self.state_path, self.state)
         self._remove_other_epochs()
         if self.state["stopped"]:
             self.model.stop_training = True
+
+    def scores(self, begin=0):
+        """The scores of the epochs from `begin` on; None where there is none."""
+        return [row.get(self.monitor) for row in self.state["rows"][begin:]]
 
     def _compare(self, value, loss):
         """Keeps the model if it is the best so far; else sees whether patience has ended."""

@@ -38,14 +38,6 @@ def enter_stage(model, stage, recipe, options, masks):
 
 def compile_stage(model, stage, recipe, masks):
     """Compiles the model with the loss, the metrics and the learning rates of a stage."""
-    steps = (stage.end - stage.begin) * recipe.steps_per_epoch
-    warmup = round(steps * recipe.warmup)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else stage.learning_rate,
-        decay_steps=max(1, steps - warmup),
-        warmup_target=stage.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
     counted = {"num_classes": masks.num_classes, "ignore_class": masks.ignore_class}
     loss = SmallObjectLoss(
         recipe.alpha,
@@ -58,9 +50,24 @@ def compile_stage(model, stage, recipe, masks):
         loss = DeepSupervisionLoss(loss, masks.num_classes, model.layers[-1].level_weights)
         metrics = [FinestLevel(metric, masks.num_classes) for metric in metrics]
     loss = None if adapter_of(model).computes_loss else loss
-    model.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss, metrics=metrics)
+    optimizer = keras.optimizers.Adam(_learning_rate(stage, recipe))
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     # Made here, the optimizer's variables don't cost TensorFlow a second tracing of the first step.
     model.optimizer.build(model.trainable_variables)
+
+
+def _learning_rate(stage, recipe):
+    """A schedule by steps; with "plateau" a number, which `FollowPlateau` sets for each epoch."""
+    if stage.schedule == "plateau":
+        return stage.learning_rate
+    steps = (stage.end - stage.begin) * recipe.steps_per_epoch
+    warmup = round(steps * recipe.warmup)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else stage.learning_rate,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=stage.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
 
 
 def check_own_outputs(model, images):

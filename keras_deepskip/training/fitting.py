@@ -1,6 +1,7 @@
 """`train`: from a folder of images and masks to a trained model and all that repeats the run."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -23,15 +24,20 @@ from keras_deepskip.training.callbacks import (
     SeedEpochs,
     StopOnNaN,
     TensorBoardLogger,
+    TimeLeft,
+    ValidationScore,
     seed_generators,
 )
 from keras_deepskip.training.compiling import build, check_own_outputs, enter_stage
 from keras_deepskip.training.material import Material
+from keras_deepskip.training.plateau import FollowPlateau, Plateau
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.request import Request, begun_config
 from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
 from keras_deepskip.training.speed import seconds_per_step
 
+LEVEL_STEPS = 1000  # with the schedule "plateau", before the learning rate falls
+PATIENCE = 12  # epochs, likewise
 KEPT = 0.93  # share of a budget of minutes that steps may take; the rest is for what varies
 
 
@@ -124,7 +130,7 @@ def train(
     model = _model_to_fit(request, plan.recipe, material, last)
     if plan.recipe.minutes is not None:
         plan = _measured(plan, model, request, material, begun)
-    datasets = material.datasets(plan.recipe)
+    datasets = material.datasets(plan.recipe, _takes_one_size(request.model))
     if request.model is not None:
         check_own_outputs(model, datasets[1][0][0])
     if not config:
@@ -151,13 +157,19 @@ def _measured(plan, model, request, material, begun):
     recipe = dataclasses.replace(plan.recipe, minutes=None, epochs=epochs)
     masks, adapter = material.masks, adapter_of(model)
     crops, windows = (
-        adapter.dataset(part, masks.ignore_class) for part in material.datasets(recipe)
+        adapter.dataset(part, masks.ignore_class)
+        for part in material.datasets(recipe, _takes_one_size(request.model))
     )
     enter_stage(model, recipe.stages[-1], recipe, request.model_options, masks)
     step, compiling = seconds_per_step(model, crops, windows, recipe.steps_per_epoch)
     budget = 60 * plan.recipe.minutes * KEPT - (time.perf_counter() - begun) - compiling
     seed_generators(recipe.seed)
     return plan.measured(step, budget)
+
+
+def _takes_one_size(model):
+    """Whether a user's model takes images of one size alone."""
+    return model is not None and model.input_shape[1:3] != (None, None)
 
 
 def _begin(folder, out, request, plan, material):
@@ -183,6 +195,7 @@ def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verb
         if done == stage.begin:  # else the stage continues with what the checkpoint holds
             enter_stage(model, stage, recipe, request.model_options, masks)
         checkpoint.patience = None if stage.frozen else recipe.patience
+        plateau = _plateau(stage, recipe, checkpoint)
         model.fit(
             crops,
             validation_data=windows,
@@ -195,6 +208,8 @@ def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verb
                 StopOnNaN(),
                 *adapter.callbacks(),
                 ObjectMetricsCallback(windows, **counted),
+                ValidationScore(),
+                *plateau,
                 *callbacks,
                 TensorBoardLogger(
                     checkpoint.folder / LOGS,
@@ -203,10 +218,30 @@ def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verb
                     pictures,
                     epochs=recipe.epochs,
                 ),
+                TimeLeft(recipe.epochs, bool(plateau), verbose),
                 checkpoint,  # last: it keeps an epoch when all else about it is done
             ],
             verbose=verbose,
         )
+
+
+def _plateau(stage, recipe, checkpoint):
+    """The callbacks of a stage that lasts until nothing gets better: none of other stages."""
+    checkpoint.is_over = None
+    if stage.schedule != "plateau":
+        return []
+    rule = Plateau(
+        least=math.ceil(LEVEL_STEPS / recipe.steps_per_epoch),
+        most=stage.end - stage.begin,
+        patience=recipe.patience or PATIENCE,
+    )
+
+    def scores():
+        return checkpoint.scores(stage.begin)
+
+    checkpoint.patience = None
+    checkpoint.is_over = lambda: rule.end(scores()) == len(scores())
+    return [FollowPlateau(rule, stage.learning_rate, scores)]
 
 
 def _decide(out, recipe, material):

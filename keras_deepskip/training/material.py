@@ -1,6 +1,7 @@
 """What a run trains on: the data audited, split and measured, then fed to `fit`."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -22,9 +23,11 @@ from keras_deepskip.data import (
 )
 from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.folder import PARTS
+from keras_deepskip.data.images import image_size
 from keras_deepskip.data.no_data import IGNORED
+from keras_deepskip.data.survey import ImageFacts
 from keras_deepskip.drawing import to_rgb
-from keras_deepskip.training.planning import make_plan
+from keras_deepskip.training.planning import STRIDE, make_plan
 from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
 
 # Geometry by kind of scene, and light and colour of all; docs/recipe.md has what they are worth.
@@ -33,7 +36,7 @@ SCENES = {
     "any": {"flips": True, "rotate90": True},
 }
 LIGHT = {"brightness": 0.3, "contrast": 0.2}
-SHOWN = 4  # validation images that TensorBoard shows
+LARGEST_WINDOW, FEWEST_WINDOWS = 512, 8  # of validation images: their side, and how many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +102,14 @@ class Material:
         samples = getattr(self.split, part)
         return {sample.name: self.survey.digest(sample.image) for sample in samples}
 
-    def datasets(self, recipe):
-        """Returns crops to train on, and windows to validate on."""
+    def datasets(self, recipe, fixed_size=False):
+        """Returns crops to train on, and windows to validate on.
+
+        Args:
+            recipe: the `Recipe`, without gaps.
+            fixed_size: whether windows must be of the crops' size, as a model for one size needs.
+        """
         shared = {
-            "crop_size": recipe.crop_size,
-            "batch_size": recipe.batch_size,
             "channels": self.facts["channels"],
             "masks": self.masks,
             "seed": recipe.seed,
@@ -114,6 +120,8 @@ class Material:
         value_range = self.facts["input_range"]
         crops = CropDataset(
             self.split.train,
+            crop_size=recipe.crop_size,
+            batch_size=recipe.batch_size,
             batches_per_epoch=recipe.steps_per_epoch,
             positive_share=recipe.positive_share,
             augmentation=_augmentation(recipe, value_range),
@@ -121,25 +129,61 @@ class Material:
             use_multiprocessing=recipe.use_multiprocessing,
             **shared,
         )
-        windows = WindowDataset(self.split.val, max_windows=recipe.validation_windows, **shared)
+        size = recipe.crop_size if fixed_size else self._window_size(recipe)
+        share = (recipe.crop_size / size) ** 2  # of the pixels of a window, those of a crop
+        windows = WindowDataset(
+            self.split.val,
+            crop_size=size,
+            max_windows=max(
+                min(FEWEST_WINDOWS, recipe.validation_windows),
+                round(share * recipe.validation_windows),
+            ),
+            **shared,
+        )
+        wished = max(1, round(share * recipe.batch_size))
+        windows.batch_size = _even_batch(len(windows.places), wished)
         return crops, windows
+
+    def _window_size(self, recipe):
+        """Side of the windows to validate on: as large as all validation images are, up to 512.
+
+        Objects are cut by fewer edges, and the network sees what it will be used on.
+        """
+        sizes = [self._size(sample) for sample in self.split.val]
+        smallest = min((min(size) for size in sizes), default=0)
+        side = min(smallest, LARGEST_WINDOW) // STRIDE * STRIDE
+        return max(side, recipe.crop_size)
+
+    def _size(self, sample):
+        facts = None if self.survey is None else self.survey.image(sample)
+        return facts.shape[:2] if isinstance(facts, ImageFacts) else image_size(sample.image)
 
     def shown(self, windows):
         """Returns what TensorBoard shows: images as the network takes them, masks, pictures.
 
         They are from all over the validation images, the windows with most objects of each.
         """
+        size = windows.batch_size  # as many as a batch: no other shape is compiled for them
         pairs = []
-        for index in np.unique(np.linspace(0, len(windows) - 1, SHOWN).round().astype(int)):
+        for index in np.unique(np.linspace(0, len(windows) - 1, size).round().astype(int)):
             images, masks = windows[int(index)]
             if self.masks.ignore_class is not None:
                 masks = np.where(masks == self.masks.ignore_class, 0, masks)
-            fullest = np.argmax((masks > 0).sum(axis=(1, 2, 3)))
-            pairs.append((images[fullest], masks[fullest]))
-        images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+            fullest = np.argsort(-(masks > 0).sum(axis=(1, 2, 3)), kind="stable")
+            pairs += [(images[at], masks[at]) for at in fullest[: math.ceil(size / len(windows))]]
+        images, masks = (np.stack(part) for part in zip(*pairs[:size], strict=True))
         eight_bit = list(self.facts["input_range"]) == [0, 255]  # others are stretched
         seen = images.astype("uint8") if eight_bit else images
         return images, masks, np.stack([to_rgb(image) for image in seen])
+
+
+def _even_batch(count, most):
+    """A size of batches that are all alike, if there is one of at least half of the most.
+
+    A smaller last batch is another shape, for which TensorFlow and JAX compile anew.
+    """
+    sizes = range(min(most, count), max(most // 2, 1) - 1, -1)
+    return next((size for size in sizes if count % size == 0), min(most, count))
 
 
 def _augmentation(recipe, value_range):

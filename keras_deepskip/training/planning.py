@@ -21,8 +21,7 @@ STRIDE = 32  # crops are multiples of it
 LARGEST_CROP = 224
 FIELD = 1.5  # crops are at least so many times the longer side of a large object
 STEPS_PER_EPOCH = 50
-LEAST_STEPS, MOST_STEPS = 1500, 4000  # where no budget is given
-STEPS_PER_IMAGE = 25
+MOST_STEPS, USUAL_STEPS = 6000, 2000  # where no budget is given: of "plateau", of "cosine"
 RARE = 0.1  # share of the pixels on objects below which most crops are drawn on objects
 RARE_SHARE = 0.8  # of crops on objects then
 TILT = 0.15  # mean of log(height / width) of objects from which on a scene has an up and a down
@@ -34,7 +33,7 @@ FEW_OBJECTS = 20
 # Of older runs, whose recipes were complete
 BEFORE = {
     "epochs": 20, "steps_per_epoch": 25, "batch_size": 8, "crop_size": 160, "positive_share": 0.5,
-    "scene": "any",
+    "scene": "any", "schedule": "cosine",
 }  # fmt: skip
 
 
@@ -221,18 +220,18 @@ def _scene(facts, recipe):
 def _length(facts, recipe):
     """Epochs and steps an epoch, and the reason."""
     per_epoch = recipe.steps_per_epoch or STEPS_PER_EPOCH
-    recipe = dataclasses.replace(recipe, steps_per_epoch=per_epoch)
+    schedule = recipe.schedule or ("plateau" if recipe.open_ended else "cosine")
+    recipe = dataclasses.replace(recipe, steps_per_epoch=per_epoch, schedule=schedule)
     if recipe.epochs is not None:
         return recipe, f"as asked for, of {per_epoch} steps each"
     if recipe.minutes is not None:
         return recipe, "as many as the minutes allow"
     steps, reason = recipe.steps, "as many as the steps asked for"
     if steps is None:
-        steps = int(np.clip(STEPS_PER_IMAGE * facts.images, LEAST_STEPS, MOST_STEPS))
-        reason = (
-            f"{steps:,} steps: {STEPS_PER_IMAGE} for each of {facts.images} training images, "
-            f"{LEAST_STEPS} at least and {MOST_STEPS} at most; `minutes` or `steps` give others"
-        )
+        steps, reason = USUAL_STEPS, "a usual length; `minutes` or `steps` give others"
+        if schedule == "plateau":
+            steps = MOST_STEPS
+            reason = "at most: until the validation images are done no better"
     per_epoch, epochs = _epochs_of(steps, per_epoch)
     recipe = dataclasses.replace(recipe, steps=None, steps_per_epoch=per_epoch)
     return _with_epochs(recipe, epochs), reason

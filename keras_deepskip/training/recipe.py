@@ -6,31 +6,40 @@ from keras_deepskip import _checks
 
 SCENES = ("upright", "any")
 BUDGETS = ("minutes", "steps", "epochs")
-PLANNED = ("epochs", "steps_per_epoch", "batch_size", "crop_size", "positive_share", "scene")
+SCHEDULES = ("cosine", "plateau")
+PLANNED = (
+    "epochs", "schedule", "steps_per_epoch", "batch_size", "crop_size", "positive_share", "scene",
+)  # fmt: skip
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Epochs `begin` to `end` of a run, with one learning rate schedule."""
+    """Epochs `begin` to `end` of a run (at most, with "plateau"), with one schedule."""
 
     begin: int
     end: int
     learning_rate: float
     frozen: bool = False
+    schedule: str = "cosine"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How a network is trained. What is None is chosen by the plan, from the data (`make_plan`).
 
-    The length of the training is given by one of `minutes`, `steps` and `epochs`, or none of them.
+    The length of the training is given by one of `minutes`, `steps` and `epochs`; with none of
+    them it lasts until the validation images are done no better.
 
     Attributes:
-        epochs: rounds of `steps_per_epoch` batches, each evaluated on the validation images.
+        epochs: rounds of `steps_per_epoch` batches, each evaluated on the validation images; at
+            most, with the schedule `"plateau"`.
         steps: batches in all; an epoch is about 50 of them.
         minutes: how long training may take, evaluation included. How many steps that is, is
             measured on the machine before the first one.
+        schedule: of the learning rate after the warm-up: `"cosine"` falls to 0 along a half cosine;
+            `"plateau"` stays level until `patience` epochs were no better than those before, then
+            falls to 0 in a third of the epochs until then, and training ends.
         steps_per_epoch: batches a round.
         batch_size: crops a batch.
         crop_size: side of the square crops, in pixels.
@@ -39,7 +48,7 @@ class Recipe:
         scene: `"upright"` scenes have an up and a down, as streets have: crops are mirrored left
             and right alone; `"any"` have none, as cells and slides: crops are mirrored both ways
             and turned by quarter turns too.
-        learning_rate: of Adam, after the warm-up; falls to 0 along a half cosine.
+        learning_rate: of Adam, after the warm-up.
         warmup: share of all steps in which the learning rate rises from 0.
         alpha, beta, dice_weight: of `SmallObjectLoss`.
         augment: whether crops are mirrored, turned as `scene` allows, and changed in brightness and
@@ -50,10 +59,13 @@ class Recipe:
         fine_tune_rate: share of `learning_rate` in the epochs after `freeze_epochs`.
         freeze_batch_norm: whether the backbone's batch norms stay as they came in these epochs too.
             False has them learn: for images of another kind than those that the weights are of.
-        patience: stops after so many epochs without a better validation IoU; None never stops,
-            nor do the epochs with a frozen backbone.
+        patience: epochs without a better validation score (the mean of pixel IoU and object F1),
+            after which training stops or, with the schedule `"plateau"`, the learning rate falls.
+            None never stops, and is 12 with that schedule; epochs with a frozen backbone don't
+            count.
         precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
-        validation_windows: windows of `crop_size` on which each epoch is evaluated, at most.
+        validation_windows: on the pixels of so many crops each epoch is evaluated, at most, but
+            on 8 windows at least. A window is a whole image where that is no larger than 512.
         prefer: of the operating point: None weighs recall and precision alike, `"recall"` or
             `"precision"` has it counted twice as much as the other.
         seed: of the split, the initial weights, the crops and their augmentation.
@@ -79,6 +91,7 @@ class Recipe:
     crop_size: int | None = None
     positive_share: float | None = None
     scene: str | None = None
+    schedule: str | None = None
     learning_rate: float = 3e-3
     warmup: float = 0.05
     alpha: float = 0.5
@@ -88,7 +101,7 @@ class Recipe:
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
     freeze_batch_norm: bool = True
-    patience: int | None = 10
+    patience: int | None = None
     precision: str = "float32"
     validation_windows: int = 48
     prefer: str | None = None
@@ -104,6 +117,7 @@ class Recipe:
         self._check_budget()
         _checks.check_integer("workers", self.workers)
         _checks.check_choice("scene", self.scene, (None, *SCENES))
+        _checks.check_choice("schedule", self.schedule, (None, *SCHEDULES))
         _checks.check_choice("prefer", self.prefer, (None, "recall", "precision"))
         _checks.check_integer("validation_windows", self.validation_windows)
         _checks.check_integer("seed", self.seed, minimum=0)
@@ -142,6 +156,11 @@ class Recipe:
         return [name for name in PLANNED if getattr(self, name) is None]
 
     @property
+    def open_ended(self):
+        """Whether no budget is given."""
+        return all(getattr(self, name) is None for name in BUDGETS)
+
+    @property
     def total_steps(self):
         """All training steps, of a recipe with a number of epochs."""
         return self.epochs * self.steps_per_epoch
@@ -149,11 +168,13 @@ class Recipe:
     @property
     def stages(self):
         """The `Stage`s of the run: one; with `freeze_epochs` two."""
+        schedule = self.schedule or "cosine"
         if not self.freeze_epochs:
-            return [Stage(0, self.epochs, self.learning_rate)]
+            return [Stage(0, self.epochs, self.learning_rate, schedule=schedule)]
+        rate = self.learning_rate * self.fine_tune_rate
         return [
             Stage(0, self.freeze_epochs, self.learning_rate, frozen=True),
-            Stage(self.freeze_epochs, self.epochs, self.learning_rate * self.fine_tune_rate),
+            Stage(self.freeze_epochs, self.epochs, rate, schedule=schedule),
         ]
 
     def to_dict(self):

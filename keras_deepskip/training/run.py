@@ -263,8 +263,14 @@ def read_history(path):
         ]
 
 
-def best_epoch_of(history, monitor="val_iou"):
-    """The epoch with the highest `monitor`; of equals that with the lower loss, then the first."""
+def monitored(rows):
+    """The figure by which the epochs of a run are compared; older runs have no `val_score`."""
+    return "val_score" if not rows or "val_score" in rows[0] else "val_iou"
+
+
+def best_epoch_of(history):
+    """The epoch with the highest score; of equals that with the lower loss, then the first."""
+    monitor = monitored(history)
     best = max(history, key=lambda row: order(row.get(monitor), row.get("val_loss")), default=None)
     return None if best is None else best["epoch"]
 

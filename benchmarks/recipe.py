@@ -1,0 +1,112 @@
+"""The recipe of before and the plan of now, on folders of images and masks, with several seeds.
+
+    python benchmarks/recipe.py FOLDER... --out results.jsonl [--seeds 3] [--steps 300]
+        [--variant NAME=JSON ...]
+
+Each line of the results is one training, judged on its test images. Before: crops of 160, half of
+them on objects, all flips and quarter turns, threshold 0.5, every component. Now: what the plan
+chooses. `--variant` adds one: fields of `Recipe` in place of what the plan chooses. A seed has one
+split, so figures of one seed are pairs. Trainings that the file already has are not repeated: an
+interrupted run goes on. Prints a table of means and standard deviations over the seeds.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import keras_deepskip
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.training import Recipe
+
+BEFORE = {"crop_size": 160, "batch_size": 8, "positive_share": 0.5, "scene": "any"}
+FIGURES = ("iou", "f1", "recall <8x8", "recall 8x8-16x16", "recall 16x16-32x32", "false")
+
+
+def main():
+    """Trains what is missing, and prints the table."""
+    options = arguments()
+    done = results(options.out)
+    variants = {"before": BEFORE, "now": {}, **dict(options.variant)}
+    for seed in range(options.seeds):
+        for folder in options.folders:
+            for name, fields in variants.items():
+                key = [folder.name, name, seed, options.steps]
+                if key not in [row["key"] for row in done]:
+                    recipe = Recipe(steps=options.steps, seed=seed, **fields)
+                    done.append({"key": key, **train_and_judge(folder, recipe, name == "before")})
+                    with options.out.open("a") as file:
+                        file.write(json.dumps(done[-1]) + "\n")
+                    print(json.dumps(done[-1]), flush=True)
+    print(table(done, options.steps))
+
+
+def arguments():
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--variant", type=variant, action="append", default=[])
+    return parser.parse_args()
+
+
+def variant(text):
+    """A name and fields of `Recipe`."""
+    name, _, fields = text.partition("=")
+    return name, json.loads(fields)
+
+
+def results(path):
+    """The trainings that a file of results holds."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def train_and_judge(folder, recipe, plain):
+    """The figures of one training on the test images of its split."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        run = keras_deepskip.train(folder, Path(scratch) / "run", recipe, verbose=0)
+        seconds = time.perf_counter() - start
+        point = {"threshold": 0.5, "min_area": 0} if plain else {}
+        found = keras_deepskip.evaluate(run, **point)
+    objects = found.objects
+    recalls = {f"recall {name}": row["recall"] for name, row in objects["strata"].items()}
+    return {
+        "iou": found.pixels["IoU"], "f1": objects["all"]["f1"], **recalls,
+        "false": objects["all"]["fp"] / found.images, "seconds": round(seconds, 1),
+        "crop": run.recipe.crop_size, "scene": run.recipe.scene, "images": found.images,
+    }  # fmt: skip
+
+
+def table(done, steps):
+    """Means and standard deviations of all seeds, a row for each folder and variant."""
+    groups = {}
+    for row in done:
+        if row["key"][3] == steps:
+            groups.setdefault(tuple(row["key"][:2]), []).append(row)
+    rows = [
+        [*key, *(mean_and_spread([row.get(name) for row in own]) for name in FIGURES), len(own)]
+        for key, own in sorted(groups.items())
+    ]
+    return markdown_table(["set", "recipe", *FIGURES, "seeds"], rows)
+
+
+def mean_and_spread(values):
+    """Text of a mean and a standard deviation; of what is known."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
+        return "-"
+    spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.3f}{spread}"
+
+
+if __name__ == "__main__":
+    main()
