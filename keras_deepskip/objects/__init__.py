@@ -1,0 +1,38 @@
+"""Objects of masks: components, objects that touch told apart, their table, and their matching.
+
+Masks are NumPy arrays, of images or of volumes, whose voxels are their pixels. A class's objects
+are the connected components of its pixels; id 0 is background (in a multilabel mask every channel
+is a class, and zeros are background).
+"""
+
+from keras_deepskip.objects.labels import (
+    CONNECTIVITIES,
+    class_boxes,
+    label_objects,
+    object_anchors,
+    remove_small,
+)
+from keras_deepskip.objects.matching import (
+    CRITERIA,
+    check_criterion,
+    check_same_shape,
+    match_objects,
+)
+from keras_deepskip.objects.parting import separate_objects
+from keras_deepskip.objects.tables import object_sums, object_table, table_of_sums
+
+__all__ = [
+    "CONNECTIVITIES",
+    "CRITERIA",
+    "check_criterion",
+    "check_same_shape",
+    "class_boxes",
+    "label_objects",
+    "match_objects",
+    "object_anchors",
+    "object_sums",
+    "object_table",
+    "remove_small",
+    "separate_objects",
+    "table_of_sums",
+]
