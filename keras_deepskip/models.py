@@ -246,6 +246,53 @@ def image_model_shapes(model, volumes=False):
     return tuple(shapes)
 
 
+def mean_model(models: Sequence[keras.Model]) -> keras.Model:
+    """Joins models into one that gives the mean of their outputs, such as those of several folds.
+
+    The models are copied. All of it is one functional model: it is saved, exported and tiled as
+    each of them is, and costs as much as all of them.
+
+    Args:
+        models: list of functional `keras.Model` with one input and one output of the same shapes.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: if there is none, or their shapes differ.
+
+    Example:
+
+    >>> model = mean_model([build_model(levels=2), build_model(levels=2)])
+    >>> model.output_shape
+    (None, None, None, 1)
+    """
+    shapes = {image_model_shapes(model, volumes=True) for model in models}
+    if len(shapes) != 1:
+        raise ValueError(
+            "`models` must be models of the same input and output shapes. Received: "
+            f"{len(models)} models, shapes {sorted(map(str, shapes))}"
+        )
+    inputs = keras.Input(next(iter(shapes))[0][1:])
+    copies = [_copied(model, f"fold{number}_") for number, model in enumerate(models, start=1)]
+    # `call`, not `__call__`: the layers of each are layers of the whole.
+    outputs = [copy.call(inputs) for copy in copies]
+    if len(outputs) == 1:
+        return keras.Model(inputs, outputs[0])
+    return keras.Model(inputs, keras.layers.Average(name="mean", dtype="float32")(outputs))
+
+
+def _copied(model, prefix):
+    """A copy of a model whose layers' names begin with a prefix."""
+
+    def renamed(layer):
+        return type(layer).from_config({**layer.get_config(), "name": prefix + layer.name})
+
+    copy = keras.models.clone_model(model, clone_function=renamed)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def _known_options(architecture, options):
     for option in options:
         _checks.check_choice("option", option, architecture.options)

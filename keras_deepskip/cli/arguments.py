@@ -50,7 +50,7 @@ def shown_default(value):
 
 
 def describe_train(command):
-    from keras_deepskip.training import Recipe, train
+    from keras_deepskip.training import Recipe, cross_validate, train
 
     main = command.add_argument_group("main options")
     options, recipe = Options(main, train), Options(main, Recipe)
@@ -66,6 +66,9 @@ def describe_train(command):
         help="light_vgg16 (default), light_resnet34, or any of `backbones --list`",
     )
     options.add("resume", action="store_true")
+    folds = Options(main, cross_validate, given_only=True)
+    folds.add("folds", type=int, metavar="N")
+    folds.add("ensemble", action="store_true", default=False)
     group = command.add_argument_group("data")
     options = Options(group, train)
     _add_masks(group)

@@ -15,16 +15,18 @@ def run_train(options):
     from keras_deepskip.training import Recipe, train
 
     recipe = Recipe(**_fields(options, (f.name for f in dataclasses.fields(Recipe))))
-    run = train(
-        options.data,
-        options.out,
-        recipe,
-        masks=_masks(options),
-        resume=options.resume,
-        **_fields(options, ("channels", "input_range")),
-        **_fields(options, ("split_file", "group_by")),
+    arguments = {
+        "masks": _masks(options),
+        "resume": options.resume,
+        **_fields(options, ("channels", "input_range", "group_by")),
         **_chosen_model(options),
-    )
+    }
+    if options.folds:
+        _run_folds(options, recipe, arguments)
+        return
+    if options.ensemble:
+        raise ValueError("--ensemble joins the networks of folds. Received: no --folds. Add it")
+    run = train(options.data, options.out, recipe, split_file=options.split_file, **arguments)
     best = run.history[run.best_epoch - 1]
     point = run.operating_point
     print(f"{run.plan.text()}\n")
@@ -37,6 +39,19 @@ def run_train(options):
         f"{point.min_area} pixels."
     )
     print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
+
+
+def _run_folds(options, recipe, arguments):
+    from keras_deepskip.training import cross_validate
+
+    if options.split_file:
+        raise ValueError("--folds deals the images anew. Received also: --split-file. Leave it out")
+    chosen = _fields(options, ("folds", "ensemble"))
+    found = cross_validate(options.data, options.out, recipe, **chosen, **arguments)
+    print(f"{found.text()}\n")
+    if options.ensemble:
+        print(f"Wrote {found.folder / 'model.keras'}, the mean of all.")
+    print(f"Wrote {found.folder / 'folds.json'}. The runs: {found.folder / 'fold-1'}, ...")
 
 
 def run_evaluate(options):

@@ -21,7 +21,14 @@ from keras_deepskip.data.sampling import (
     channel_statistics,
     value_range,
 )
-from keras_deepskip.data.split import Split, load_split, split_samples, split_to_json, write_split
+from keras_deepskip.data.split import (
+    Split,
+    fold_splits,
+    load_split,
+    split_samples,
+    split_to_json,
+    write_split,
+)
 from keras_deepskip.data.survey import Survey
 from keras_deepskip.data.synthetic import KINDS, class_names, draw_scene, sample, scenes
 
@@ -50,6 +57,7 @@ __all__ = [
     "draw_scene",
     "find_images",
     "find_samples",
+    "fold_splits",
     "image_size",
     "import_set",
     "load_image",

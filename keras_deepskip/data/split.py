@@ -53,9 +53,7 @@ def split_samples(
     ```
     """
     fractions = _checked_fractions(fractions)
-    groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(sample.group, []).append(sample)
+    groups = _groups(samples)
     needed = [part for part in range(3) if fractions[part] > 0]
     if len(groups) < len(needed):
         names = ", ".join(PARTS[part] for part in needed)
@@ -66,6 +64,62 @@ def split_samples(
             "or a split file; `group_by` says which images belong together"
         )
     return Split(*_dealt(groups, [len(samples) * fraction for fraction in fractions], seed))
+
+
+def fold_splits(
+    folder: str | os.PathLike | Survey,
+    folds: int,
+    seed: int = 0,
+    group_by: str | None = None,
+) -> list[Split]:
+    """Splits the samples of a folder for cross-validation, groups whole.
+
+    Each sample is a test sample once; of the others, a fifth is for validation.
+
+    Args:
+        folder: the folder, or a `Survey` of it.
+        folds: number of splits, at least 2.
+        seed: integer.
+        group_by: as in `find_samples`.
+
+    Returns:
+        A list of `Split`.
+
+    Raises:
+        ValueError: if there are fewer groups than folds, or the folder says its own split.
+
+    Example:
+
+    ```python
+    for split in fold_splits("cells", folds=5):
+        print(len(split.test))
+    ```
+    """
+    root = folder.folder if isinstance(folder, Survey) else Path(folder)
+    if root.is_dir() and part_folders(root):
+        raise ValueError(
+            f"{root}: one folder with images/ and masks/ was expected, as folds are dealt anew. "
+            f"Received: {', '.join(f'{part}/' for part in part_folders(root))}. Put the images "
+            "into one folder, or train without folds"
+        )
+    if isinstance(folder, Survey):
+        samples = folder.samples("", group_by)
+    else:
+        samples = find_samples(root, group_by)
+    groups = _groups(samples)
+    if len(groups) < max(folds, 3):
+        raise ValueError(
+            f"{root}: at least {max(folds, 3)} images that do not belong together were expected "
+            f"for {folds} folds. Received: {len(samples)} images in {len(groups)} groups. Give "
+            "fewer folds, or more images"
+        )
+    parts = _dealt(groups, [len(samples) / folds] * folds, seed)
+    splits = []
+    for test in parts:
+        others = [sample for part in parts if part is not test for sample in part]
+        rest = split_samples(others, (0.8, 0.2, 0), seed)
+        splits.append(Split(rest.train, rest.val, test))
+    return splits
 
 
 def load_split(
@@ -167,6 +221,14 @@ def _checked_fractions(fractions):
     return fractions
 
 
+def _groups(samples):
+    """Samples by the name of their group."""
+    groups: dict[str, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.group, []).append(sample)
+    return groups
+
+
 def _dealt(groups, targets, seed):
     """Distributes groups, each to the part that lacks most of its target number of images."""
     names = sorted(groups)
@@ -174,7 +236,7 @@ def _dealt(groups, targets, seed):
     # A group larger than the smallest part must be dealt while the large parts are empty.
     smallest = min(target for target in targets if target > 0)
     names.sort(key=lambda name: -len(groups[name]) if len(groups[name]) > smallest else 0)
-    parts = [[], [], []]
+    parts = [[] for _ in targets]
     for name in names:
         lacking = [
             (1 - len(part) / target if target > 0 else -np.inf, target)

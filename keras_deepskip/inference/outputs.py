@@ -65,7 +65,8 @@ def decision_of(model, run=None, threshold=None, min_area=None):
 def background_of(model):
     """What a model says of a pixel that is background: (K,), float32."""
     outputs = np.zeros(model.output_shape[-1], "float32")
-    if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
+    activation = getattr(model.layers[-1], "activation", None)
+    if len(outputs) > 1 and activation is not keras.activations.sigmoid:  # one class a pixel
         outputs[0] = 1
     return outputs
 

@@ -8,12 +8,14 @@ from keras_deepskip.training.callbacks import (
     TrainingDiverged,
 )
 from keras_deepskip.training.fitting import train
+from keras_deepskip.training.folds import CrossValidation, cross_validate
 from keras_deepskip.training.planning import Plan, make_plan
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.run import Run
 
 __all__ = [
     "Checkpoint",
+    "CrossValidation",
     "Plan",
     "Recipe",
     "Run",
@@ -21,6 +23,7 @@ __all__ = [
     "StopOnNaN",
     "TensorBoardLogger",
     "TrainingDiverged",
+    "cross_validate",
     "make_plan",
     "train",
 ]

@@ -1,0 +1,175 @@
+"""Cross-validation: each image is judged by a network that was not trained on it."""
+
+import dataclasses
+import math
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_deepskip import _checks, _files
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import MaskReading, Survey, fold_splits, write_split
+from keras_deepskip.inference import evaluate
+from keras_deepskip.models import mean_model
+from keras_deepskip.operating_point import OperatingPoint, store_operating_point
+from keras_deepskip.training.fitting import train
+from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.run import CONFIG, MODEL, Run
+
+FOLDS = "folds.json"  # the figures of each fold, their mean and spread
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossValidation:
+    """The runs of a cross-validation, and how well each does on the images held back from it.
+
+    Attributes:
+        folder: where the runs are: `fold-1`, `fold-2`, ...
+        runs: list of `Run`.
+        figures: for each run a dict of `images`, `iou`, `object_recall`, `object_precision` and
+            `object_f1`; None where there is nothing to count.
+    """
+
+    folder: Path
+    runs: list[Run]
+    figures: list[dict]
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Mean and standard deviation over the folds, of each figure."""
+        found = {}
+        for name in self.figures[0]:
+            values = [row[name] for row in self.figures if row[name] is not None]
+            if name != "images" and values:
+                spread = statistics.stdev(values) if len(values) > 1 else math.nan
+                found[name] = {"mean": statistics.mean(values), "standard_deviation": spread}
+        return found
+
+    def text(self) -> str:
+        """A table: a row for each fold, then mean and standard deviation."""
+        names = list(self.figures[0])
+        rows = [
+            [number, *(_shown(row[name]) for name in names)]
+            for number, row in enumerate(self.figures, start=1)
+        ]
+        summary = self.summary()
+        rows.append(["mean ± standard deviation", "", *(_spread(summary, n) for n in names[1:])])
+        return markdown_table(["fold", *names], rows)
+
+
+def cross_validate(
+    data: str | os.PathLike | Survey,
+    out: str | os.PathLike,
+    recipe: Recipe | None = None,
+    *,
+    folds: int = 5,
+    ensemble: bool = False,
+    masks: MaskReading | None = None,
+    group_by: str | None = None,
+    resume: bool = False,
+    callbacks: Callable[[], Sequence[keras.callbacks.Callback]] | None = None,
+    verbose: int | str = "auto",
+    **arguments: Any,
+) -> CrossValidation:
+    """Trains a network for each of several folds, and judges each on the images held back from it.
+
+    For sets of few images (under about 60): a single test part of ten images says little. Each
+    image is a test image once. Images of a group stay together.
+
+    Args:
+        data: a folder with `images/` and `masks/`, or a `Survey` of it.
+        out: receives `fold-1`, `fold-2`, ..., each the folder of a run with its `evaluation.json`;
+            the splits; and `folds.json`.
+        recipe: a `Recipe`; None is `Recipe()`. `minutes` are those of all folds together.
+        folds: how many, at least 2.
+        ensemble: whether `out/model.keras` is written too: a network that gives the mean of the
+            folds' probabilities, at the cost of all of them. Its operating point is the mean of
+            theirs. It has seen all images: the figures are those of the folds, not its own.
+        masks: a `MaskReading`, as of `train`.
+        group_by: regular expression; images whose names agree in its first group stay together.
+        resume: continues what was begun in `out`; the arguments must be those it was begun with.
+        callbacks: None, or a function that returns Keras callbacks for a fold.
+        verbose: as in `Model.fit`.
+        **arguments: of `train`, such as `channels` and options of the model.
+
+    Returns:
+        A `CrossValidation`.
+
+    Raises:
+        ValueError: if there are fewer groups of images than folds, if the folder says its own split
+            (`train/`, `val/`), and as `train`.
+
+    Example:
+
+    ```python
+    found = cross_validate("cells", "runs/cells", Recipe(minutes=25), folds=5)
+    print(found.text())
+    ```
+    """
+    out, recipe = Path(out), recipe or Recipe()
+    _checks.check_integer("folds", folds, minimum=2)
+    if recipe.minutes is not None:
+        recipe = dataclasses.replace(recipe, minutes=recipe.minutes / folds)
+    survey = data
+    if not isinstance(data, Survey):
+        survey = Survey.of(Path(data), masks, group_by, verbose)
+    runs, figures = [], []
+    for number, split in enumerate(fold_splits(survey, folds, recipe.seed, group_by), start=1):
+        split_file, folder = out / f"split-{number}.json", out / f"fold-{number}"
+        if not split_file.exists():
+            write_split(split_file, split)
+        run = train(
+            survey, folder, recipe, masks=masks, split_file=split_file, group_by=group_by,
+            resume=resume and (folder / CONFIG).exists(),
+            callbacks=callbacks() if callbacks else (), verbose=verbose, **arguments,
+        )  # fmt: skip
+        runs.append(run)
+        figures.append(_figures(evaluate(run, out=folder, verbose=verbose)))
+    found = CrossValidation(out, runs, figures)
+    _files.write_json(out / FOLDS, {"folds": figures, "summary": found.summary()})
+    if ensemble:
+        _write_ensemble(found)
+    return found
+
+
+def _figures(evaluation):
+    objects = evaluation.objects["all"]
+    named = {f"object_{name}": objects[name] for name in ("recall", "precision", "f1")}
+    figures = {"images": evaluation.images, "iou": evaluation.pixels["IoU"], **named}
+    known = {name: value is not None and math.isfinite(value) for name, value in figures.items()}
+    return {name: value if known[name] else None for name, value in figures.items()}
+
+
+def _write_ensemble(found):
+    """Writes the network of the mean, with the mean of the operating points."""
+    model = mean_model([run.model for run in found.runs])
+    points = [run.operating_point for run in found.runs]
+    store_operating_point(model, _mean_point(points))
+    with _files.replacing(found.folder / MODEL) as temporary:
+        model.save(temporary, overwrite=True)
+
+
+def _mean_point(points):
+    threshold = statistics.mean(point.threshold for point in points)
+    areas = [point.min_area for point in points]
+    longest = max((len(area) for area in areas if isinstance(area, tuple)), default=0)
+    if not longest:
+        return OperatingPoint(threshold, round(statistics.mean(areas)))
+    rows = [area if isinstance(area, tuple) else (area,) * longest for area in areas]
+    means = tuple(round(statistics.mean(column)) for column in zip(*rows, strict=True))
+    return OperatingPoint(threshold, means)
+
+
+def _shown(value):
+    if value is None:
+        return "-"
+    return value if isinstance(value, int) else f"{value:.3f}"
+
+
+def _spread(summary, name):
+    if name not in summary:
+        return "-"
+    return "{mean:.3f} ± {standard_deviation:.3f}".format(**summary[name])

@@ -1,0 +1,114 @@
+"""Cross-validation: each image is a test image once; the mean of the networks is a network."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_deepskip
+from keras_deepskip import cli
+from keras_deepskip.data import fold_splits
+from keras_deepskip.models import fill_of, mean_model
+from keras_deepskip.operating_point import operating_point_of
+from keras_deepskip.training import cross_validate
+from tests import tiny
+
+RECIPE = dataclasses.replace(tiny.RECIPE, epochs=1)
+
+
+def folder_of(path, count=11):
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        image, mask = rng.integers(0, 90, (48, 48)), np.zeros((48, 48))
+        mask[4 + number : 14 + number, 4:14] = mask[30:40, 20:30] = 1
+        tiny.put(path, f"g{number // 2}_{number}", image + 90 * mask, mask)
+    return path
+
+
+@pytest.mark.parametrize(("folds", "group_by"), [(2, None), (5, None), (3, r"(g\d+)_")])
+def test_each_image_is_tested_once_and_groups_stay_together(tmp_path, folds, group_by):
+    splits = fold_splits(folder_of(tmp_path), folds, seed=4, group_by=group_by)
+    tested = sorted(sample.name for split in splits for sample in split.test)
+    assert len(splits) == folds and tested == sorted(f"g{n // 2}_{n}" for n in range(11))
+    for split in splits:
+        parts = [{sample.group for sample in part} for part in (split.train, split.val, split.test)]
+        assert all(parts) and not parts[0] & parts[1] and not (parts[0] | parts[1]) & parts[2]
+        assert sum(map(len, (split.train, split.val, split.test))) == 11
+    again = fold_splits(tmp_path, folds, seed=4, group_by=group_by)
+    assert splits == again != fold_splits(tmp_path, folds, seed=5, group_by=group_by)
+
+
+def test_folds_that_cannot_be(tmp_path):
+    folder_of(tmp_path / "few", 4)
+    with pytest.raises(ValueError, match="at least 5 images .* 4 images in 4 groups"):
+        fold_splits(tmp_path / "few", 5)
+    for part in ("train", "val"):
+        folder_of(tmp_path / "parts" / part)
+    with pytest.raises(ValueError, match="folds are dealt anew. Received: train/, val/"):
+        fold_splits(tmp_path / "parts", 3)
+    with pytest.raises(ValueError, match="`folds`"):
+        cross_validate(tmp_path / "few", tmp_path / "out", folds=1)
+
+
+class Interrupt(Exception):
+    """Ends the second fold."""
+
+
+def test_folds_are_runs_that_resume_and_the_mean_is_a_network(tmp_path):
+    data, out = folder_of(tmp_path / "data"), tmp_path / "out"
+    begun = []
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            begun.append(None)
+            if len(begun) == 2:
+                raise Interrupt
+
+    options = {"folds": 2, "verbose": 0, **tiny.MODEL}
+    with pytest.raises(Interrupt):
+        cross_validate(data, out, RECIPE, callbacks=lambda: [Stop()], **options)
+    first = (out / "fold-1" / "model.keras").read_bytes()
+    found = cross_validate(data, out, RECIPE, resume=True, ensemble=True, **options)
+    assert (out / "fold-1" / "model.keras").read_bytes() == first
+    assert [row["images"] for row in found.figures] == [6, 5]
+    written = json.loads((out / "folds.json").read_text())
+    assert written == {"folds": found.figures, "summary": found.summary()}
+    mean = np.mean([row["iou"] for row in found.figures])
+    assert written["summary"]["iou"]["mean"] == pytest.approx(mean)
+    assert f"{mean:.3f} ±" in found.text()
+
+    joined = keras_deepskip.load_model(out / "model.keras")
+    image = np.random.default_rng(0).integers(0, 255, (1, 37, 41, 1)).astype("uint8")
+    each = [run.model.predict(image, verbose=0) for run in found.runs]
+    np.testing.assert_allclose(joined.predict(image, verbose=0), np.mean(each, 0), atol=1e-6)
+    points = [run.operating_point.threshold for run in found.runs]
+    assert operating_point_of(joined).threshold == pytest.approx(np.mean(points))
+    rows = keras_deepskip.predict(joined, data / "images", tmp_path / "found", verbose=0)
+    assert (tmp_path / "found" / "objects.csv").exists() and isinstance(rows, list)
+
+
+def test_a_mean_of_networks_of_several_classes():
+    models = [
+        keras_deepskip.build_model((None, None, 3), 3, mean=[mean] * 3, **tiny.MODEL)
+        for mean in (90.0, 110.0)
+    ]
+    joined = mean_model(models)
+    image = np.random.default_rng(0).integers(0, 255, (1, 20, 24, 3)).astype("float32")
+    outputs = keras.ops.convert_to_numpy(joined(image))
+    expected = np.mean([keras.ops.convert_to_numpy(model(image)) for model in models], 0)
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    assert fill_of(joined).tolist() == [90, 90, 90]
+    with pytest.raises(ValueError, match="2 models, shapes"):
+        mean_model([models[0], tiny.bright_model(3)])
+
+
+def test_the_command(tmp_path, capsys):
+    data = folder_of(tmp_path / "data", 6)
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "out"), "--folds", "2"]
+    assert cli.main([*command, *tiny.flags(RECIPE)]) == 0
+    assert "mean ± standard deviation" in capsys.readouterr().out
+    for wrong in (["--ensemble"], ["--folds", "2", "--split-file", "x.json"]):
+        plain = ["train", "--data", str(data), "--out", str(tmp_path / "b"), *wrong]
+        assert cli.main(plain) == 1
