@@ -69,12 +69,14 @@ def outline(picture, mask, color, width=1):
     return outlined
 
 
-def draw_mask(image, mask):
+def draw_mask(image, mask, labels=None):
     """Draws each class's objects into an image, outlined in the class's colour.
 
     Args:
         image: array (H, W, C), as read.
         mask: class ids, (H, W).
+        labels: which object each pixel is of, (H, W) integers; each is then outlined by itself, in
+            a colour of its own where there is one class. None outlines the class's regions.
 
     Returns:
         Array (H, W, 3), uint8.
@@ -85,6 +87,11 @@ def draw_mask(image, mask):
     [86, 180, 233]
     """
     picture = to_rgb(image)
+    if labels is not None:
+        border = _borders(labels)
+        kinds = labels if mask.max() <= 1 else mask
+        picture[border] = np.array(CLASS_COLORS)[(kinds[border] - 1) % len(CLASS_COLORS)]
+        return picture
     for class_id in np.unique(mask[mask > 0]):
         color = CLASS_COLORS[(int(class_id) - 1) % len(CLASS_COLORS)]
         picture = outline(picture, mask == class_id, color)
@@ -179,12 +186,17 @@ def side_by_side(*pictures):
 
 def _judged(picture, labels, good, bad_color):
     """Outlines each object, green where it is good; touching objects keep a line between them."""
-    outlined, padded = picture.copy(), np.pad(labels, 1)
-    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-    border = (labels > 0) & np.any([other != labels for other in neighbours], axis=0)
+    outlined, border = picture.copy(), _borders(labels)
     outlined[border & good[labels]] = HIT
     outlined[border & ~good[labels]] = bad_color
     return outlined
+
+
+def _borders(labels):
+    """Where an object's pixel has a neighbour of another or of none."""
+    padded = np.pad(labels, 1)
+    neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    return (labels > 0) & np.any([other != labels for other in neighbours], axis=0)
 
 
 def new_figure(width, height, why):

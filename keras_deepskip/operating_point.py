@@ -1,4 +1,4 @@
-"""Where a model decides: from which probability on a pixel is object, from which area on an object.
+"""Where a model decides: which pixels are object, which objects count, and whether they touch.
 
 The point is chosen on validation images at the end of training and travels in the model's file.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from keras_deepskip import _checks
 from keras_deepskip.layers.image_normalization import image_normalization_of
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.objects import remove_small
+from keras_deepskip.objects import label_objects, remove_small, separate_objects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,8 @@ class OperatingPoint:
             classes the most probable one counts.
         min_area: least area of a predicted object in pixels, one number or one for each class id
             (that of the background says nothing). Smaller ones are background.
+        separate: whether objects that touch are told apart by their shape (`separate_objects`);
+            else an object is a connected component.
 
     Raises:
         ValueError: if a number is out of range.
@@ -38,6 +40,7 @@ class OperatingPoint:
 
     threshold: float = 0.5
     min_area: int | tuple[int, ...] = 0
+    separate: bool = False
 
     def __post_init__(self):
         _checks.check_number("threshold", self.threshold, 0, 1)
@@ -51,15 +54,21 @@ class OperatingPoint:
         masks = masks_from_outputs(outputs, threshold)
         return np.stack([remove_small(mask, self.min_area) for mask in masks])
 
+    def labels(self, mask: np.ndarray) -> tuple[np.ndarray, int]:
+        """Which object each pixel of a mask (H, W) is of: `(labels, count)`."""
+        return (separate_objects if self.separate else label_objects)(mask)
+
     def replaced(
         self,
         threshold: float | None = None,
         min_area: int | Sequence[int] | None = None,
+        separate: bool | None = None,
     ) -> "OperatingPoint":
         """The point with what is given in place of its own."""
         return OperatingPoint(
             self.threshold if threshold is None else threshold,
             self.min_area if min_area is None else _plain(min_area),
+            self.separate if separate is None else separate,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -207,7 +207,8 @@ def test_masks_overlays_and_table_are_those_of_the_objects(tmp_path):
     assert [list(row.values()) for row in written] == [
         [str(v) for v in row.values()] for row in rows
     ]
-    assert sorted(path.name for path in out.iterdir()) == ["masks", "objects.csv", "overlays"]
+    folders = ["labels", "masks", "objects.csv", "overlays"]
+    assert sorted(path.name for path in out.iterdir()) == folders
     assert not tiny.leftovers(out)
 
 
@@ -291,6 +292,7 @@ def test_an_unreadable_image_is_named_and_nothing_before_it_is_lost(tmp_path):
         predict(tiny.bright_model(), tmp_path / "in", tmp_path / "out", verbose=0)
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert sorted(path.parent.name + "/" + path.name for path in written) == [
+        "labels/a.tif",
         "masks/a.png",
         "overlays/a.png",
     ]

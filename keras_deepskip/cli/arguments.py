@@ -97,6 +97,7 @@ def describe_evaluate(command):
     options.add("out", metavar="DIR")
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
+    options.add("separate", action=argparse.BooleanOptionalAction)
     options.add("criterion")
     _add_masks(command.add_argument_group("masks"), classes=False)
 
@@ -112,6 +113,7 @@ def describe_predict(command):
     options.add("overlays")
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
+    options.add("separate", action=argparse.BooleanOptionalAction)
     options.add("tta", metavar="WAYS")
 
 

@@ -36,7 +36,7 @@ def run_train(options):
     )
     print(
         f"Operating point, chosen on them: threshold {point.threshold:g}, smallest object "
-        f"{point.min_area} pixels."
+        f"{point.min_area} pixels" + (", touching objects told apart." if point.separate else ".")
     )
     print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
 
@@ -63,7 +63,7 @@ def run_evaluate(options):
         _samples(options, subject),
         out=options.out or (options.run_folder if _is_test_of_run(options) else None),
         masks=_masks(options, getattr(subject, "masks", None)),
-        **_fields(options, ("threshold", "min_area", "criterion")),
+        **_fields(options, ("threshold", "min_area", "separate", "criterion")),
     )
     print(found.text())
 
@@ -115,7 +115,8 @@ def run_predict(options):
         _model_or_run(options),
         options.images,
         options.out,
-        **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "tta")),
+        **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "separate")),
+        **_fields(options, ("tta",)),
     )
     print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
 

@@ -97,7 +97,8 @@ def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list
 
     The folder holds `images/` and `masks/`, paired by name without suffix (a mask may also be
     named `NAME_mask`), or `images/` and a COCO file `annotations.json` (see `coco_samples`).
-    Masks without an image are left alone; `audit` lists them.
+    Masks without an image are left alone; `audit` lists them. Where there is an
+    `instances/NAME.png` (or `.tif`) too, its values say which object a pixel is of.
 
     Images that show the same thing form a group, which a split keeps together: images whose files
     are identical, and images whose mask files are identical and not empty (one field of view in
@@ -285,7 +286,11 @@ def _paired_samples(folder):
             f"{missing[0].stem}.png into {folder / 'masks'} (all zeros where there is no "
             "object), or take the image out"
         )
-    return [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
+    ids = {same_name(path.stem): path for path in image_files(folder / "instances")[0]}
+    return [
+        Sample(image.stem, image, mask, image.stem, ids.get(same_name(image.stem)))
+        for image, mask in found.pairs
+    ]
 
 
 def image_files(folder: Path) -> tuple[list[Path], list[Path]]:

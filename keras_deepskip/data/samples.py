@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_deepskip.data import images, masks, no_data
 from keras_deepskip.data.masks import MaskReading
+from keras_deepskip.objects import label_objects
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Sample:
         name: the image's file name without suffix; unique in its folder.
         image: path of the image.
         mask: path of the mask, or an object with `read(ignore_class)` (COCO), or None.
+        instances: path of the image of object ids, or None; see `load_objects`.
         group: name of the group that must stay in one part of a split.
     """
 
@@ -25,6 +27,7 @@ class Sample:
     image: Path
     mask: Any = None
     group: str = ""
+    instances: Path | None = None
 
 
 def load_image(sample: Sample, channels: int) -> np.ndarray:
@@ -111,3 +114,59 @@ def load_pair(
         )
     ignored = None if reading is None else reading.ignore_class
     return image, no_data.ignore_in(mask, image, ignored)
+
+
+def load_objects(sample: Sample, mask: np.ndarray) -> np.ndarray:
+    """Reads which object each pixel of a sample's mask is of.
+
+    An object is all pixels of one id and class, in how many pieces it may lie. Object pixels of the
+    mask that the ids leave out are objects by their connected components, as all are where a sample
+    has no ids. Ids outside the mask's objects count for nothing.
+
+    Args:
+        sample: a `Sample`.
+        mask: its class ids (H, W), as of `load_pair`; what is not above 0 is no object.
+
+    Returns:
+        `(H, W)` int32 numbers of the objects from 1 on, 0 for none.
+
+    Raises:
+        ValueError: if the sizes differ, or the file is no image of one channel of whole numbers.
+
+    Example:
+
+    ```python
+    image, mask = load_pair(sample, channels=3)
+    print(load_objects(sample, mask).max(), "objects")
+    ```
+    """
+    inside = np.where(mask > 0, mask, 0)
+    components, _ = label_objects(inside)
+    if sample.instances is None:
+        return components
+    ids = _read_ids(sample.instances)
+    if ids.shape != mask.shape:
+        raise ValueError(
+            f"{sample.instances}: object ids of the mask's size were expected. Received: "
+            f"{ids.shape[0]} x {ids.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]}. Draw them "
+            "for this image, or take the file out"
+        )
+    # One number for each id and class; components follow where no id is
+    keys = np.where(ids > 0, ids.astype("int64") * (int(inside.max()) + 1) + inside, -components)
+    _, numbers = np.unique(np.where(inside > 0, keys, 0), return_inverse=True)
+    numbers = numbers.reshape(mask.shape)
+    nothing = numbers[inside == 0]
+    first = int(nothing[0]) if nothing.size else -1
+    order = np.cumsum(np.arange(numbers.max() + 1) != first)
+    return np.where(inside > 0, order[numbers], 0).astype("int32")
+
+
+def _read_ids(path):
+    ids, _ = images.decode_image(path)
+    ids = ids[..., 0] if ids.ndim == 3 and ids.shape[-1] == 1 else ids
+    if ids.ndim != 2 or not np.array_equal(ids, np.rint(ids)) or ids.min() < 0:
+        raise ValueError(
+            f"{path}: one channel of object ids, whole numbers of at least 0, was expected. "
+            f"Received: shape {ids.shape}, {ids.dtype}. Save it as PNG or TIFF of 8, 16 or 32 bits"
+        )
+    return ids

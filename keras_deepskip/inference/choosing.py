@@ -7,10 +7,10 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.data import MaskReading, Sample, load_pair, no_data
+from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.models import fill_of
-from keras_deepskip.objects import label_objects, match_objects
+from keras_deepskip.objects import label_objects, match_objects, separate_objects
 from keras_deepskip.operating_point import OperatingPoint
 
 PREFER = {None: 1.0, "recall": 2.0, "precision": 0.5}  # beta of the F measure that is compared
@@ -31,12 +31,14 @@ class OperatingChoice:
         curve: a dict for each threshold, with the best least area there: `threshold`, `min_area`,
             `recall`, `precision`, `f1`. Of several classes there is one row for each class.
         images, objects: how many validation images and true objects it was chosen on.
+        score: the F measure there.
     """
 
     point: OperatingPoint
     curve: list[dict]
     images: int
     objects: int
+    score: float
 
     def to_dict(self):
         """All of it as a dict fit for JSON."""
@@ -54,7 +56,9 @@ def choose_operating_point(
     Of all pairs that are tried, the one of the highest F measure of objects (matched by an IoU of
     0.5) is taken; of one class over both, of several classes each class's least area alone. The
     default (0.5, any area) stays where nothing is better by 0.01, and where there are fewer than
-    five true objects. A least area never exceeds that of 2 % of the true objects.
+    five true objects. A least area never exceeds that of 2 % of the true objects. Where the samples
+    say which object each pixel is of (`instances/`), it is also decided whether objects that touch
+    are told apart by their shape.
 
     Args:
         model: a built `keras.Model` with probabilities as output.
@@ -81,14 +85,17 @@ def choose_operating_point(
     classes = model.output_shape[-1]
     reading = dataclasses.replace(masks or MaskReading(), num_classes=classes)
     counts, images = _counts(model, samples, reading)
-    return _choice(counts, classes, beta, images)
+    ways = sorted({separate for _, _, separate in counts.predicted})
+    choices = [_choice(counts, classes, beta, images, separate) for separate in ways]
+    return max(choices, key=lambda choice: choice.score)
 
 
 @dataclasses.dataclass
 class _Counts:
     """Areas of what was predicted at each threshold, whether it was true, and of what is true."""
 
-    predicted: dict  # (class, threshold): list of arrays of areas
+    # (class, threshold, whether separated): of each object the area of its component
+    predicted: dict
     found: dict  # likewise, whether each has a true object
     true: dict  # class: list of arrays of areas
 
@@ -105,54 +112,66 @@ def _counts(model, samples, reading):
         images += 1
         outputs = probabilities_of(model, no_data.filled(image, fill))
         ignored = mask == ignore
+        objects = load_objects(sample, np.where(ignored, 0, mask))
+        ways = (False, True) if any(own.instances for own in samples) else (False,)
         for class_id in range(1, max(classes, 2)):
-            _count_class(counts, class_id, outputs, (mask == class_id) & ~ignored, ignored)
+            truth = np.where(mask == class_id, objects, 0)
+            _count_class(counts, class_id, outputs, truth, ignored, ways)
     return counts, images
 
 
-def _count_class(counts, class_id, outputs, truth, ignored):
+def _count_class(counts, class_id, outputs, true_labels, ignored, ways):
     """Counts the objects of a class in one image, at each threshold; of several classes at one."""
-    true_labels, number = label_objects(truth)
-    areas = np.bincount(true_labels.ravel(), minlength=number + 1)[1:]
+    areas = np.bincount(true_labels.ravel())[1:]
+    areas = areas[areas > 0]
     counts.true.setdefault(class_id, []).append(areas)
     one = outputs.shape[-1] == 1
     for threshold in THRESHOLDS if one else (0.5,):
         inside = outputs[..., 0] > threshold if one else outputs.argmax(axis=-1) == class_id
-        labels, found = label_objects(inside & ~ignored)
-        pairs, _ = match_objects(true_labels, labels)
-        matched = np.zeros(found + 1, bool)
-        matched[pairs[:, 1]] = True
-        key = class_id, threshold
-        own = np.bincount(labels.ravel(), minlength=found + 1)[1:]
-        counts.predicted.setdefault(key, []).append(own)
-        counts.found.setdefault(key, []).append(matched[1:])
+        components, found = label_objects(inside & ~ignored)
+        sizes = np.bincount(components.ravel(), minlength=found + 1)
+        for separate in ways:
+            labels, found = separate_objects(inside & ~ignored) if separate else (components, found)
+            pairs, _ = match_objects(true_labels, labels)
+            matched = np.zeros(found + 1, bool)
+            matched[pairs[:, 1]] = True
+            own = np.zeros(found + 1, "int64")
+            own[labels.ravel()] = sizes[components.ravel()]
+            key = class_id, threshold, separate
+            counts.predicted.setdefault(key, []).append(own[1:])
+            counts.found.setdefault(key, []).append(matched[1:])
 
 
-def _choice(counts, classes, beta, images):
+def _choice(counts, classes, beta, images, separate):
     true = {class_id: np.concatenate(areas) for class_id, areas in counts.true.items()}
     objects = int(sum(map(len, true.values())))
     chosen, curve = {}, []
     for class_id, areas in true.items():
-        rows = _rows(counts, class_id, areas, beta)
+        rows = _rows(counts, class_id, areas, beta, separate)
         chosen[class_id] = _best(rows, len(areas))
         curve += [{name: row[name] for name in row if name != "score"} for row in rows]
     if classes == 1:
         row = chosen[1]
-        point = OperatingPoint(row["threshold"], row["min_area"])
+        point = OperatingPoint(row["threshold"], row["min_area"], separate)
     else:
-        point = OperatingPoint(0.5, (0, *(chosen[i]["min_area"] for i in range(1, classes))))
-    return OperatingChoice(point, curve, images, objects)
+        least = (0, *(chosen[i]["min_area"] for i in range(1, classes)))
+        point = OperatingPoint(0.5, least, separate)
+    weights = [len(areas) for areas in true.values()]
+    scores = [chosen[class_id]["score"] for class_id in true]
+    score = float(np.average(scores, weights=weights)) if objects else 0.0
+    return OperatingChoice(point, curve, images, objects, score)
 
 
-def _rows(counts, class_id, areas, beta):
+def _rows(counts, class_id, areas, beta, separate):
     """The best least area at each threshold, with its figures."""
     limit = np.quantile(areas, SMALLEST_SHARE) if len(areas) else 0
     least = [area for area in AREAS if area <= limit] or [0]
     rows = []
-    for own, threshold in counts.predicted:
-        if own == class_id:
-            predicted = np.concatenate(counts.predicted[own, threshold])
-            found = np.concatenate(counts.found[own, threshold])
+    for key in counts.predicted:
+        own, threshold, way = key
+        if own == class_id and way == separate:
+            predicted = np.concatenate(counts.predicted[key])
+            found = np.concatenate(counts.found[key])
             tried = [_row(threshold, area, predicted, found, len(areas), beta) for area in least]
             rows.append({"class": class_id, **max(tried, key=lambda row: row["score"])})
             if threshold == 0.5:
@@ -178,5 +197,5 @@ def _best(rows, objects):
     plain = next(row.pop("plain") for row in rows if "plain" in row)
     best = max(rows, key=lambda row: (round(row["score"], 3), -abs(row["threshold"] - 0.5)))
     if objects < FEWEST or best["score"] < plain + GAIN:
-        return {"threshold": 0.5, "min_area": 0}
+        return {"threshold": 0.5, "min_area": 0, "score": plain}
     return best

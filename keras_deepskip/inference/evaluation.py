@@ -12,7 +12,7 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import MaskReading, Sample, load_pair, no_data
+from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
 from keras_deepskip.data._decoders import declared_most
 from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.ranges import check_values, in_range
@@ -48,6 +48,7 @@ class Evaluation:
         images: number of images.
         threshold: probability above which a pixel was predicted positive (one class).
         min_area: least area of a predicted object in pixels; of several classes one for each id.
+        separate: whether predicted objects that touch were told apart by their shape.
         pixels: figure by name, over all pixels of all images, mean over classes.
         pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
         objects: `ObjectCounts.summary()`.
@@ -61,6 +62,7 @@ class Evaluation:
     pixels_by_class: dict
     objects: dict
     worst: list
+    separate: bool = False
 
     def to_dict(self):
         """All of it as a dict fit for JSON."""
@@ -111,6 +113,7 @@ def evaluate(
     *,
     threshold: float | None = None,
     min_area: int | Sequence[int] | None = None,
+    separate: bool | None = None,
     criterion: str = "iou",
     object_threshold: float = 0.5,
     masks: MaskReading | None = None,
@@ -118,6 +121,9 @@ def evaluate(
     verbose: int | str = "auto",
 ) -> Evaluation:
     """Evaluates a model on images with masks, each one whole, by pixels and by objects.
+
+    A sample that says which object each pixel is of (`instances/`) is judged by these objects; of
+    others, objects are the connected components of the mask.
 
     Args:
         model: a built `keras.Model` with probabilities as output, or a `Run`.
@@ -127,6 +133,8 @@ def evaluate(
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
             point, else all count.
+        separate: whether predicted objects that touch are told apart by their shape; None takes
+            that of the operating point, else an object is a connected component.
         criterion, object_threshold: when a predicted object matches a true one; see `ObjectCounts`.
         masks: a `MaskReading`: how the masks are read; None takes that of the run, else class ids
             as the model has them.
@@ -158,7 +166,7 @@ def evaluate(
     masks = dataclasses.replace(masks, num_classes=num_classes, ignore_class=ignored)
     fill = fill_of(model)
     predict = predict or functools.partial(probabilities_of, model)
-    point = decision_of(model, run, threshold, min_area)
+    point = decision_of(model, run, threshold, min_area, separate)
     threshold = point.threshold if num_classes == 1 else 0.5
     counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
@@ -175,7 +183,12 @@ def evaluate(
         outputs = _without_small(outputs, found, threshold)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
-        objects.update(mask, found[0])
+        objects.update(
+            mask,
+            found[0],
+            true_labels=load_objects(sample, np.where(mask == masks.ignore_class, 0, mask)),
+            predicted_labels=point.labels(found[0])[0],
+        )
         by_image.append([sample.name, float(image_iou.result())])
         image_iou.reset_state()
         progress.update(index)
@@ -184,6 +197,7 @@ def evaluate(
         images=len(samples),
         threshold=threshold,
         min_area=point.min_area,
+        separate=point.separate,
         pixels={type(metric).__name__: float(metric.result()) for metric in pixel_metrics},
         pixels_by_class={type(metric).__name__: _by_class(metric) for metric in pixel_metrics},
         objects=objects.summary(),

@@ -1,5 +1,6 @@
 """`predict` on an image too large for memory: its mask, its objects and a small overlay."""
 
+import collections
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_deepskip.inference.sinks import FileSink, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled, work_key
 from keras_deepskip.inference.windows import result_form, why_inexact
 from keras_deepskip.metrics.object_stream import ObjectStream
+from keras_deepskip.objects import label_objects, object_table, separate_objects
 
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
 PICTURE = 2048  # longest side of an overlay
@@ -83,7 +85,42 @@ def _go_through(source, outputs, name, out, overlays, point, key):
     masks.finish()
     if overlays:
         write_png(out / "overlays" / f"{name}.png", picture.overlay())
-    return found.table()
+    rows = found.table()
+    return list(_separated(rows, outputs, point)) if point.separate else rows
+
+
+def _separated(rows, outputs, point):
+    """The objects of each component, told apart as in the whole image: they see it alone."""
+    from scipy import ndimage
+
+    seen: collections.Counter = collections.Counter()
+    for row in rows:
+        ends = (row["top"], row["bottom"]), (row["left"], row["right"])
+        box = tuple(
+            slice(max(low - 1, 0), min(high + 1, length))
+            for (low, high), length in zip(ends, outputs.shape, strict=False)
+        )
+        mask = _mask_of(outputs, box, point)
+        components, _ = label_objects(np.where(mask == row["class_id"], 1, 0))
+        alike = [
+            number
+            for number, place in enumerate(ndimage.find_objects(components), start=1)
+            if (components == number).sum() == row["area"]
+            and [(s.start + b.start, s.stop + b.start) for s, b in zip(place, box, strict=True)]
+            == list(ends)
+        ]
+        key = (row["class_id"], row["area"], ends)
+        own = np.where(components == alike[seen[key]], mask, 0)  # two may be entwined
+        seen[key] += 1
+        labels, _ = separate_objects(own)
+        for part in object_table(own, np.asarray(outputs[box]), labels=labels):
+            for name, start in zip("yx", (box[0].start, box[1].start), strict=True):
+                part[f"centroid_{name}"] += start
+            for name in ("top", "bottom"):
+                part[name] += box[0].start
+            for name in ("left", "right"):
+                part[name] += box[1].start
+            yield part
 
 
 def _mask_of(outputs, box, point):

@@ -42,13 +42,13 @@ def refuse_multilabel(model, classes):
         )
 
 
-def decision_of(model, run=None, threshold=None, min_area=None):
+def decision_of(model, run=None, threshold=None, min_area=None, separate=None):
     """The operating point by which a model, or that of a run, decides.
 
     Args:
         model: a `keras.Model` with probabilities as output.
         run: the `Run` that it is of, or None.
-        threshold, min_area: in place of the model's own, where they are not None.
+        threshold, min_area, separate: in place of the model's own, where they are not None.
 
     Returns:
         An `OperatingPoint`.
@@ -59,7 +59,7 @@ def decision_of(model, run=None, threshold=None, min_area=None):
     if threshold is not None:
         check_threshold("threshold", threshold, model.output_shape[-1] == 1)
     known = operating_point_of(model) if run is None else run.operating_point
-    return known.replaced(threshold, min_area)
+    return known.replaced(threshold, min_area, separate)
 
 
 def background_of(model):

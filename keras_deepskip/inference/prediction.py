@@ -15,6 +15,7 @@ from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.large import forget_finished, predict_large
 from keras_deepskip.inference.outputs import check_model, decision_of
+from keras_deepskip.inference.sinks import write_tiff
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
@@ -39,23 +40,26 @@ def predict(
     overlays: bool = True,
     threshold: float | None = None,
     min_area: int | Sequence[int] | None = None,
+    separate: bool | None = None,
     tta: str | None = None,
     verbose: int | str = "auto",
 ) -> list[dict]:
     """Finds the objects in images, and writes what was found.
 
-    Writes in `out`: `masks/NAME.png` (class ids), `overlays/NAME.png` (the image with the objects
-    outlined), `probabilities/NAME.png` if asked (16 bits: 65535 is 1; of several classes
-    `NAME_classK.png` each), and `objects.csv`, a line an object: image, number, class, area in
-    pixels, centroid and box in pixels (bottom and right are the first row and column outside), and
-    the mean probability of its class. Each file is whole or not there; `objects.csv` comes last.
+    Writes in `out`: `masks/NAME.png` (class ids), `labels/NAME.tif` (0 for background, else the
+    object's number in the table; 16 bits, 32 from 65,536 objects on), `overlays/NAME.png` (the
+    image with the objects outlined), `probabilities/NAME.png` if asked (16 bits: 65535 is 1; of
+    several classes `NAME_classK.png` each), and `objects.csv`, a line an object: image, number,
+    class, area in pixels, centroid and box in pixels (bottom and right are the first row and column
+    outside), and the mean probability of its class. Each file is whole or not there; `objects.csv`
+    comes last.
 
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
     be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
-    (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
-    pixel and class of disk. Interrupted, the same call resumes. Objects are whole wherever windows
-    meet.
+    (float32), its overlay reduced to 2048 pixels; it has no file of labels. Until it is done its
+    probabilities take 4 bytes a pixel and class of disk. Interrupted, the same call resumes.
+    Objects are whole wherever windows meet.
 
     Args:
         model: a built `keras.Model` with probabilities as output, or a `Run`.
@@ -67,6 +71,8 @@ def predict(
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
             point, else all count.
+        separate: whether objects that touch are told apart by their shape; None takes that of the
+            operating point, else an object is a connected component.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
@@ -90,7 +96,7 @@ def predict(
     model, run = resolve_model(model)
     expected = run.input_range if run else input_range_of(model)
     folder, (channels, _) = Path(out), check_model(model)
-    point = decision_of(model, run, threshold, min_area)
+    point = decision_of(model, run, threshold, min_area, separate)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
@@ -126,12 +132,22 @@ def _predict_small(model, source, sample, out, *, probabilities, overlays, point
     name, image = sample.name, source.read((slice(None), slice(None)))
     outputs = probabilities_of(model, image, tta)  # (H, W, K)
     mask = point.masks(outputs[None])[0]
+    labels, count = point.labels(mask)
     write_png(out / "masks" / f"{name}.png", mask)
+    write_tiff(out / "labels" / f"{name}.tif", labels.astype(_label_type(count)))
     if overlays:
-        write_png(out / "overlays" / f"{name}.png", draw_mask(image, mask))
+        write_png(
+            out / "overlays" / f"{name}.png",
+            draw_mask(image, mask, labels if point.separate else None),
+        )
     if probabilities:
         _write_probabilities(out / "probabilities", name, outputs)
-    return object_table(mask, outputs)
+    return object_table(mask, outputs, labels=labels)
+
+
+def _label_type(count):
+    """The smallest type of TIFF that viewers open as labels and that holds so many."""
+    return "uint16" if count < 2**16 else "uint32"
 
 
 def _refuse_same_names(samples):

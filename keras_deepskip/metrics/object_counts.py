@@ -114,7 +114,9 @@ class ObjectCounts:
 
     # -- adding
 
-    def update(self, true_mask, predicted_mask, ignored=None):
+    def update(
+        self, true_mask, predicted_mask, ignored=None, true_labels=None, predicted_labels=None
+    ):
         """Adds one image.
 
         Args:
@@ -122,6 +124,9 @@ class ObjectCounts:
                 (D, H, W), or (D, H, W, K).
             predicted_mask: as `true_mask`; `masks_from_outputs` makes such masks.
             ignored: (H, W), where pixels count nowhere besides those of `ignore_class`.
+            true_labels, predicted_labels: which object each pixel is of, (H, W) integers as of
+                `separate_objects`, so that objects that touch are several; None takes connected
+                components. Not with `multilabel`.
 
         Raises:
             ValueError: if shapes differ, or a mask holds a value that is no class.
@@ -138,7 +143,12 @@ class ObjectCounts:
             true, value = self._plane(true_mask, class_id)
             predicted, _ = self._plane(predicted_mask, class_id)
             not_counted = outside | (true == self.ignore_class)
-            self._count(position, (true == value) & ~not_counted, predicted == value, not_counted)
+            self._count(
+                position,
+                self._labels((true == value) & ~not_counted, true_labels),
+                self._labels(predicted == value, predicted_labels),
+                not_counted,
+            )
 
     def update_batch(self, true_masks, predicted_masks, sample_weight=None):
         """Adds a batch of images (or volumes, with D before H), as models and metrics have it.
@@ -203,12 +213,24 @@ class ObjectCounts:
                 "or name the value of pixels that shall not count with `ignore_class`"
             )
 
+    def _labels(self, inside, known):
+        """The objects of a class, from the boolean of its pixels: labels, and their number."""
+        if known is None:
+            return label_objects(inside, self.connectivity)
+        if self.multilabel:
+            raise ValueError(
+                "labels are for masks of one class a pixel. Received: labels with multilabel=True"
+            )
+        known = np.asarray(known)
+        check_same_shape("labels", known, "the mask", inside)
+        ids, numbers = np.unique(np.where(inside, known, 0), return_inverse=True)
+        return numbers.reshape(inside.shape) + (ids[0] != 0), int(np.count_nonzero(ids))
+
     def _count(self, position, true, predicted, ignored):
-        """Adds one class of one image, given as boolean (H, W)."""
-        if not (true.any() or predicted.any()):
+        """Adds one class of one image, given as `(labels, count)`."""
+        (true_labels, true_count), (predicted_labels, predicted_count) = true, predicted
+        if not (true_count or predicted_count):
             return
-        true_labels, true_count = label_objects(true, self.connectivity)
-        predicted_labels, predicted_count = label_objects(predicted, self.connectivity)
         predicted_labels = _without_ignored(predicted_labels, ignored)
         pairs, _ = match_objects(true_labels, predicted_labels, self.criterion, self.threshold)
         true_stratum = self._strata_of(true_labels, true_count)

@@ -10,6 +10,7 @@ def object_table(
     probabilities: np.ndarray | None = None,
     connectivity: int = 8,
     multilabel: bool | None = None,
+    labels: np.ndarray | None = None,
 ) -> list[dict]:
     """Lists the objects of a mask: class, area, centroid, box, mean probability.
 
@@ -21,6 +22,8 @@ def object_table(
         connectivity: 8 or 4, of a volume 26 (or 8) or 6, as in `label_objects`.
         multilabel: whether the last axis of `mask` holds classes. None takes a mask of two axes for
             class ids and any other for a multilabel one: say False for the class ids of a volume.
+        labels: which object each pixel is of, as of `separate_objects`; None takes connected
+            components. Not of a multilabel mask.
 
     Returns:
         A list of dicts, one an object, with `class_id` (a multilabel mask: the channel), `area` in
@@ -46,8 +49,9 @@ def object_table(
             table = object_table(mask[..., channel] != 0, own, connectivity, multilabel=False)
             rows += [{**row, "class_id": channel} for row in table]
         return rows
-    labels, count = label_objects(mask, connectivity)
-    if not count:
+    if labels is None:
+        labels, _ = label_objects(mask, connectivity)
+    if not labels.any():
         return []
     sums = object_sums(labels, mask, probabilities, (0,) * mask.ndim)
     return table_of_sums(sums, mask.ndim)

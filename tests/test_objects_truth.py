@@ -1,0 +1,167 @@
+"""Objects one by one: ids beside the masks, judged and found each for itself."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_deepskip
+from keras_deepskip import cli
+from keras_deepskip.data import MaskReading, Sample, find_samples, load_objects
+from keras_deepskip.inference import choose_operating_point, evaluate, predict, prediction
+from keras_deepskip.metrics import ObjectCounts
+from keras_deepskip.objects import label_objects, separate_objects
+from keras_deepskip.operating_point import (
+    OperatingPoint,
+    operating_point_of,
+    store_operating_point,
+)
+from tests import tiny
+
+DISCS = [(20, 20), (20, 33), (50, 22), (50, 35), (50, 48)]  # two and three that touch
+
+
+def scene():
+    """An image of bright discs that touch, and which disc each pixel is of."""
+    rows, columns = np.mgrid[:70, :70]
+    distance = [(rows - y) ** 2 + (columns - x) ** 2 for y, x in DISCS]
+    ids = np.where(np.min(distance, 0) <= 49, np.argmin(distance, 0) + 1, 0)
+    return np.where(ids > 0, 200, 20).astype("uint8"), ids.astype("uint8")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of two such images, with ids."""
+    image, ids = scene()
+    for number in range(2):
+        tiny.put(
+            tmp_path / "data", f"n{number}", np.roll(image, number, 0), np.roll(ids > 0, number, 0)
+        )
+        (tmp_path / "data" / "instances").mkdir(exist_ok=True)
+        own = np.roll(ids, number, 0)
+        Image.fromarray(own).save(tmp_path / "data" / "instances" / f"n{number}.png")
+    return tmp_path / "data"
+
+
+def test_ids_are_read_beside_the_masks(folder):
+    sample = find_samples(folder)[0]
+    assert sample.instances.name == "n0.png"
+    mask = np.asarray(Image.open(sample.mask)).astype(int)
+    _, ids = scene()
+    assert np.array_equal(load_objects(sample, mask), ids)
+    plain = dataclasses.replace(sample, instances=None)
+    assert load_objects(plain, mask).max() == 2
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_rules_of_ids(tmp_path, suffix):
+    mask = np.array([[1, 1, 0, 2, 2, 0, 1], [0, 0, 0, 2, 0, 0, 1]])
+    ids = np.array([[7, 9, 9, 7, 7, 0, 0], [0, 0, 0, 9, 0, 7, 0]])
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray((ids * 1000).astype("uint16")).save(path)
+    labels = load_objects(Sample("a", path, path, instances=path), mask)
+    groups = {tuple(np.flatnonzero(labels == n).tolist()) for n in range(1, labels.max() + 1)}
+    # An id with two classes is two objects; in two pieces it is one; without an id, a component.
+    assert groups == {(0,), (1,), (3, 4), (10,), (6, 13)}
+    assert not labels[mask == 0].any()
+    everywhere = load_objects(Sample("a", path, path, instances=path), np.ones((2, 7), int))
+    assert everywhere.min() == 1 and len(np.unique(everywhere)) == everywhere.max()
+
+
+def test_ids_that_do_not_fit(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((3, 4), "uint8")).save(path)
+    with pytest.raises(ValueError, match=r"a.png: object ids of the mask's size .* 3 x 4"):
+        load_objects(Sample("a", path, path, instances=path), np.zeros((5, 4), int))
+    Image.fromarray(np.zeros((3, 4, 3), "uint8")).save(path)
+    with pytest.raises(ValueError, match="one channel of object ids"):
+        load_objects(Sample("a", path, path, instances=path), np.zeros((3, 4), int))
+
+
+def test_counts_of_labels():
+    true = np.array([[1, 1, 1, 1, 0]])
+    counts = ObjectCounts()
+    counts.update(true, true, true_labels=np.array([[4, 4, 9, 9, 0]]))
+    assert counts.select() == (0 + 1, 0, 1)  # half of the whole is found by it
+    counts = ObjectCounts()
+    labels = np.array([[4, 4, 9, 9, 0]])
+    counts.update(true, true, true_labels=labels, predicted_labels=labels[:, ::1])
+    assert counts.select() == (2, 0, 0)
+    classes = ObjectCounts(num_classes=3)
+    mask = np.array([[1, 1, 2, 2, 0]])
+    classes.update(mask, mask, true_labels=np.array([[1, 1, 1, 2, 0]]))
+    assert classes.select(class_id=1) == (1, 0, 0) and classes.select(class_id=2) == (1, 0, 1)
+    with pytest.raises(ValueError, match="multilabel"):
+        ObjectCounts(multilabel=True).update(true[..., None], true[..., None], true_labels=true)
+
+
+def test_evaluation_judges_by_ids_and_the_point_tells_objects_apart(folder):
+    model, samples = tiny.bright_model(), find_samples(folder)
+    melted = evaluate(model, samples, verbose=0).objects["all"]
+    assert (melted["tp"], melted["fn"], melted["fp"]) == (2, 8, 2)
+    apart = evaluate(model, samples, separate=True, verbose=0)
+    assert apart.objects["all"]["f1"] == 1 and apart.separate
+    choice = choose_operating_point(model, samples, MaskReading())
+    assert choice.point.separate and choice.score == 1
+    plain = [dataclasses.replace(sample, instances=None) for sample in samples]
+    assert not choose_operating_point(model, plain, MaskReading()).point.separate
+
+
+def test_the_point_travels_with_the_model(tmp_path):
+    model = keras_deepskip.build_model((None, None, 1), **tiny.MODEL)
+    store_operating_point(model, OperatingPoint(0.4, 3, True))
+    model.save(tmp_path / "model.keras")
+    point = operating_point_of(keras_deepskip.load_model(tmp_path / "model.keras"))
+    assert point == OperatingPoint(0.4, 3, True)
+    assert point.replaced(separate=False) == OperatingPoint(0.4, 3)
+
+
+def test_predict_writes_each_object(folder, tmp_path, capsys):
+    out = tmp_path / "found"
+    rows = predict(tiny.bright_model(), folder / "images", out, separate=True, verbose=0)
+    _, ids = scene()
+    assert len(rows) == 10
+    labels = np.asarray(Image.open(out / "labels" / "n0.tif"))
+    assert labels.dtype == np.uint16 and np.array_equal(labels > 0, ids > 0)
+    for row in rows[:5]:
+        own = labels == row["object"]
+        assert own.sum() == row["area"]
+        assert np.argwhere(own).mean(0) == pytest.approx(
+            [row["centroid_y"], row["centroid_x"]], abs=0.01
+        )
+    whole = predict(tiny.bright_model(), folder / "images", tmp_path / "b", verbose=0)
+    assert len(whole) == 4
+    model = tmp_path / "model.keras"
+    tiny.bright_model().save(model)
+    command = ["predict", "--model", str(model), "--images", str(folder / "images"), "--out"]
+    assert cli.main([*command, str(tmp_path / "c"), "--separate"]) == 0
+    assert "Found 10 objects" in capsys.readouterr().out
+    with (tmp_path / "c" / "objects.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, seed):
+    """Touching discs of drawn sizes, over borders of parts and the edge of the image."""
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(150, 260, 2)
+    rows, columns = np.indices(shape)
+    inside = np.zeros(shape, bool)
+    for _ in range(60):
+        y, x = rng.integers(shape)
+        inside |= (rows - y) ** 2 + (columns - x) ** 2 <= rng.uniform(2, 14) ** 2
+    tiny.put(tmp_path / "data", "a", np.where(inside, 200, 20))
+    options = {"separate": True, "min_area": 9, "verbose": 0, "overlays": False}
+    images = tmp_path / "data" / "images"
+    expected = predict(tiny.bright_model(), images, tmp_path / "one", **options)
+    monkeypatch.setattr(prediction, "LARGE", 100)
+    monkeypatch.setattr("keras_deepskip.inference.large.BLOCK", 64)
+    found = predict(tiny.bright_model(), images, tmp_path / "parts", **options)
+    assert separate_objects(inside)[1] > label_objects(inside)[1]
+
+    def comparable(rows):
+        return sorted(tuple(v for k, v in row.items() if k != "object") for row in rows)
+
+    assert comparable(found) == comparable(expected)
