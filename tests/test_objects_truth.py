@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 import keras_deepskip
 from keras_deepskip import cli
-from keras_deepskip.data import MaskReading, Sample, find_samples, load_objects
+from keras_deepskip.data import MaskReading, Sample, audit, find_samples, has_objects, load_objects
 from keras_deepskip.inference import choose_operating_point, evaluate, predict, prediction
 from keras_deepskip.metrics import ObjectCounts
 from keras_deepskip.objects import label_objects, separate_objects
@@ -33,9 +34,9 @@ def scene():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of two such images, with ids."""
+    """A folder of three such images, with ids."""
     image, ids = scene()
-    for number in range(2):
+    for number in range(3):
         tiny.put(
             tmp_path / "data", f"n{number}", np.roll(image, number, 0), np.roll(ids > 0, number, 0)
         )
@@ -70,6 +71,34 @@ def test_rules_of_ids(tmp_path, suffix):
     assert everywhere.min() == 1 and len(np.unique(everywhere)) == everywhere.max()
 
 
+def test_masks_of_ids_and_annotations_say_it_too(folder, tmp_path):
+    _, ids = scene()
+    sample = dataclasses.replace(find_samples(folder)[0], instances=None)
+    tiny.put(tmp_path / "ids", "n0", ids, ids)
+    by_mask = dataclasses.replace(sample, mask=tmp_path / "ids" / "masks" / "n0.png")
+    reading = MaskReading(kind="objects")
+    assert np.array_equal(load_objects(by_mask, (ids > 0).astype(int), reading), ids)
+    assert has_objects(by_mask, reading) and not has_objects(by_mask, MaskReading())
+
+    squares = [[x, 5, x + 6, 5, x + 6, 11, x, 11] for x in (4, 10, 30)]
+    annotations = [
+        {"id": n, "image_id": 1, "category_id": 1, "segmentation": [own], "iscrowd": 0}
+        for n, own in enumerate(squares, start=1)
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 40}],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": annotations,
+    }
+    tiny.put(tmp_path / "coco", "a", np.zeros((20, 40)))
+    (tmp_path / "coco" / "annotations.json").write_text(json.dumps(content))
+    (sample,) = find_samples(tmp_path / "coco")
+    mask = sample.mask.read()
+    assert label_objects(mask)[1] == 2
+    labels = load_objects(sample, mask)
+    assert labels.max() == 3 and np.array_equal(labels > 0, mask > 0)
+
+
 def test_ids_that_do_not_fit(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.zeros((3, 4), "uint8")).save(path)
@@ -78,6 +107,15 @@ def test_ids_that_do_not_fit(tmp_path):
     Image.fromarray(np.zeros((3, 4, 3), "uint8")).save(path)
     with pytest.raises(ValueError, match="one channel of object ids"):
         load_objects(Sample("a", path, path, instances=path), np.zeros((3, 4), int))
+
+
+def test_the_audit_tells_how_many_touch(folder):
+    (note,) = [f for f in audit(folder).findings if "touch another" in f.message]
+    assert note.severity == "note" and "100 % of the objects" in note.message
+    assert "(15 of 15 in 3 images)" in note.message
+    Image.fromarray(np.zeros((3, 4), "uint8")).save(folder / "instances" / "n1.png")
+    (error,) = [f for f in audit(folder).findings if f.severity == "error"]
+    assert error.file.endswith("instances/n1.png") and "3 x 4" in error.message
 
 
 def test_counts_of_labels():
@@ -100,7 +138,7 @@ def test_counts_of_labels():
 def test_evaluation_judges_by_ids_and_the_point_tells_objects_apart(folder):
     model, samples = tiny.bright_model(), find_samples(folder)
     melted = evaluate(model, samples, verbose=0).objects["all"]
-    assert (melted["tp"], melted["fn"], melted["fp"]) == (2, 8, 2)
+    assert (melted["tp"], melted["fn"], melted["fp"]) == (3, 12, 3)
     apart = evaluate(model, samples, separate=True, verbose=0)
     assert apart.objects["all"]["f1"] == 1 and apart.separate
     choice = choose_operating_point(model, samples, MaskReading())
@@ -122,7 +160,7 @@ def test_predict_writes_each_object(folder, tmp_path, capsys):
     out = tmp_path / "found"
     rows = predict(tiny.bright_model(), folder / "images", out, separate=True, verbose=0)
     _, ids = scene()
-    assert len(rows) == 10
+    assert len(rows) == 15
     labels = np.asarray(Image.open(out / "labels" / "n0.tif"))
     assert labels.dtype == np.uint16 and np.array_equal(labels > 0, ids > 0)
     for row in rows[:5]:
@@ -132,14 +170,14 @@ def test_predict_writes_each_object(folder, tmp_path, capsys):
             [row["centroid_y"], row["centroid_x"]], abs=0.01
         )
     whole = predict(tiny.bright_model(), folder / "images", tmp_path / "b", verbose=0)
-    assert len(whole) == 4
+    assert len(whole) == 6
     model = tmp_path / "model.keras"
     tiny.bright_model().save(model)
     command = ["predict", "--model", str(model), "--images", str(folder / "images"), "--out"]
     assert cli.main([*command, str(tmp_path / "c"), "--separate"]) == 0
-    assert "Found 10 objects" in capsys.readouterr().out
+    assert "Found 15 objects" in capsys.readouterr().out
     with (tmp_path / "c" / "objects.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 10
+        assert len(list(csv.DictReader(file))) == 15
 
 
 @pytest.mark.parametrize("seed", range(3))

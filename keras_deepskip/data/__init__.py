@@ -13,7 +13,14 @@ from keras_deepskip.data.images import (
 )
 from keras_deepskip.data.importers import LAYOUTS, ImportedSet, Layout, import_set
 from keras_deepskip.data.masks import MaskReading, mask_values
-from keras_deepskip.data.samples import Sample, load_image, load_mask, load_objects, load_pair
+from keras_deepskip.data.samples import (
+    Sample,
+    has_objects,
+    load_image,
+    load_mask,
+    load_objects,
+    load_pair,
+)
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -62,6 +69,7 @@ __all__ = [
     "import_set",
     "load_image",
     "load_mask",
+    "has_objects",
     "load_objects",
     "load_pair",
     "load_split",

@@ -15,13 +15,15 @@ from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files, image_files
 from keras_deepskip.data.masks import MaskReading, check_classes
-from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.samples import Sample, has_objects, load_mask, load_objects
 from keras_deepskip.data.split import FRACTIONS, load_split
 from keras_deepskip.data.survey import MOST_CLASSES, UNREADABLE, ImageFacts, MaskFacts, Survey
+from keras_deepskip.objects import neighbours
 
 SEVERITIES = ("error", "warning", "note")
 SIZES = (8, 16, 32)  # an object is under 8 x 8 if its area is less than 64
 SPECK = 4  # pixels; an object of fewer is rarely meant
+MOST_TOUCHING = 200  # images in which objects that touch are counted
 SHOWN = 4  # findings of one kind that the text shows
 
 
@@ -138,6 +140,7 @@ def audit(
     findings += _class_findings(looks, kind, folder)
     findings += _image_findings(looks, stride, folder)
     findings += _object_findings(looks, stride, folder)
+    findings += _touching_findings(looks, kind, folder)
     figures = _figures(looks, survey, kind, stride)
     how = {
         "split_file": split_file, "seed": seed, "group_by": group_by, "fractions": fractions,
@@ -401,6 +404,42 @@ def _objects(looks):
     empty = [np.zeros(0, int)]
     areas = np.concatenate(empty + [np.array(mask.areas, int) for mask in seen])
     return areas, np.concatenate(empty + [np.array(mask.sides, int) for mask in seen])
+
+
+def _touching_findings(looks, kind, folder):
+    """What masks lose of the objects that ids tell apart, and ids that do not fit."""
+    total = touching = seen = 0
+    for look in looks:
+        if look.class_ids is None or not has_objects(look.sample, kind.reading):
+            continue
+        if seen == MOST_TOUCHING:
+            break
+        try:
+            mask = load_mask(look.sample, kind.reading)
+            ignored = kind.reading.ignore_class
+            objects = load_objects(look.sample, np.where(mask == ignored, 0, mask), kind.reading)
+        except (OSError, ValueError) as error:
+            file = look.sample.instances or look.sample.mask
+            yield _failure(file, error, "Write the ids again, or take the file out")
+            continue
+        seen += 1
+        total += int(objects.max(initial=0))
+        touching += len(_touching(objects, mask))
+    if touching:
+        share = f"{100 * touching / total:.0f} % of the objects touch another"
+        message = f"{share} of their class ({touching:,} of {total:,} in {seen} images)"
+        fix = "Nothing to do: evaluate and predict tell objects apart (separate=)"
+        yield Finding("note", str(folder), message, fix)
+
+
+def _touching(objects, mask):
+    """Numbers of the objects with a neighbour of another object of their class."""
+    found = set()
+    for here, there in neighbours(objects.ndim):
+        one, other = objects[here], objects[there]
+        border = (one != other) & (one > 0) & (other > 0) & (mask[here] == mask[there])
+        found.update(one[border].tolist(), other[border].tolist())
+    return found
 
 
 def _figures(looks, survey, kind, stride):

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -286,10 +286,15 @@ def _paired_samples(folder):
             f"{missing[0].stem}.png into {folder / 'masks'} (all zeros where there is no "
             "object), or take the image out"
         )
+    return samples_of(folder, found.pairs)
+
+
+def samples_of(folder: Path, pairs: Sequence[tuple[Path, Path | None]]) -> list[Sample]:
+    """Samples of pairs of image and mask, with the ids of objects that `instances/` has of them."""
     ids = {same_name(path.stem): path for path in image_files(folder / "instances")[0]}
     return [
         Sample(image.stem, image, mask, image.stem, ids.get(same_name(image.stem)))
-        for image, mask in found.pairs
+        for image, mask in pairs
     ]
 
 

@@ -116,16 +116,21 @@ def load_pair(
     return image, no_data.ignore_in(mask, image, ignored)
 
 
-def load_objects(sample: Sample, mask: np.ndarray) -> np.ndarray:
+def load_objects(
+    sample: Sample, mask: np.ndarray, reading: MaskReading | None = None
+) -> np.ndarray:
     """Reads which object each pixel of a sample's mask is of.
 
-    An object is all pixels of one id and class, in how many pieces it may lie. Object pixels of the
-    mask that the ids leave out are objects by their connected components, as all are where a sample
-    has no ids. Ids outside the mask's objects count for nothing.
+    The ids are those of `instances/`, of the mask itself where it is one of object ids
+    (`MaskReading(kind="objects")`), or the annotations of a COCO file. An object is all pixels of
+    one id and class, in how many pieces it may lie. Object pixels of the mask that the ids leave
+    out are objects by their connected components, as all are where a sample has no ids. Ids outside
+    the mask's objects count for nothing.
 
     Args:
         sample: a `Sample`.
         mask: its class ids (H, W), as of `load_pair`; what is not above 0 is no object.
+        reading: the `MaskReading` of the mask, or None.
 
     Returns:
         `(H, W)` int32 numbers of the objects from 1 on, 0 for none.
@@ -142,14 +147,14 @@ def load_objects(sample: Sample, mask: np.ndarray) -> np.ndarray:
     """
     inside = np.where(mask > 0, mask, 0)
     components, _ = label_objects(inside)
-    if sample.instances is None:
+    ids = _ids_of(sample, reading)
+    if ids is None:
         return components
-    ids = _read_ids(sample.instances)
     if ids.shape != mask.shape:
         raise ValueError(
-            f"{sample.instances}: object ids of the mask's size were expected. Received: "
-            f"{ids.shape[0]} x {ids.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]}. Draw them "
-            "for this image, or take the file out"
+            f"{sample.instances or sample.mask}: object ids of the mask's size were expected. "
+            f"Received: {ids.shape[0]} x {ids.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]}. "
+            "Draw them for this image, or take the file out"
         )
     # One number for each id and class; components follow where no id is
     keys = np.where(ids > 0, ids.astype("int64") * (int(inside.max()) + 1) + inside, -components)
@@ -159,6 +164,21 @@ def load_objects(sample: Sample, mask: np.ndarray) -> np.ndarray:
     first = int(nothing[0]) if nothing.size else -1
     order = np.cumsum(np.arange(numbers.max() + 1) != first)
     return np.where(inside > 0, order[numbers], 0).astype("int32")
+
+
+def has_objects(sample: Sample, reading: MaskReading | None = None) -> bool:
+    """Whether a sample says which object each pixel of its mask is of (see `load_objects`)."""
+    of_mask = reading is not None and reading.kind == "objects" and isinstance(sample.mask, Path)
+    return sample.instances is not None or of_mask or hasattr(sample.mask, "read_objects")
+
+
+def _ids_of(sample, reading):
+    """The object ids of a sample (H, W), or None."""
+    if not has_objects(sample, reading):
+        return None
+    if sample.instances is None and hasattr(sample.mask, "read_objects"):
+        return sample.mask.read_objects()
+    return _read_ids(sample.instances or sample.mask)
 
 
 def _read_ids(path):

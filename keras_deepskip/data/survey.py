@@ -21,6 +21,7 @@ from keras_deepskip.data.folder import (
     grouped,
     is_empty,
     part_folders,
+    samples_of,
     scan,
 )
 from keras_deepskip.data.mask_kinds import MaskKind, decide_kind
@@ -345,8 +346,7 @@ def _pool(root):
         found = scan(root)
     except (ValueError, FileNotFoundError) as error:
         return Pool(root, [], error=error)
-    pairs = [Sample(image.stem, image, mask, image.stem) for image, mask in found.pairs]
-    return Pool(root, pairs, found)
+    return Pool(root, samples_of(root, found.pairs), found)
 
 
 def _bytes_of(path, size):

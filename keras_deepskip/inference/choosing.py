@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
+from keras_deepskip.data import MaskReading, Sample, has_objects, load_objects, load_pair, no_data
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.models import fill_of
 from keras_deepskip.objects import label_objects, match_objects, separate_objects
@@ -103,6 +103,7 @@ class _Counts:
 def _counts(model, samples, reading):
     classes, fill = model.output_shape[-1], fill_of(model)
     ignore = no_data.ignored_id(reading.ignore_class)
+    ways = (False, True) if any(has_objects(own, reading) for own in samples) else (False,)
     counts, pixels, images = _Counts({}, {}, {}), 0, 0
     for sample in samples:
         image, mask = load_pair(sample, model.input_shape[-1], reading)
@@ -112,8 +113,7 @@ def _counts(model, samples, reading):
         images += 1
         outputs = probabilities_of(model, no_data.filled(image, fill))
         ignored = mask == ignore
-        objects = load_objects(sample, np.where(ignored, 0, mask))
-        ways = (False, True) if any(own.instances for own in samples) else (False,)
+        objects = load_objects(sample, np.where(ignored, 0, mask), reading)
         for class_id in range(1, max(classes, 2)):
             truth = np.where(mask == class_id, objects, 0)
             _count_class(counts, class_id, outputs, truth, ignored, ways)

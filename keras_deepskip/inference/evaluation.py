@@ -22,6 +22,7 @@ from keras_deepskip.metrics import (
     Dice,
     IoU,
     ObjectCounts,
+    ObjectQuality,
     Precision,
     Recall,
     masks_from_outputs,
@@ -36,6 +37,16 @@ OBJECT_COLUMNS = {
     "found": "tp",
     "missed": "fn",
     "false": "fp",
+}
+QUALITY_COLUMNS = {
+    "AP 0.5": "ap50",
+    "AP 0.7": "ap70",
+    "AP 0.5 to 0.95": "ap",
+    "PQ": "pq",
+    "SQ": "sq",
+    "RQ": "rq",
+    "mean count error": "count_mean_absolute",
+    "count bias": "count_bias",
 }
 WORST = 5
 
@@ -52,6 +63,7 @@ class Evaluation:
         pixels: figure by name, over all pixels of all images, mean over classes.
         pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
         objects: `ObjectCounts.summary()`.
+        quality: `ObjectQuality.summary()`.
         worst: names of the images with the lowest IoU, and it, lowest first.
     """
 
@@ -63,6 +75,7 @@ class Evaluation:
     objects: dict
     worst: list
     separate: bool = False
+    quality: dict = dataclasses.field(default_factory=dict)
 
     def to_dict(self):
         """All of it as a dict fit for JSON."""
@@ -84,6 +97,7 @@ class Evaluation:
                 "",
                 markdown_table(["", *OBJECT_COLUMNS], self._object_rows()),
                 "",
+                *self._quality_lines(),
                 f"Lowest IoU: {worst}",
             ]
         )
@@ -95,6 +109,20 @@ class Evaluation:
             figures = [by_class[class_id] for by_class in self.pixels_by_class.values()]
             rows.append([f"class {class_id}", *figures])
         return rows
+
+    def _quality_lines(self):
+        if not self.quality:
+            return []
+        rows = [
+            [
+                name if name == "all" else f"class {name}",
+                *(row[figure] for figure in QUALITY_COLUMNS.values()),
+            ]
+            for name, row in self.quality.items()
+            if name == "all" or len(self.quality) > 2
+        ]
+        table = markdown_table(["", *QUALITY_COLUMNS], rows)
+        return ["Objects by IoU, and errors of their number in an image:", "", table, ""]
 
     def _object_rows(self):
         rows = {"all": self.objects["all"], **self.objects["strata"]}
@@ -172,6 +200,7 @@ def evaluate(
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)
     objects = ObjectCounts(criterion=criterion, threshold=object_threshold, **counted)
+    quality = ObjectQuality(**counted)
     by_image = []
     progress = progress_bar(len(samples), verbose)
     for index, sample in enumerate(samples, start=1):
@@ -183,12 +212,14 @@ def evaluate(
         outputs = _without_small(outputs, found, threshold)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
-        objects.update(
-            mask,
-            found[0],
-            true_labels=load_objects(sample, np.where(mask == masks.ignore_class, 0, mask)),
-            predicted_labels=point.labels(found[0])[0],
-        )
+        labels = {
+            "true_labels": load_objects(
+                sample, np.where(mask == masks.ignore_class, 0, mask), masks
+            ),
+            "predicted_labels": point.labels(found[0])[0],
+        }
+        objects.update(mask, found[0], **labels)
+        quality.update(mask, found[0], **labels)
         by_image.append([sample.name, float(image_iou.result())])
         image_iou.reset_state()
         progress.update(index)
@@ -198,6 +229,7 @@ def evaluate(
         threshold=threshold,
         min_area=point.min_area,
         separate=point.separate,
+        quality=quality.summary(),
         pixels={type(metric).__name__: float(metric.result()) for metric in pixel_metrics},
         pixels_by_class={type(metric).__name__: _by_class(metric) for metric in pixel_metrics},
         objects=objects.summary(),

@@ -231,7 +231,7 @@ class ObjectCounts:
         (true_labels, true_count), (predicted_labels, predicted_count) = true, predicted
         if not (true_count or predicted_count):
             return
-        predicted_labels = _without_ignored(predicted_labels, ignored)
+        predicted_labels = without_ignored(predicted_labels, ignored)
         pairs, _ = match_objects(true_labels, predicted_labels, self.criterion, self.threshold)
         true_stratum = self._strata_of(true_labels, true_count)
         predicted_stratum = self._strata_of(predicted_labels, predicted_count)
@@ -348,7 +348,7 @@ def check_strata(strata):
     )
 
 
-def _without_ignored(labels, ignored):
+def without_ignored(labels, ignored):
     """Predicted labels without those mostly on ignored pixels, and without ignored pixels."""
     if not ignored.any():
         return labels

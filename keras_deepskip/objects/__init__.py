@@ -18,7 +18,7 @@ from keras_deepskip.objects.matching import (
     check_same_shape,
     match_objects,
 )
-from keras_deepskip.objects.parting import separate_objects
+from keras_deepskip.objects.parting import neighbours, separate_objects
 from keras_deepskip.objects.tables import object_sums, object_table, table_of_sums
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "class_boxes",
     "label_objects",
     "match_objects",
+    "neighbours",
     "object_anchors",
     "object_sums",
     "object_table",

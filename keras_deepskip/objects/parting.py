@@ -127,7 +127,7 @@ def _greatest_of_three(values, axis):
     return greatest
 
 
-def _neighbours(axes):
+def neighbours(axes):
     """Slices by which an array meets itself moved to each neighbour, one of each opposite two."""
     ends = {0: (slice(None), slice(None)), 1: (slice(None, -1), slice(1, None))}
     ends[-1] = ends[1][::-1]
@@ -161,7 +161,7 @@ def _owners(basins, peaks, depth, rise):
 def _passes(basins, depth):
     """The highest pass between each two basins that touch: `(one, other, level)`, highest first."""
     found = []
-    for here, there in _neighbours(basins.ndim):
+    for here, there in neighbours(basins.ndim):
         one, other = basins[here], basins[there]
         border = (one != other) & (one > 0) & (other > 0)
         level = np.minimum(depth[here][border], depth[there][border])

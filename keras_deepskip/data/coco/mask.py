@@ -54,6 +54,25 @@ class CocoMask:
                 is larger than `data.images.max_pixels()`.
             ImportError: if `pycocotools` is missing.
         """
+        return self._painted(
+            [ignore_class if label is None else label for label, _ in self.regions]
+        )
+
+    def read_objects(self) -> np.ndarray:
+        """Rasterizes which annotation each pixel is of, where `read` has an object.
+
+        Returns:
+            `(height, width)` int32 array of numbers from 1 on, 0 for none and for ignored regions.
+
+        Raises:
+            ValueError, ImportError: as `read`.
+        """
+        return self._painted(
+            [0 if label is None else number for number, (label, _) in enumerate(self.regions, 1)]
+        )
+
+    def _painted(self, values):
+        """A canvas on which each region has its value; those whose value is None are left out."""
         coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
         check_size(self, self.height, self.width, LABEL_BYTES)
         # Runs are kept, not rasterized masks, which would not fit into memory for many objects.
@@ -61,7 +80,6 @@ class CocoMask:
         objects = np.array([label is not None for label, _ in self.regions], bool)
         # Ignored regions lie lowest, then the objects from large to small.
         order = np.lexsort((-runs.areas(codes), objects)).tolist()
-        values = [ignore_class if label is None else label for label, _ in self.regions]
         order = [place for place in order if values[place] is not None]
         canvas = np.zeros(self.width * self.height, np.int32)
         runs.paint(canvas, [codes[place] for place in order], [values[place] for place in order])
