@@ -239,7 +239,7 @@ def other(field):
 def test_every_field_of_the_recipe_has_its_flag(field):
     flag = "--" + field.name.replace("_", "-")
     assert getattr(parsed(), field.name) == field.default
-    if field.type is bool:
+    if field.type is bool or bool in typing.get_args(field.type):
         assert getattr(parsed(flag), field.name) is True
         assert getattr(parsed(flag.replace("--", "--no-")), field.name) is False
     else:

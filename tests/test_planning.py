@@ -65,7 +65,9 @@ def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):
 
 def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
     scenes(tmp_path)
-    asked = Recipe(crop_size=64, scene="any", positive_share=0.1, batch_size=3, steps=130)
+    asked = Recipe(
+        crop_size=64, scene="any", positive_share=0.1, batch_size=3, steps=130, jitter=False
+    )
     plan = plan_of(tmp_path, asked)
     assert plan == plan_of(tmp_path, asked) and set(plan.reasons) == {"epochs"}
     changed = {
@@ -76,6 +78,15 @@ def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
     planned = {"epochs": 3, "steps_per_epoch": 43, "steps": None, "schedule": "cosine"}
     assert changed == planned
     assert Plan.from_dict(plan.to_dict()) == plan
+
+
+def test_images_that_are_seen_often_look_different_each_time(tmp_path):
+    scenes(tmp_path, count=10, size=160, objects=1)
+    for budget, jitter in (({"steps": 100}, True), ({"steps": 10}, False), ({"minutes": 5}, True)):
+        plan = plan_of(tmp_path, Recipe(**budget))
+        assert plan.recipe.jitter is jitter and "times over the pixels" in plan.reasons["jitter"]
+    about = plan_of(tmp_path, Recipe(minutes=5)).reasons["jitter"]
+    assert "about" in about
 
 
 def test_without_a_budget_the_validation_decides(tmp_path):
@@ -108,11 +119,11 @@ def timed(model, crops, windows, steps_per_epoch):
 def test_a_run_of_minutes_is_one_of_as_many_steps_and_resumes(tmp_path, monkeypatch):
     """Timing leaves no trace in the weights; resumed, the length is what it was."""
     monkeypatch.setattr("keras_deepskip.training.fitting.seconds_per_step", timed)
-    recipe = dataclasses.replace(tiny.RECIPE, epochs=None, minutes=5)
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=None, minutes=5, jitter=False)
     run = train(tiny.data(), tmp_path / "a", recipe, verbose=0, **tiny.MODEL)
     assert run.recipe.minutes is None and 4 <= run.recipe.epochs <= 7
     assert "steps in 5 minutes" in run.plan.reasons["epochs"]
-    asked = dataclasses.replace(tiny.RECIPE, epochs=run.recipe.epochs)
+    asked = dataclasses.replace(tiny.RECIPE, epochs=run.recipe.epochs, jitter=False)
     other = train(tiny.data(), tmp_path / "b", asked, verbose=0, **tiny.MODEL)
     for ours, theirs in zip(run.model.get_weights(), other.model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)

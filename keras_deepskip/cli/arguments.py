@@ -359,6 +359,9 @@ def _add_recipe(group, leave_out):
             options.add(field.name, type=values.number_or_none, metavar="N|none")
         elif field.default is None:
             kind = next(kind for kind in typing.get_args(field.type) if kind is not type(None))
+            if kind is bool:
+                options.add(field.name, action=argparse.BooleanOptionalAction)
+                continue
             options.add(field.name, type=kind, metavar=kind.__name__.upper())
         else:
             options.add(field.name, type=field.type, metavar=field.type.__name__.upper())

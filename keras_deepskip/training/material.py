@@ -36,6 +36,7 @@ SCENES = {
     "any": {"flips": True, "rotate90": True},
 }
 LIGHT = {"brightness": 0.3, "contrast": 0.2}
+JITTER = {"scale": 0.35, "color": 0.15}
 LARGEST_WINDOW, FEWEST_WINDOWS = 512, 8  # of validation images: their side, and how many
 
 
@@ -189,7 +190,8 @@ def _even_batch(count, most):
 def _augmentation(recipe, value_range):
     if not recipe.augment:
         return None
-    return Augmentation(**SCENES[recipe.scene], **LIGHT, value_range=value_range)
+    jitter = JITTER if recipe.jitter else {}
+    return Augmentation(**SCENES[recipe.scene], **LIGHT, **jitter, value_range=value_range)
 
 
 def _refuse_errors(data, report):

@@ -28,12 +28,14 @@ TILT = 0.15  # mean of log(height / width) of objects from which on a scene has 
 SURE = 3  # standard errors of it
 UNEVEN = 1.5  # how much more upper and lower halves differ than left and right ones, likewise
 SLIGHT = 0.2  # standard deviations of an image by which they differ at least, likewise
+OFTEN = 20  # times that training goes over the pixels of its images, from which on crops jitter
+STEPS_PER_MINUTE = 150  # guessed, where a budget of minutes is not yet measured
 FEW_IMAGES = 8
 FEW_OBJECTS = 20
 # Of older runs, whose recipes were complete
 BEFORE = {
     "epochs": 20, "steps_per_epoch": 25, "batch_size": 8, "crop_size": 160, "positive_share": 0.5,
-    "scene": "any", "schedule": "cosine",
+    "scene": "any", "jitter": False, "schedule": "cosine",
 }  # fmt: skip
 
 
@@ -117,7 +119,11 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
         if getattr(recipe, name) is None:
             value, reasons[name] = rule(facts, recipe)
             recipe = dataclasses.replace(recipe, **{name: value})
+    asked = recipe
     recipe, reasons["epochs"] = _length(facts, recipe)
+    if recipe.jitter is None:
+        jitter, reasons["jitter"] = _jitter(facts, recipe, asked)
+        recipe = dataclasses.replace(recipe, jitter=jitter)
     return Plan(recipe, reasons)
 
 
@@ -132,6 +138,7 @@ class _Facts:
     """What the training images hold: sizes of images, and of objects in pixels."""
 
     images: int
+    pixels: int
     foreground: float  # share of the pixels
     longest: int  # side of an image
     sides: np.ndarray  # longer side of each object
@@ -151,6 +158,7 @@ def _facts(survey, train):
     sides = np.concatenate([own.max(axis=1) for own in boxes] or [np.zeros(0)])
     return _Facts(
         len(images),
+        sum(math.prod(facts.shape[:2]) for facts in images),
         _foreground(masks),
         max((max(facts.shape[:2]) for facts in images), default=CROP),
         sides,
@@ -235,6 +243,14 @@ def _length(facts, recipe):
     per_epoch, epochs = _epochs_of(steps, per_epoch)
     recipe = dataclasses.replace(recipe, steps=None, steps_per_epoch=per_epoch)
     return _with_epochs(recipe, epochs), reason
+
+
+def _jitter(facts, recipe, asked):
+    """Images that are seen often are learnt by heart, unless they look different each time."""
+    steps = recipe.total_steps if recipe.epochs else STEPS_PER_MINUTE * asked.minutes
+    seen = steps * recipe.batch_size * recipe.crop_size**2 / max(facts.pixels, 1)
+    about = "" if recipe.epochs else "about "
+    return seen >= OFTEN, f"training goes {about}{seen:.0f} times over the pixels of its images"
 
 
 def _epochs_of(steps, per_epoch):
