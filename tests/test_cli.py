@@ -155,6 +155,7 @@ def test_predict(tmp_path, capsys):
     )  # fmt: skip
     assert f"Found 1 objects. Wrote {tmp_path / 'out' / 'objects.csv'}" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "images.csv",
         "labels",
         "masks",
         "objects.csv",

@@ -207,7 +207,7 @@ def test_masks_overlays_and_table_are_those_of_the_objects(tmp_path):
     assert [list(row.values()) for row in written] == [
         [str(v) for v in row.values()] for row in rows
     ]
-    folders = ["labels", "masks", "objects.csv", "overlays"]
+    folders = ["images.csv", "labels", "masks", "objects.csv", "overlays"]
     assert sorted(path.name for path in out.iterdir()) == folders
     assert not tiny.leftovers(out)
 

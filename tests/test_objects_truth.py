@@ -180,6 +180,29 @@ def test_predict_writes_each_object(folder, tmp_path, capsys):
         assert len(list(csv.DictReader(file))) == 15
 
 
+def test_measures_are_those_of_scikit_image_and_images_are_counted(folder, tmp_path):
+    out = tmp_path / "found"
+    options = {"separate": True, "measures": True, "verbose": 0}
+    rows = predict(tiny.bright_model(), folder / "images", out, **options)
+    with (out / "objects.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert [float(row["solidity"]) for row in written] == [row["solidity"] for row in rows]
+    for row in rows:
+        assert row["equivalent_diameter"] == pytest.approx(
+            2 * np.sqrt(row["area"] / np.pi), abs=1e-3
+        )
+        assert row["eccentricity"] < 0.6 and row["solidity"] > 0.9  # nearly discs
+        assert row["intensity_mean_0"] == 200 and 35 < row["perimeter"] < 50
+    with (out / "images.csv").open() as file:
+        counted = list(csv.DictReader(file))
+    assert [(row["image"], row["class"], row["objects"]) for row in counted] == [
+        (f"n{n}", "1", "5") for n in range(3)
+    ]
+    areas = [row["area"] for row in rows if row["image"] == "n0"]
+    assert float(counted[0]["covered_share"]) == pytest.approx(sum(areas) / 4900, abs=1e-6)
+    assert float(counted[0]["mean_area"]) == pytest.approx(np.mean(areas), abs=0.01)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, seed):
     """Touching discs of drawn sizes, over borders of parts and the edge of the image."""

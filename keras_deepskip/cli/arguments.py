@@ -114,6 +114,7 @@ def describe_predict(command):
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)
+    options.add("measures", action="store_true")
     options.add("tta", metavar="WAYS")
 
 

@@ -116,7 +116,7 @@ def run_predict(options):
         options.images,
         options.out,
         **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "separate")),
-        **_fields(options, ("tta",)),
+        **_fields(options, ("measures", "tta")),
     )
     print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
 

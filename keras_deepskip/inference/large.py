@@ -19,7 +19,7 @@ BLOCK = 2048  # side of the pieces in which a finished file of probabilities is 
 PICTURE = 2048  # longest side of an overlay
 
 
-def predict_large(model, source, sample, out, *, probabilities, overlays, point, tta, verbose):
+def predict_large(model, source, sample, out, *, probabilities, overlays, point, tta, verbose, **_):
     """Writes `masks/NAME.tif`, a reduced `overlays/NAME.png`, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not

@@ -14,6 +14,7 @@ from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.large import forget_finished, predict_large
+from keras_deepskip.inference.measures import IMAGE_COLUMNS, columns, counts, measure
 from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.sinks import write_tiff
 from keras_deepskip.inference.sources import open_source
@@ -29,6 +30,7 @@ COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
     "top", "left", "bottom", "right", "mean_probability",
 )  # fmt: skip
+TABLE = {*COLUMNS, "class_id"}  # names of `object_table`; others are measures
 
 
 def predict(
@@ -41,6 +43,7 @@ def predict(
     threshold: float | None = None,
     min_area: int | Sequence[int] | None = None,
     separate: bool | None = None,
+    measures: bool = False,
     tta: str | None = None,
     verbose: int | str = "auto",
 ) -> list[dict]:
@@ -51,8 +54,9 @@ def predict(
     image with the objects outlined), `probabilities/NAME.png` if asked (16 bits: 65535 is 1; of
     several classes `NAME_classK.png` each), and `objects.csv`, a line an object: image, number,
     class, area in pixels, centroid and box in pixels (bottom and right are the first row and column
-    outside), and the mean probability of its class. Each file is whole or not there; `objects.csv`
-    comes last.
+    outside), and the mean probability of its class; and `images.csv`, a line for each image and
+    class: number of objects, share of the pixels that they cover, mean area. Each file is whole or
+    not there; `objects.csv` comes last.
 
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
@@ -73,6 +77,9 @@ def predict(
             point, else all count.
         separate: whether objects that touch are told apart by their shape; None takes that of the
             operating point, else an object is a connected component.
+        measures: whether `objects.csv` also has each object's equivalent diameter, perimeter,
+            eccentricity, solidity and mean intensity of each channel, as scikit-image measures
+            them, in pixels and in the image's values. Images read in parts leave them empty.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
@@ -81,6 +88,7 @@ def predict(
         A list of dicts, the lines of `objects.csv`.
 
     Raises:
+        ImportError: if `measures` are asked for and scikit-image is not installed.
         ValueError: if an image cannot be read, or its channels do not fit the model: it is named,
             and what was written for those before it stays. Also if two images share a name, if
             `out` is the folder of the images, or if the model gives no probabilities or is
@@ -95,7 +103,7 @@ def predict(
     """
     model, run = resolve_model(model)
     expected = run.input_range if run else input_range_of(model)
-    folder, (channels, _) = Path(out), check_model(model)
+    folder, (channels, classes) = Path(out), check_model(model)
     point = decision_of(model, run, threshold, min_area, separate)
     model = fold_batch_norm(model)
     sources = images if isinstance(images, list | tuple) else [images]
@@ -106,16 +114,20 @@ def predict(
     progress = progress_bar(len(samples), verbose)
     asked = {
         "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
+        "measures": measures,
         "verbose": resolve_verbose(verbose),
     }  # fmt: skip
-    rows = []
+    rows, images_rows = [], []
     for index, sample in enumerate(samples, start=1):
         source = open_source(sample.image, channels, expected=expected)
         predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
         objects = predict_one(model, source, sample, folder, **asked)
         rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]
+        images_rows += counts(sample.name, objects, math.prod(source.sizes), classes)
         progress.update(index)
-    _files.write_text(folder / "objects.csv", _files.csv_text(rows, COLUMNS))
+    named = (*COLUMNS, *(columns(channels) if measures else ()))
+    _files.write_text(folder / "images.csv", _files.csv_text(images_rows, IMAGE_COLUMNS))
+    _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))
     forget_finished(folder, [sample.name for sample in samples])
     return rows
 
@@ -127,7 +139,9 @@ def _found(source):
     return find_images(source)
 
 
-def _predict_small(model, source, sample, out, *, probabilities, overlays, point, tta, **_):
+def _predict_small(
+    model, source, sample, out, *, probabilities, overlays, point, measures, tta, **_
+):
     """Writes an image's files; returns the lines of `object_table`."""
     name, image = sample.name, source.read((slice(None), slice(None)))
     outputs = probabilities_of(model, image, tta)  # (H, W, K)
@@ -142,7 +156,9 @@ def _predict_small(model, source, sample, out, *, probabilities, overlays, point
         )
     if probabilities:
         _write_probabilities(out / "probabilities", name, outputs)
-    return object_table(mask, outputs, labels=labels)
+    rows = object_table(mask, outputs, labels=labels)
+    measured = measure(labels, image) if measures else [{}] * len(rows)
+    return [{**row, **own} for row, own in zip(rows, measured, strict=True)]
 
 
 def _label_type(count):
@@ -183,4 +199,5 @@ def _row(name, number, found):
         round(found["centroid_x"], 2), found["top"], found["left"], found["bottom"],
         found["right"], round(found["mean_probability"], 4),
     )  # fmt: skip
-    return dict(zip(COLUMNS, (name, number, *values), strict=True))
+    measured = {key: round(value, 4) for key, value in found.items() if key not in TABLE}
+    return {**dict(zip(COLUMNS, (name, number, *values), strict=True)), **measured}
