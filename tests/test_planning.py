@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli
-from keras_deepskip.data import Survey, load_split
+from keras_deepskip.data import Survey, audit, load_split
 from keras_deepskip.training import Plan, Recipe, Run, make_plan, train
 from keras_deepskip.training.speed import seconds_per_step
 from tests import tiny
@@ -144,3 +144,31 @@ def test_the_command_prints_it(capsys):
     assert cli.main(["plan", "--data", str(tiny.data()), "--steps", "120"]) == 0
     printed = capsys.readouterr().out
     assert "positive_share" in printed and "as many as the steps asked for" in printed
+
+
+def test_without_objects_there_is_no_plan(tmp_path, capsys):
+    for number in range(5):
+        image = np.random.default_rng(number).integers(0, 90, (40, 40))
+        tiny.put(tmp_path, str(number), image, np.zeros((40, 40)))
+    with pytest.raises(ValueError, match="training images with objects .* none in the masks of 3"):
+        plan_of(tmp_path)
+    assert cli.main(["plan", "--data", str(tmp_path)]) == 1
+    assert "Check that the masks hold class ids above 0" in capsys.readouterr().err
+
+
+def test_a_validation_without_objects_is_told_and_trained_on(tmp_path):
+    for part, filled in (("train", True), ("val", False), ("test", True)):
+        scenes(
+            tmp_path / "data" / part, count=3, size=40, objects=1 if filled else 0, sky=len(part)
+        )
+    findings = audit(tmp_path / "data").findings
+    assert any("val" in finding.message and finding.severity == "warning" for finding in findings)
+    run = train(tmp_path / "data", tmp_path / "run", tiny.RECIPE, verbose=0, **tiny.MODEL)
+    assert run.best_epoch and run.operating_point.threshold == 0.5
+
+
+def test_a_budget_too_small_for_a_few_steps(tmp_path):
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=None, minutes=0.001)
+    with pytest.raises(ValueError, match="`minutes` must allow for a few steps.*Give more"):
+        train(tiny.data(), tmp_path, recipe, verbose=0, **tiny.MODEL)
+    assert not (tmp_path / "config.json").exists()

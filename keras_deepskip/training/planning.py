@@ -102,6 +102,9 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
     Returns:
         A `Plan`.
 
+    Raises:
+        ValueError: if the training images hold no object.
+
     Example:
 
     ```python
@@ -110,6 +113,12 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
     ```
     """
     facts = _facts(survey, train)
+    if not len(facts.sides):
+        raise ValueError(
+            f"{survey.folder}: training images with objects were expected. Received: none in the "
+            f"masks of {len(train)} images. Check that the masks hold class ids above 0, and that "
+            "the split leaves some to train on"
+        )
     rules = {
         "crop_size": _crop_size, "batch_size": _batch_size, "positive_share": _positive_share,
         "scene": _scene,
