@@ -201,6 +201,22 @@ def input_range_of(model):
     return None if layer is None else tuple(map(float, layer.input_range))
 
 
+def class_names_of(model):
+    """Returns the names of a model's classes by id, as its training data had them; None if unknown.
+
+    Args:
+        model: a `keras.Model`, such as `train` leaves.
+
+    Example:
+
+    >>> class_names_of(build_model()) is None
+    True
+    """
+    layer = image_normalization_of(model)
+    names = None if layer is None else layer.class_names
+    return names and {int(class_id): name for class_id, name in names.items()}
+
+
 def fill_of(model):
     """Returns what pixels without data are for a model: its mean of each channel, else 0.
 

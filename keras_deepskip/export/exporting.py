@@ -25,7 +25,13 @@ from keras_deepskip.export.writers import Mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.layers.copying import set_weights
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import RunLike, image_model_shapes, input_range_of, resolve_model
+from keras_deepskip.models import (
+    RunLike,
+    class_names_of,
+    image_model_shapes,
+    input_range_of,
+    resolve_model,
+)
 from keras_deepskip.operating_point import operating_point_of
 
 TOLERANCE = 1e-5
@@ -54,6 +60,7 @@ class ExportReport:
             without one.
         tolerance: what no difference may exceed.
         input_range: (low, high) of the images that the file takes.
+        class_names: names by class id, if the model knows them.
     """
 
     path: str
@@ -65,6 +72,7 @@ class ExportReport:
     mask_differences: dict | None
     tolerance: float
     input_range: tuple[float, float]
+    class_names: dict[int, str] | None = None
 
     @property
     def differing(self):
@@ -285,7 +293,7 @@ def _report(model, path, format, backend, temporary, mask, cases, input_range):
     versions = _versions(backend, FORMATS[format])
     return ExportReport(
         str(path), format, backend, versions, _size(temporary), differences,
-        None if mask is None else masks, TOLERANCE, input_range,
+        None if mask is None else masks, TOLERANCE, input_range, class_names_of(model),
     )  # fmt: skip
 
 

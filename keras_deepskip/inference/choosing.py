@@ -84,6 +84,8 @@ def choose_operating_point(
     beta = PREFER[_checks.check_choice("prefer", prefer, tuple(PREFER))]
     classes = model.output_shape[-1]
     reading = dataclasses.replace(masks or MaskReading(), num_classes=classes)
+    if not samples:
+        raise ValueError("`samples` must hold at least one image with its mask. Received: none")
     counts, images = _counts(model, samples, reading)
     ways = sorted({separate for _, _, separate in counts.predicted})
     choices = [_choice(counts, classes, beta, images, separate) for separate in ways]

@@ -27,7 +27,13 @@ from keras_deepskip.metrics import (
     Recall,
     masks_from_outputs,
 )
-from keras_deepskip.models import RunLike, fill_of, input_range_of, resolve_model
+from keras_deepskip.models import (
+    RunLike,
+    class_names_of,
+    fill_of,
+    input_range_of,
+    resolve_model,
+)
 
 PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
 OBJECT_COLUMNS = {
@@ -64,6 +70,7 @@ class Evaluation:
         pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
         objects: `ObjectCounts.summary()`.
         quality: `ObjectQuality.summary()`.
+        class_names: names by class id, if the model knows them.
         worst: names of the images with the lowest IoU, and it, lowest first.
     """
 
@@ -76,6 +83,7 @@ class Evaluation:
     worst: list
     separate: bool = False
     quality: dict = dataclasses.field(default_factory=dict)
+    class_names: dict | None = None
 
     def to_dict(self):
         """All of it as a dict fit for JSON."""
@@ -107,15 +115,19 @@ class Evaluation:
         class_ids = list(next(iter(self.pixels_by_class.values())))
         for class_id in class_ids if len(class_ids) > 1 else ():
             figures = [by_class[class_id] for by_class in self.pixels_by_class.values()]
-            rows.append([f"class {class_id}", *figures])
+            rows.append([self._named(class_id), *figures])
         return rows
+
+    def _named(self, class_id):
+        name = (self.class_names or {}).get(int(class_id))
+        return f"class {class_id}" + (f" ({name})" if name else "")
 
     def _quality_lines(self):
         if not self.quality:
             return []
         rows = [
             [
-                name if name == "all" else f"class {name}",
+                name if name == "all" else self._named(name),
                 *(row[figure] for figure in QUALITY_COLUMNS.values()),
             ]
             for name, row in self.quality.items()
@@ -127,7 +139,7 @@ class Evaluation:
     def _object_rows(self):
         rows = {"all": self.objects["all"], **self.objects["strata"]}
         if len(self.objects["classes"]) > 1:
-            rows |= {f"class {name}": row for name, row in self.objects["classes"].items()}
+            rows |= {self._named(name): row for name, row in self.objects["classes"].items()}
         return [
             [name, *(row[figure] for figure in OBJECT_COLUMNS.values())]
             for name, row in rows.items()
@@ -230,6 +242,7 @@ def evaluate(
         min_area=point.min_area,
         separate=point.separate,
         quality=quality.summary(),
+        class_names=class_names_of(model),
         pixels={type(metric).__name__: float(metric.result()) for metric in pixel_metrics},
         pixels_by_class={type(metric).__name__: _by_class(metric) for metric in pixel_metrics},
         objects=objects.summary(),

@@ -21,7 +21,7 @@ from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
 from keras_deepskip.inference.zarrs import is_zarr, zarr_name
-from keras_deepskip.models import RunLike, input_range_of, resolve_model
+from keras_deepskip.models import RunLike, class_names_of, input_range_of, resolve_model
 from keras_deepskip.objects import object_table
 
 LARGE = 4096 * 4096  # pixels above which an image is read, predicted and written in parts
@@ -53,10 +53,10 @@ def predict(
     object's number in the table; 16 bits, 32 from 65,536 objects on), `overlays/NAME.png` (the
     image with the objects outlined), `probabilities/NAME.png` if asked (16 bits: 65535 is 1; of
     several classes `NAME_classK.png` each), and `objects.csv`, a line an object: image, number,
-    class, area in pixels, centroid and box in pixels (bottom and right are the first row and column
-    outside), and the mean probability of its class; and `images.csv`, a line for each image and
-    class: number of objects, share of the pixels that they cover, mean area. Each file is whole or
-    not there; `objects.csv` comes last.
+    class (and its name, if the model knows it), area in pixels, centroid and box in pixels (bottom
+    and right are the first row and column outside), and the mean probability of its class; and
+    `images.csv`, a line for each image and class: number of objects, share of the pixels that they
+    cover, mean area. Each file is whole or not there; `objects.csv` comes last.
 
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
@@ -105,7 +105,7 @@ def predict(
     expected = run.input_range if run else input_range_of(model)
     folder, (channels, classes) = Path(out), check_model(model)
     point = decision_of(model, run, threshold, min_area, separate)
-    model = fold_batch_norm(model)
+    model, names = fold_batch_norm(model), class_names_of(model)
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
     samples = [sample for source in sources for sample in _found(source)]
@@ -122,10 +122,11 @@ def predict(
         source = open_source(sample.image, channels, expected=expected)
         predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
         objects = predict_one(model, source, sample, folder, **asked)
-        rows += [_row(sample.name, *item) for item in enumerate(objects, 1)]
+        rows += [_row(sample.name, *item, names) for item in enumerate(objects, 1)]
         images_rows += counts(sample.name, objects, math.prod(source.sizes), classes)
         progress.update(index)
-    named = (*COLUMNS, *(columns(channels) if measures else ()))
+    named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:])
+    named = (*named, *(columns(channels) if measures else ()))
     _files.write_text(folder / "images.csv", _files.csv_text(images_rows, IMAGE_COLUMNS))
     _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))
     forget_finished(folder, [sample.name for sample in samples])
@@ -193,11 +194,13 @@ def _write_probabilities(folder, name, outputs):
         write_png(folder / f"{name}{suffix}.png", scaled)
 
 
-def _row(name, number, found):
+def _row(name, number, found, names):
     values = (
         found["class_id"], found["area"], round(found["centroid_y"], 2),
         round(found["centroid_x"], 2), found["top"], found["left"], found["bottom"],
         found["right"], round(found["mean_probability"], 4),
     )  # fmt: skip
-    measured = {key: round(value, 4) for key, value in found.items() if key not in TABLE}
-    return {**dict(zip(COLUMNS, (name, number, *values), strict=True)), **measured}
+    row = dict(zip(COLUMNS, (name, number, *values), strict=True))
+    if names:
+        row["class_name"] = names.get(found["class_id"], "")
+    return row | {key: round(value, 4) for key, value in found.items() if key not in TABLE}

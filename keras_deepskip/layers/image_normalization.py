@@ -9,11 +9,12 @@ class ImageNormalization(keras.layers.Normalization):
 
     The range changes nothing in what is computed. It travels in the model's file, so that `predict`
     and `evaluate` notice images of another range: 16-bit ones, say, for a model of 8-bit ones. So
-    does the operating point (see `keras_deepskip.operating_point`).
+    do the operating point (see `keras_deepskip.operating_point`) and the names of the classes.
 
     Args:
         input_range: (low, high) of the images' values.
-        operating_point: None, or a dict of `threshold` and `min_area`.
+        operating_point: None, or a dict of the fields of an `OperatingPoint`.
+        class_names: None, or a dict from class id, as text, to name.
         **arguments: as of `keras.layers.Normalization`, such as `mean` and `variance`.
 
     Input and output shape: (N, ..., C).
@@ -25,14 +26,15 @@ class ImageNormalization(keras.layers.Normalization):
     2.0
     """
 
-    def __init__(self, input_range=(0, 255), operating_point=None, **arguments):
+    def __init__(self, input_range=(0, 255), operating_point=None, class_names=None, **arguments):
         super().__init__(**arguments)
         self.input_range = tuple(input_range)
         self.operating_point = operating_point
+        self.class_names = class_names
 
     def get_config(self):
-        known = {"input_range": self.input_range, "operating_point": self.operating_point}
-        return {**super().get_config(), **known}
+        names = ("input_range", "operating_point", "class_names")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def image_normalization_of(model):

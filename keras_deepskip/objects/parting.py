@@ -16,6 +16,7 @@ RISE = 0.5  # pixels by which a peak rises above the pass to a higher one, if it
 SMOOTHING = 2  # passes of the kernel (1, 2, 1) / 4 along each axis, each of variance 1/2
 FINENESS = 2**18  # depths are compared in so many steps a pixel
 INDEX_BITS = 34  # of a key; the rest holds the depth
+DEEPEST = 2 ** (63 - INDEX_BITS) - 1
 
 
 def separate_objects(mask: np.ndarray, rise: float = RISE) -> tuple[np.ndarray, int]:
@@ -88,7 +89,8 @@ def _depth(inside):
         for axis in range(inside.ndim):
             smooth = ndimage.correlate1d(smooth, kernel, axis, mode="nearest")
         depth = smooth * inside
-    return np.rint(depth * FINENESS).astype("int64")
+    steps = np.rint(depth.astype("float64") * FINENESS).astype("int64")
+    return np.minimum(steps, DEEPEST)  # objects of more than 4,000 pixels across have a flat top
 
 
 def _basins(depth, inside):

@@ -16,6 +16,7 @@ from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
 from keras_deepskip.data import FollowEpoch, MaskReading, Survey
 from keras_deepskip.inference.choosing import choose_operating_point
+from keras_deepskip.layers.image_normalization import image_normalization_of
 from keras_deepskip.metrics import ObjectMetricsCallback
 from keras_deepskip.models import load_model
 from keras_deepskip.operating_point import store_operating_point
@@ -245,11 +246,13 @@ def _plateau(stage, recipe, checkpoint):
 
 
 def _decide(out, recipe, material):
-    """Chooses the operating point of the best model, and has its file hold it."""
+    """Chooses the operating point of the best model; its file holds it, and the classes' names."""
     if (out / POINT).is_file():
         return
     model = load_model(out / MODEL)
     choice = choose_operating_point(model, material.split.val, material.masks, recipe.prefer)
+    if image_normalization_of(model) is not None:
+        image_normalization_of(model).class_names = material.facts.get("class_names")
     if store_operating_point(model, choice.point):
         with _files.replacing(out / MODEL) as temporary:
             model.save(temporary, overwrite=True)

@@ -213,7 +213,7 @@ def _facts(survey, report, split, request):
         "channels": int(channels),
         "num_classes": int(report.figures["num_classes"]),
         "masks": _reading(survey, request.masks).to_dict(),
-        "class_names": _class_names(survey.folder),
+        "class_names": _class_names(survey.folder, int(report.figures["num_classes"])),
         "input_range": [float(value) for value in limits],
         "mean": [float(value) for value in mean],
         "variance": [float(value) for value in variance],
@@ -229,12 +229,24 @@ def _reading(survey, masks):
     return reading
 
 
-def _class_names(data):
-    """Names by class id as text, from a COCO file; None where the data name no classes."""
+def _class_names(data, num_classes):
+    """Names by class id as text, from a COCO file or `classes.txt`; None where there are none."""
     listed = data / "annotations.json"
-    if (data / "masks").is_dir() or not listed.is_file():
+    if not (data / "masks").is_dir() and listed.is_file():
+        return {str(label): name for label, name in coco_classes(listed).items()}
+    listed = data / "classes.txt"
+    if not listed.is_file():
         return None
-    return {str(label): name for label, name in coco_classes(listed).items()}
+    names = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
+    names = [name for name in names if name]
+    classes = max(num_classes, 2)
+    if len(names) not in (classes, classes - 1):
+        raise ValueError(
+            f"{listed}: a line for each class was expected: {classes - 1}, or {classes} with the "
+            f"background first. Received: {len(names)} names. Correct the file, or take it out"
+        )
+    first = classes - len(names)
+    return {str(label): name for label, name in enumerate(names, start=first) if label > 0}
 
 
 def _usual_channels(survey):
