@@ -113,6 +113,7 @@ def test_the_audit_tells_how_many_touch(folder):
     (note,) = [f for f in audit(folder).findings if "touch another" in f.message]
     assert note.severity == "note" and "100 % of the objects" in note.message
     assert "(15 of 15 in 3 images)" in note.message
+    assert not [f for f in audit(folder).findings if "no part uses" in f.message]
     Image.fromarray(np.zeros((3, 4), "uint8")).save(folder / "instances" / "n1.png")
     (error,) = [f for f in audit(folder).findings if f.severity == "error"]
     assert error.file.endswith("instances/n1.png") and "3 x 4" in error.message

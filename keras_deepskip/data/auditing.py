@@ -523,7 +523,7 @@ def _split(survey, looks, how, findings):
 def _unused_folders(survey):
     """Folders of images beside those that are used, such as `unlabeled/` beside `train/`."""
     roots = [pool.root for pool in survey.pools.values()]
-    used = {*roots, *(root / name for root in roots for name in ("images", "masks"))}
+    used = {*roots, *(root / name for root in roots for name in ("images", "masks", "instances"))}
     for folder in sorted(set(survey.folder.iterdir()) - used):
         count = len(image_files(folder / "images")[0]) or len(image_files(folder)[0])
         if count:
