@@ -175,7 +175,8 @@ def test_predict_writes_each_object(folder, tmp_path, capsys):
     model = tmp_path / "model.keras"
     tiny.bright_model().save(model)
     command = ["predict", "--model", str(model), "--images", str(folder / "images"), "--out"]
-    assert cli.main([*command, str(tmp_path / "c"), "--separate"]) == 0
+    assert cli.main([*command, str(tmp_path / "c"), "--separate", "--format", "coco"]) == 0
+    assert len(json.loads((tmp_path / "c" / "annotations.json").read_text())["annotations"]) == 15
     assert "Found 15 objects" in capsys.readouterr().out
     with (tmp_path / "c" / "objects.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 15
@@ -202,6 +203,33 @@ def test_measures_are_those_of_scikit_image_and_images_are_counted(folder, tmp_p
     areas = [row["area"] for row in rows if row["image"] == "n0"]
     assert float(counted[0]["covered_share"]) == pytest.approx(sum(areas) / 4900, abs=1e-6)
     assert float(counted[0]["mean_area"]) == pytest.approx(np.mean(areas), abs=0.01)
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_coco_annotations_hold_every_pixel_of_every_object(folder, tmp_path, separate):
+    from pycocotools.coco import COCO
+
+    ends = np.zeros((70, 70))  # objects at the first and the last pixel
+    ends[:3, :2], ends[-2:, -4:], ends[10:12, 5:9] = 200, 200, 200
+    tiny.put(folder, "ends", ends)
+    out = tmp_path / "found"
+    options = {"separate": separate, "formats": ["coco"], "verbose": 0}
+    rows = predict(tiny.bright_model(), folder / "images", out, **options)
+    coco = COCO(out / "annotations.json")
+    names = {image["file_name"]: image["id"] for image in coco.dataset["images"]}
+    assert sorted(names) == ["ends.png", "n0.png", "n1.png", "n2.png"]
+    assert len(coco.anns) == len(rows) == (18 if separate else 9)
+    for name, image_id in names.items():
+        labels = np.asarray(Image.open(out / "labels" / name.replace("png", "tif")))
+        own = coco.loadAnns(coco.getAnnIds(image_id))
+        for number, annotation in enumerate(own, start=1):
+            mask = coco.annToMask(annotation)
+            assert np.array_equal(mask > 0, labels == number)
+            top, left = np.argwhere(mask).min(0)
+            assert annotation["bbox"][:2] == [left, top] and annotation["area"] == mask.sum()
+            assert annotation["score"] > 0.5
+    with pytest.raises(ValueError, match="`formats` must be one of 'coco'"):
+        predict(tiny.bright_model(), folder / "images", out, formats=["cocoa"], verbose=0)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -115,6 +115,9 @@ def describe_predict(command):
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)
     options.add("measures", action="store_true")
+    options.add(
+        "formats", flag="--format", dest="formats", action="append", default=None, metavar="NAME"
+    )
     options.add("tta", metavar="WAYS")
 
 

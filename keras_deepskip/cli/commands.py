@@ -117,6 +117,7 @@ def run_predict(options):
         options.out,
         **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "separate")),
         **_fields(options, ("measures", "tta")),
+        formats=options.formats or (),
     )
     print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
 

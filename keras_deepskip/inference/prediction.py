@@ -13,6 +13,7 @@ from keras_deepskip._progress import progress_bar, resolve_verbose
 from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
+from keras_deepskip.inference.formats import FORMATS, outlines_in_coco, write_coco
 from keras_deepskip.inference.large import forget_finished, predict_large
 from keras_deepskip.inference.measures import IMAGE_COLUMNS, columns, counts, measure
 from keras_deepskip.inference.outputs import check_model, decision_of
@@ -30,7 +31,7 @@ COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
     "top", "left", "bottom", "right", "mean_probability",
 )  # fmt: skip
-TABLE = {*COLUMNS, "class_id"}  # names of `object_table`; others are measures
+TABLE = {*COLUMNS, "class_id", "segmentation"}  # what is no measure
 
 
 def predict(
@@ -44,6 +45,7 @@ def predict(
     min_area: int | Sequence[int] | None = None,
     separate: bool | None = None,
     measures: bool = False,
+    formats: Sequence[str] = (),
     tta: str | None = None,
     verbose: int | str = "auto",
 ) -> list[dict]:
@@ -80,6 +82,8 @@ def predict(
         measures: whether `objects.csv` also has each object's equivalent diameter, perimeter,
             eccentricity, solidity and mean intensity of each channel, as scikit-image measures
             them, in pixels and in the image's values. Images read in parts leave them empty.
+        formats: further forms to write the objects in: `"coco"` is `annotations.json`, COCO's file
+            of instances in RLE, with the mean probability as `score`. Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
@@ -88,7 +92,8 @@ def predict(
         A list of dicts, the lines of `objects.csv`.
 
     Raises:
-        ImportError: if `measures` are asked for and scikit-image is not installed.
+        ImportError: if `measures` are asked for and scikit-image is not installed, or a format and
+            its package is not.
         ValueError: if an image cannot be read, or its channels do not fit the model: it is named,
             and what was written for those before it stays. Also if two images share a name, if
             `out` is the folder of the images, or if the model gives no probabilities or is
@@ -108,28 +113,47 @@ def predict(
     model, names = fold_batch_norm(model), class_names_of(model)
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
+    for form in formats:
+        _checks.check_choice("formats", form, FORMATS)
     samples = [sample for source in sources for sample in _found(source)]
     _refuse_same_names(samples)
     _refuse_data_folder(folder, samples)
     progress = progress_bar(len(samples), verbose)
     asked = {
         "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
-        "measures": measures,
-        "verbose": resolve_verbose(verbose),
+        "measures": measures, "formats": formats, "verbose": resolve_verbose(verbose),
     }  # fmt: skip
-    rows, images_rows = [], []
+    listed, found = [], []
     for index, sample in enumerate(samples, start=1):
         source = open_source(sample.image, channels, expected=expected)
-        predict_one = predict_large if math.prod(source.sizes) > LARGE else _predict_small
-        objects = predict_one(model, source, sample, folder, **asked)
-        rows += [_row(sample.name, *item, names) for item in enumerate(objects, 1)]
-        images_rows += counts(sample.name, objects, math.prod(source.sizes), classes)
+        large = math.prod(source.sizes) > LARGE
+        if large and formats:
+            raise ValueError(
+                f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
+                f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
+            )
+        predict_one = predict_large if large else _predict_small
+        found.append(predict_one(model, source, sample, folder, **asked))
+        listed.append((sample, source.sizes))
         progress.update(index)
-    named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:])
-    named = (*named, *(columns(channels) if measures else ()))
-    _files.write_text(folder / "images.csv", _files.csv_text(images_rows, IMAGE_COLUMNS))
-    _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))
+    if "coco" in formats:
+        files = [(sample.image.name, sizes) for sample, sizes in listed]
+        write_coco(folder / "annotations.json", files, found, names, classes)
+    rows = _write_tables(folder, listed, found, names, classes, channels if measures else 0)
     forget_finished(folder, [sample.name for sample in samples])
+    return rows
+
+
+def _write_tables(folder, listed, found, names, classes, measured_channels):
+    """Writes `images.csv` and, last, `objects.csv`; returns the lines of this."""
+    rows, lines = [], []
+    for (sample, sizes), objects in zip(listed, found, strict=True):
+        rows += [_row(sample.name, *item, names) for item in enumerate(objects, 1)]
+        lines += counts(sample.name, objects, math.prod(sizes), classes)
+    named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:])
+    named = (*named, *(columns(measured_channels) if measured_channels else ()))
+    _files.write_text(folder / "images.csv", _files.csv_text(lines, IMAGE_COLUMNS))
+    _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))
     return rows
 
 
@@ -141,7 +165,7 @@ def _found(source):
 
 
 def _predict_small(
-    model, source, sample, out, *, probabilities, overlays, point, measures, tta, **_
+    model, source, sample, out, *, probabilities, overlays, point, measures, formats, tta, **_
 ):
     """Writes an image's files; returns the lines of `object_table`."""
     name, image = sample.name, source.read((slice(None), slice(None)))
@@ -159,6 +183,9 @@ def _predict_small(
         _write_probabilities(out / "probabilities", name, outputs)
     rows = object_table(mask, outputs, labels=labels)
     measured = measure(labels, image) if measures else [{}] * len(rows)
+    if "coco" in formats:
+        codes = outlines_in_coco(labels)
+        rows = [{**row, "segmentation": code} for row, code in zip(rows, codes, strict=True)]
     return [{**row, **own} for row, own in zip(rows, measured, strict=True)]
 
 
