@@ -66,9 +66,13 @@ def describe_train(command):
         help="light_vgg16 (default), light_resnet34, or any of `backbones --list`",
     )
     options.add("resume", action="store_true")
-    folds = Options(main, cross_validate, given_only=True)
-    folds.add("folds", type=int, metavar="N")
-    folds.add("ensemble", action="store_true", default=False)
+    main.add_argument(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="cross-validate: train so many networks, each judged on its share of the images",
+    )
+    Options(main, cross_validate).add("ensemble", action="store_true")
     group = command.add_argument_group("data")
     options = Options(group, train)
     _add_masks(group)
