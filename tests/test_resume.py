@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli, load_model
-from keras_deepskip.training import TrainingDiverged, train
+from keras_deepskip.training import Run, TrainingDiverged, train
 from tests import tiny
 
 # The child trains slowly, so that a kill falls anywhere: in steps, validation, files.
@@ -207,9 +207,23 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_weights(first_
 
 
 def test_a_run_of_the_version_before_resumes(first_epoch):
-    """Its state lies in `checkpoint/`, a name that TensorBoard takes for a file of its own."""
+    """Its state lies in `checkpoint/`, its epochs have no score, its recipe fewer fields."""
+    for name in ("config.json", "plan.json"):
+        content = json.loads((first_epoch / name).read_text())
+        for field in ("schedule", "jitter"):
+            del content["recipe"][field]
+        content["recipe"]["patience"] = 10
+        (first_epoch / name).write_text(json.dumps(content))
+    path = first_epoch / "training_state" / "state.json"
+    state = json.loads(path.read_text())
+    del state["rows"][0]["val_score"]
+    state["best"] = state["rows"][0]["val_iou"]
+    path.write_text(json.dumps(state))
     (first_epoch / "training_state").rename(first_epoch / "checkpoint")
     resumed(first_epoch)
+    run = Run.load(first_epoch)
+    assert run.recipe.patience == 10
+    assert run.history[run.best_epoch - 1]["val_iou"] == max(r["val_iou"] for r in run.history)
     assert not (first_epoch / "checkpoint").exists()
     state = json.loads((first_epoch / "training_state" / "state.json").read_text())
     assert state["epoch"] == 3

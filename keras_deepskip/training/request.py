@@ -14,7 +14,7 @@ from keras_deepskip.training.recipe import PLANNED, Recipe
 from keras_deepskip.training.run import CONFIG
 
 # A resumed run that is asked for without these has those it was begun with.
-OPEN = (*PLANNED, "steps", "minutes")
+OPEN = (*PLANNED, "steps", "minutes", "patience")
 FREE = ("disk_cache_bytes",)  # arguments that change no result, so a resumed run may change them
 
 
