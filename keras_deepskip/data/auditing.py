@@ -416,8 +416,7 @@ def _touching_findings(looks, kind, folder):
             break
         try:
             mask = load_mask(look.sample, kind.reading)
-            ignored = kind.reading.ignore_class
-            objects = load_objects(look.sample, np.where(mask == ignored, 0, mask), kind.reading)
+            objects = load_objects(look.sample, mask, kind.reading)
         except (OSError, ValueError) as error:
             file = look.sample.instances or look.sample.mask
             yield _failure(file, error, "Write the ids again, or take the file out")

@@ -130,7 +130,7 @@ def load_objects(
     Args:
         sample: a `Sample`.
         mask: its class ids (H, W), as of `load_pair`; what is not above 0 is no object.
-        reading: the `MaskReading` of the mask, or None.
+        reading: the `MaskReading` of the mask, or None. Its ignored class is no object.
 
     Returns:
         `(H, W)` int32 numbers of the objects from 1 on, 0 for none.
@@ -145,11 +145,11 @@ def load_objects(
     print(load_objects(sample, mask).max(), "objects")
     ```
     """
-    inside = np.where(mask > 0, mask, 0)
-    components, _ = label_objects(inside)
+    ignored = None if reading is None else reading.ignore_class
+    inside = np.where((mask > 0) & (mask != ignored), mask, 0)
     ids = _ids_of(sample, reading)
     if ids is None:
-        return components
+        return label_objects(inside)[0]
     if ids.shape != mask.shape:
         raise ValueError(
             f"{sample.instances or sample.mask}: object ids of the mask's size were expected. "
@@ -157,13 +157,11 @@ def load_objects(
             "Draw them for this image, or take the file out"
         )
     # One number for each id and class; components follow where no id is
+    pixels, components = inside > 0, label_objects(inside)[0]
     keys = np.where(ids > 0, ids.astype("int64") * (int(inside.max()) + 1) + inside, -components)
-    _, numbers = np.unique(np.where(inside > 0, keys, 0), return_inverse=True)
-    numbers = numbers.reshape(mask.shape)
-    nothing = numbers[inside == 0]
-    first = int(nothing[0]) if nothing.size else -1
-    order = np.cumsum(np.arange(numbers.max() + 1) != first)
-    return np.where(inside > 0, order[numbers], 0).astype("int32")
+    labels = np.zeros(mask.shape, "int32")
+    labels[pixels] = np.unique(keys[pixels], return_inverse=True)[1] + 1
+    return labels
 
 
 def has_objects(sample: Sample, reading: MaskReading | None = None) -> bool:

@@ -434,7 +434,7 @@ class _Pairs:
         self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
         self.disk = DiskCache(check_integer("disk_cache_bytes", disk_cache_bytes, minimum=0))
         self.fill = np.asarray(fill, np.float32)
-        self.sizes = [_size(sample, survey) for sample in self.samples]
+        self.sizes = [sample_size(sample, survey) for sample in self.samples]
         self._clear()
 
     def _clear(self):
@@ -506,7 +506,8 @@ class _Pairs:
         return self._anchors[index]
 
 
-def _size(sample, survey):
+def sample_size(sample: Sample, survey: Survey | None = None) -> tuple[int, int]:
+    """(height, width) of a sample's image, which the survey knows without reading it again."""
     facts = None if survey is None else survey.image(sample)
     return facts.shape[:2] if isinstance(facts, ImageFacts) else image_size(sample.image)
 

@@ -115,7 +115,7 @@ def _counts(model, samples, reading):
         images += 1
         outputs = probabilities_of(model, no_data.filled(image, fill))
         ignored = mask == ignore
-        objects = load_objects(sample, np.where(ignored, 0, mask), reading)
+        objects = load_objects(sample, mask, reading)
         for class_id in range(1, max(classes, 2)):
             truth = np.where(mask == class_id, objects, 0)
             _count_class(counts, class_id, outputs, truth, ignored, ways)

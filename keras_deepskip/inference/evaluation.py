@@ -225,9 +225,7 @@ def evaluate(
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
         labels = {
-            "true_labels": load_objects(
-                sample, np.where(mask == masks.ignore_class, 0, mask), masks
-            ),
+            "true_labels": load_objects(sample, mask, masks),
             "predicted_labels": point.labels(found[0])[0],
         }
         objects.update(mask, found[0], **labels)

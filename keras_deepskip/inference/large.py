@@ -13,7 +13,12 @@ from keras_deepskip.inference.sinks import FileSink, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled, work_key
 from keras_deepskip.inference.windows import result_form, why_inexact
 from keras_deepskip.metrics.object_stream import ObjectStream
-from keras_deepskip.objects import label_objects, object_table, separate_objects
+from keras_deepskip.objects import (
+    label_objects,
+    object_sums,
+    separate_objects,
+    table_of_sums,
+)
 
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
 PICTURE = 2048  # longest side of an overlay
@@ -113,14 +118,8 @@ def _separated(rows, outputs, point):
         own = np.where(components == alike[seen[key]], mask, 0)  # two may be entwined
         seen[key] += 1
         labels, _ = separate_objects(own)
-        for part in object_table(own, np.asarray(outputs[box]), labels=labels):
-            for name, start in zip("yx", (box[0].start, box[1].start), strict=True):
-                part[f"centroid_{name}"] += start
-            for name in ("top", "bottom"):
-                part[name] += box[0].start
-            for name in ("left", "right"):
-                part[name] += box[1].start
-            yield part
+        sums = object_sums(labels, own, np.asarray(outputs[box]), [side.start for side in box])
+        yield from table_of_sums(sums, axes=2)
 
 
 def _mask_of(outputs, box, point):

@@ -214,17 +214,11 @@ class ObjectCounts:
             )
 
     def _labels(self, inside, known):
-        """The objects of a class, from the boolean of its pixels: labels, and their number."""
-        if known is None:
-            return label_objects(inside, self.connectivity)
-        if self.multilabel:
+        if known is not None and self.multilabel:
             raise ValueError(
                 "labels are for masks of one class a pixel. Received: labels with multilabel=True"
             )
-        known = np.asarray(known)
-        check_same_shape("labels", known, "the mask", inside)
-        ids, numbers = np.unique(np.where(inside, known, 0), return_inverse=True)
-        return numbers.reshape(inside.shape) + (ids[0] != 0), int(np.count_nonzero(ids))
+        return labels_of_class(inside, known, self.connectivity)
 
     def _count(self, position, true, predicted, ignored):
         """Adds one class of one image, given as `(labels, count)`."""
@@ -346,6 +340,22 @@ def check_strata(strata):
         "`strata` must be rows (name, low, high) with names of their own, from 0 to infinity "
         f"without gap. Received: strata={strata!r}. An example: {COCO_STRATA}"
     )
+
+
+def labels_of_class(inside, known, connectivity=8):
+    """The objects of a class, from the boolean of its pixels: labels, and their number.
+
+    Args:
+        inside: where the class is, boolean.
+        known: which object each pixel is of, of the same shape; None takes connected components.
+        connectivity: of these.
+    """
+    if known is None:
+        return label_objects(inside, connectivity)
+    known = np.asarray(known)
+    check_same_shape("labels", known, "the mask", inside)
+    ids, numbers = np.unique(np.where(inside, known, 0), return_inverse=True)
+    return numbers.reshape(inside.shape) + (ids[0] != 0), int(np.count_nonzero(ids))
 
 
 def without_ignored(labels, ignored):

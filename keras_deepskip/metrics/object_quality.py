@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.metrics.object_counts import without_ignored
-from keras_deepskip.objects import check_same_shape, label_objects, match_objects
+from keras_deepskip.metrics.object_counts import labels_of_class, without_ignored
+from keras_deepskip.objects import check_same_shape, match_objects
 
 AP_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
@@ -71,8 +71,8 @@ class ObjectQuality:
         if self.ignore_class is not None:
             ignored = true_mask == self.ignore_class
         for place, class_id in enumerate(self.class_ids):
-            true = _labels((true_mask == class_id) & ~ignored, true_labels)
-            predicted = _labels(predicted_mask == class_id, predicted_labels)
+            true, _ = labels_of_class((true_mask == class_id) & ~ignored, true_labels)
+            predicted, _ = labels_of_class(predicted_mask == class_id, predicted_labels)
             self._add(place, true, without_ignored(predicted, ignored))
 
     def _add(self, place, true, predicted):
@@ -143,10 +143,3 @@ class ObjectQuality:
             return float(values[self.class_ids.index(class_id)])
         known = values[(self._true + self._predicted > 0) & ~np.isnan(values)]
         return float(known.mean()) if len(known) else math.nan
-
-
-def _labels(inside, known):
-    if known is None:
-        return label_objects(inside)[0]
-    check_same_shape("labels", np.asarray(known), "the mask", inside)
-    return np.where(inside, known, 0)

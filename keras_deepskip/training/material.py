@@ -23,9 +23,8 @@ from keras_deepskip.data import (
 )
 from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.folder import PARTS
-from keras_deepskip.data.images import image_size
 from keras_deepskip.data.no_data import IGNORED
-from keras_deepskip.data.survey import ImageFacts
+from keras_deepskip.data.sampling import sample_size
 from keras_deepskip.drawing import to_rgb
 from keras_deepskip.training.planning import STRIDE, make_plan
 from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
@@ -150,14 +149,10 @@ class Material:
 
         Objects are cut by fewer edges, and the network sees what it will be used on.
         """
-        sizes = [self._size(sample) for sample in self.split.val]
+        sizes = [sample_size(sample, self.survey) for sample in self.split.val]
         smallest = min((min(size) for size in sizes), default=0)
         side = min(smallest, LARGEST_WINDOW) // STRIDE * STRIDE
         return max(side, recipe.crop_size)
-
-    def _size(self, sample):
-        facts = None if self.survey is None else self.survey.image(sample)
-        return facts.shape[:2] if isinstance(facts, ImageFacts) else image_size(sample.image)
 
     def shown(self, windows):
         """Returns what TensorBoard shows: images as the network takes them, masks, pictures.

@@ -128,10 +128,9 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
         if getattr(recipe, name) is None:
             value, reasons[name] = rule(facts, recipe)
             recipe = dataclasses.replace(recipe, **{name: value})
-    asked = recipe
     recipe, reasons["epochs"] = _length(facts, recipe)
     if recipe.jitter is None:
-        jitter, reasons["jitter"] = _jitter(facts, recipe, asked)
+        jitter, reasons["jitter"] = _jitter(facts, recipe)
         recipe = dataclasses.replace(recipe, jitter=jitter)
     return Plan(recipe, reasons)
 
@@ -254,9 +253,9 @@ def _length(facts, recipe):
     return _with_epochs(recipe, epochs), reason
 
 
-def _jitter(facts, recipe, asked):
+def _jitter(facts, recipe):
     """Images that are seen often are learnt by heart, unless they look different each time."""
-    steps = recipe.total_steps if recipe.epochs else STEPS_PER_MINUTE * asked.minutes
+    steps = recipe.total_steps if recipe.epochs else STEPS_PER_MINUTE * recipe.minutes
     seen = steps * recipe.batch_size * recipe.crop_size**2 / max(facts.pixels, 1)
     about = "" if recipe.epochs else "about "
     return seen >= OFTEN, f"training goes {about}{seen:.0f} times over the pixels of its images"

@@ -55,9 +55,8 @@ class Plateau:
 
     def share(self, scores: Sequence[float | None]) -> float:
         """The learning rate of the next epoch, as a share of that of the level part."""
-        epoch, end = len(scores), self.end(scores)
-        turn = self.turn(scores)
-        if turn is None or end is None or epoch < turn:
+        epoch, turn, end = len(scores), self.turn(scores), self.end(scores)
+        if turn is None or end is None:  # so is the other
             return 1.0 if epoch else FIRST
         return max((end - epoch) / (end - turn + 1), 0.0)
 
