@@ -11,8 +11,9 @@ import keras_deepskip
 from keras_deepskip import cli
 from keras_deepskip.data import fold_splits
 from keras_deepskip.models import fill_of, mean_model
-from keras_deepskip.operating_point import operating_point_of
+from keras_deepskip.operating_point import OperatingPoint, operating_point_of
 from keras_deepskip.training import cross_validate
+from keras_deepskip.training.folds import _mean_point
 from tests import tiny
 
 RECIPE = dataclasses.replace(tiny.RECIPE, epochs=1)
@@ -87,6 +88,15 @@ def test_folds_are_runs_that_resume_and_the_mean_is_a_network(tmp_path):
     assert operating_point_of(joined).threshold == pytest.approx(np.mean(points))
     rows = keras_deepskip.predict(joined, data / "images", tmp_path / "found", verbose=0)
     assert (tmp_path / "found" / "objects.csv").exists() and isinstance(rows, list)
+
+
+def test_the_mean_of_operating_points():
+    points = [OperatingPoint(0.4, 4, True), OperatingPoint(0.6, 7, True), OperatingPoint(0.5)]
+    mean = _mean_point(points)
+    assert mean.threshold == pytest.approx(0.5) and (mean.min_area, mean.separate) == (4, True)
+    assert not _mean_point([*points, OperatingPoint(0.5)]).separate  # half is not most
+    several = [OperatingPoint(0.5, (0, 2, 8)), OperatingPoint(0.5, 4)]
+    assert _mean_point(several) == OperatingPoint(0.5, (2, 3, 6))
 
 
 def test_a_mean_of_networks_of_several_classes():

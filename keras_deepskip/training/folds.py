@@ -87,7 +87,8 @@ def cross_validate(
         folds: how many, at least 2.
         ensemble: whether `out/model.keras` is written too: a network that gives the mean of the
             folds' probabilities, at the cost of all of them. Its operating point is the mean of
-            theirs. It has seen all images: the figures are those of the folds, not its own.
+            theirs; it tells objects apart if most of them do. It has seen all images: the figures
+            are those of the folds, not its own.
         masks: a `MaskReading`, as of `train`.
         group_by: regular expression; images whose names agree in its first group stay together.
         resume: continues what was begun in `out`; the arguments must be those it was begun with.
@@ -154,13 +155,14 @@ def _write_ensemble(found):
 
 def _mean_point(points):
     threshold = statistics.mean(point.threshold for point in points)
+    separate = 2 * sum(point.separate for point in points) > len(points)
     areas = [point.min_area for point in points]
     longest = max((len(area) for area in areas if isinstance(area, tuple)), default=0)
     if not longest:
-        return OperatingPoint(threshold, round(statistics.mean(areas)))
+        return OperatingPoint(threshold, round(statistics.mean(areas)), separate)
     rows = [area if isinstance(area, tuple) else (area,) * longest for area in areas]
     means = tuple(round(statistics.mean(column)) for column in zip(*rows, strict=True))
-    return OperatingPoint(threshold, means)
+    return OperatingPoint(threshold, means, separate)
 
 
 def _shown(value):
