@@ -419,7 +419,7 @@ def _halves(image):
 def _mask_facts(ids, reading, blank):
     from scipy import ndimage
 
-    values, numbers = np.unique(ids, return_counts=True)
+    values, numbers = masks.value_counts(ids)
     whole = masks.is_zero_or_full(values, reading.ignore_class)
     counts = [list(pair) for pair in zip(values.tolist(), numbers.tolist(), strict=True)]
     if len(values) > MOST_CLASSES and _is_picture(ids):

@@ -64,12 +64,12 @@ def class_boxes(mask: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
     """
     from scipy import ndimage
 
-    ids = np.unique(mask[mask != 0])
-    if len(ids) and (ids[0] < 0 or ids[-1] > MOST_IDS):
+    if mask.size and (mask.min() < 0 or mask.max() > MOST_IDS):
+        ids = np.unique(mask[mask != 0])
         mask = np.where(mask != 0, np.searchsorted(ids, mask) + 1, 0)
         return list(zip(ids.tolist(), ndimage.find_objects(mask), strict=True))
-    boxes = ndimage.find_objects(mask.astype("int32"))  # of ids that are absent, too
-    return [(class_id, boxes[class_id - 1]) for class_id in ids.tolist()]
+    boxes = ndimage.find_objects(mask.astype("int32"))  # None for ids that are absent
+    return [(class_id, box) for class_id, box in enumerate(boxes, 1) if box is not None]
 
 
 def object_anchors(mask: np.ndarray, ignore_class: int | None = None) -> dict[int, np.ndarray]:
