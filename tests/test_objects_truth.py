@@ -228,7 +228,7 @@ def test_coco_annotations_hold_every_pixel_of_every_object(folder, tmp_path, sep
             top, left = np.argwhere(mask).min(0)
             assert annotation["bbox"][:2] == [left, top] and annotation["area"] == mask.sum()
             assert annotation["score"] > 0.5
-    with pytest.raises(ValueError, match="`formats` must be one of 'coco'"):
+    with pytest.raises(ValueError, match="`formats` must be one of 'coco', 'geojson'"):
         predict(tiny.bright_model(), folder / "images", out, formats=["cocoa"], verbose=0)
 
 

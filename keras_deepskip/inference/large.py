@@ -24,7 +24,9 @@ BLOCK = 2048  # side of the pieces in which a finished file of probabilities is 
 PICTURE = 2048  # longest side of an overlay
 
 
-def predict_large(model, source, sample, out, *, probabilities, overlays, point, tta, verbose, **_):
+def predict_large(
+    model, source, sample, out, *, probabilities, overlays, point, place, tta, verbose, **_
+):
     """Writes `masks/NAME.tif`, a reduced `overlays/NAME.png`, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
@@ -37,6 +39,7 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, point,
         out: the folder to write to.
         probabilities, overlays, tta, verbose: as of `predict`.
         point: the `OperatingPoint`.
+        place: the image's `Placement`, which the files keep.
 
     Returns:
         The lines of `object_table`.
@@ -58,9 +61,14 @@ def predict_large(model, source, sample, out, *, probabilities, overlays, point,
         )
     mode = "blended" if reason else "exact"
     outputs = predict_tiled(model, sample.image, mode=mode, tta=tta, out=path, verbose=verbose)
-    objects = _go_through(source, outputs, name, out, overlays, point, key)
+    _, dtype = result_form("mask", outputs.shape[-1])
+    masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key, place)
+    picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
+    objects = _go_through(source, outputs, point, masks, picture)
+    if overlays:
+        write_png(out / "overlays" / f"{name}.png", picture.overlay())
     if probabilities:
-        write_tiff(out / "probabilities" / f"{name}.tif", outputs)
+        write_tiff(out / "probabilities" / f"{name}.tif", outputs, place)
     del outputs
     _files.remove(path)
     _files.write_json(finished, {"key": key, "objects": objects})
@@ -73,23 +81,18 @@ def forget_finished(out, names):
         _files.remove(out / f".{name}.finished.json")
 
 
-def _go_through(source, outputs, name, out, overlays, point, key):
-    """Writes the mask and the overlay from the probabilities; returns the objects."""
+def _go_through(source, outputs, point, masks, picture):
+    """Fills the mask and the picture, if there is one; returns the objects."""
     found = ObjectStream(source.sizes)
-    _, dtype = result_form("mask", outputs.shape[-1])
-    masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key)
-    picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
     spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
     for box, _ in tiling.blocks(spans, panel=1):
         values = np.asarray(outputs[box])
         mask = _mask_of(outputs, box, point)
         masks.write(box, mask)
         found.update(box, mask, values)
-        if overlays:
+        if picture is not None:
             picture.add(box, source.read(box), mask)
     masks.finish()
-    if overlays:
-        write_png(out / "overlays" / f"{name}.png", picture.overlay())
     rows = found.table()
     return list(_separated(rows, outputs, point)) if point.separate else rows
 

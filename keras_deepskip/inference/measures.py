@@ -1,34 +1,44 @@
 """Measures of objects and counts of images, for the tables that `predict` writes."""
 
+import math
+
 import numpy as np
 
 from keras_deepskip._checks import require
 
 SHAPE = ("equivalent_diameter_area", "perimeter", "eccentricity", "solidity")
+MICROMETRES = ("area_um2", "equivalent_diameter_um", "perimeter_um")
 IMAGE_COLUMNS = ("image", "class", "objects", "covered_share", "mean_area")
 
 
-def columns(channels):
-    """The names of the measures of objects in images of so many channels."""
+def columns(channels, sized):
+    """The names of the measures of objects.
+
+    Args:
+        channels: of the images.
+        sized: whether an image says how large its pixels are.
+    """
     intensities = [f"intensity_mean_{channel}" for channel in range(channels)]
-    return [name.removesuffix("_area") for name in SHAPE] + intensities
+    shape = [name.removesuffix("_area") for name in SHAPE]
+    return [*shape, *(MICROMETRES if sized else ()), *intensities]
 
 
-def measure(labels, image):
+def measure(labels, image, pixel_size=None):
     """Measures each object of an image, as scikit-image does.
 
     Args:
         labels: which object each pixel is of, (H, W), 1..n.
         image: (H, W, C).
+        pixel_size: height and width of a pixel in micrometres, or None.
 
     Returns:
-        A list of dicts with the names of `columns`, for objects 1..n in their order.
+        A list of dicts with names of `columns`, for objects 1..n in their order.
 
     Raises:
         ImportError: if scikit-image is not installed.
     """
     skimage = require("skimage.measure", '"keras-deepskip[measures]"', "`measures`")
-    names = columns(image.shape[-1])
+    names = columns(image.shape[-1], sized=False)
     if not labels.any():
         return []
     found = skimage.regionprops_table(labels, image, properties=(*SHAPE, "intensity_mean"))
@@ -36,7 +46,24 @@ def measure(labels, image):
     if "intensity_mean" in found:  # of one channel
         intensities = ["intensity_mean"]
     values = [np.asarray(found[name], "float64").tolist() for name in (*SHAPE, *intensities)]
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    if pixel_size is None:
+        return rows
+    areas = np.bincount(labels.ravel())[1:].tolist()
+    return [
+        row | _in_micrometres(row, area, *pixel_size) for row, area in zip(rows, areas, strict=True)
+    ]
+
+
+def _in_micrometres(row, area, height, width):
+    """The measures of an object in micrometres; the perimeter where pixels are square."""
+    found = {
+        "area_um2": area * height * width,
+        "equivalent_diameter_um": row["equivalent_diameter"] * math.sqrt(height * width),
+    }
+    if math.isclose(height, width, rel_tol=1e-3):
+        found["perimeter_um"] = row["perimeter"] * height
+    return found
 
 
 def counts(name, rows, pixels, num_classes):

@@ -11,9 +11,10 @@ import numpy as np
 from keras_deepskip import _checks, _files
 from keras_deepskip._progress import progress_bar, resolve_verbose
 from keras_deepskip.data import Sample, find_images, write_png
+from keras_deepskip.data.placement import placement_of
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
-from keras_deepskip.inference.formats import FORMATS, outlines_in_coco, write_coco
+from keras_deepskip.inference.forms import FORMS
 from keras_deepskip.inference.large import forget_finished, predict_large
 from keras_deepskip.inference.measures import IMAGE_COLUMNS, columns, counts, measure
 from keras_deepskip.inference.outputs import check_model, decision_of
@@ -31,7 +32,7 @@ COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
     "top", "left", "bottom", "right", "mean_probability",
 )  # fmt: skip
-TABLE = {*COLUMNS, "class_id", "segmentation"}  # what is no measure
+TABLE = {*COLUMNS, "class_id"}  # what is no measure
 
 
 def predict(
@@ -58,7 +59,8 @@ def predict(
     class (and its name, if the model knows it), area in pixels, centroid and box in pixels (bottom
     and right are the first row and column outside), and the mean probability of its class; and
     `images.csv`, a line for each image and class: number of objects, share of the pixels that they
-    cover, mean area. Each file is whole or not there; `objects.csv` comes last.
+    cover, mean area. Masks and labels of a GeoTIFF keep its place on the map; its mask is
+    `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
 
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
@@ -81,9 +83,15 @@ def predict(
             operating point, else an object is a connected component.
         measures: whether `objects.csv` also has each object's equivalent diameter, perimeter,
             eccentricity, solidity and mean intensity of each channel, as scikit-image measures
-            them, in pixels and in the image's values. Images read in parts leave them empty.
-        formats: further forms to write the objects in: `"coco"` is `annotations.json`, COCO's file
-            of instances in RLE, with the mean probability as `score`. Not for images read in parts.
+            them, in pixels and in the image's values; area, diameter and perimeter also in
+            micrometres where OME-TIFF or ImageJ's TIFF say how large a pixel is. Images read in
+            parts leave them empty.
+        formats: further forms to write the objects in, each pixel of them: `"coco"`
+            (`annotations.json`, COCO's file of instances in RLE, with the mean probability as
+            `score`), `"geojson"` (`geojson/NAME.geojson`, outlines for QuPath and GIS: in map
+            coordinates if the image is a GeoTIFF, else in pixels), `"imagej"` (`rois/NAME.zip`,
+            regions of ImageJ), `"yolo"` (`yolo/labels/NAME.txt`, for segmentation, and
+            `yolo/data.yaml`). Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
@@ -114,16 +122,17 @@ def predict(
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
     for form in formats:
-        _checks.check_choice("formats", form, FORMATS)
+        _checks.check_choice("formats", form, FORMS)
+    writers = [FORMS[form](folder, names, classes) for form in dict.fromkeys(formats)]
     samples = [sample for source in sources for sample in _found(source)]
     _refuse_same_names(samples)
     _refuse_data_folder(folder, samples)
     progress = progress_bar(len(samples), verbose)
     asked = {
         "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
-        "measures": measures, "formats": formats, "verbose": resolve_verbose(verbose),
+        "measures": measures, "writers": writers, "verbose": resolve_verbose(verbose),
     }  # fmt: skip
-    listed, found = [], []
+    listed, found, sized = [], [], False
     for index, sample in enumerate(samples, start=1):
         source = open_source(sample.image, channels, expected=expected)
         large = math.prod(source.sizes) > LARGE
@@ -132,26 +141,27 @@ def predict(
                 f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
                 f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
             )
+        place = placement_of(sample.image)
+        sized |= place.pixel_size is not None
         predict_one = predict_large if large else _predict_small
-        found.append(predict_one(model, source, sample, folder, **asked))
+        found.append(predict_one(model, source, sample, folder, place=place, **asked))
         listed.append((sample, source.sizes))
         progress.update(index)
-    if "coco" in formats:
-        files = [(sample.image.name, sizes) for sample, sizes in listed]
-        write_coco(folder / "annotations.json", files, found, names, classes)
-    rows = _write_tables(folder, listed, found, names, classes, channels if measures else 0)
+    for writer in writers:
+        writer.finish()
+    measured = columns(channels, sized) if measures else []
+    rows = _write_tables(folder, listed, found, names, classes, measured)
     forget_finished(folder, [sample.name for sample in samples])
     return rows
 
 
-def _write_tables(folder, listed, found, names, classes, measured_channels):
+def _write_tables(folder, listed, found, names, classes, measured):
     """Writes `images.csv` and, last, `objects.csv`; returns the lines of this."""
     rows, lines = [], []
     for (sample, sizes), objects in zip(listed, found, strict=True):
         rows += [_row(sample.name, *item, names) for item in enumerate(objects, 1)]
         lines += counts(sample.name, objects, math.prod(sizes), classes)
-    named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:])
-    named = (*named, *(columns(measured_channels) if measured_channels else ()))
+    named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:], *measured)
     _files.write_text(folder / "images.csv", _files.csv_text(lines, IMAGE_COLUMNS))
     _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))
     return rows
@@ -165,15 +175,30 @@ def _found(source):
 
 
 def _predict_small(
-    model, source, sample, out, *, probabilities, overlays, point, measures, formats, tta, **_
+    model,
+    source,
+    sample,
+    out,
+    *,
+    probabilities,
+    overlays,
+    point,
+    place,
+    measures,
+    writers,
+    tta,
+    **_,
 ):
     """Writes an image's files; returns the lines of `object_table`."""
     name, image = sample.name, source.read((slice(None), slice(None)))
     outputs = probabilities_of(model, image, tta)  # (H, W, K)
     mask = point.masks(outputs[None])[0]
     labels, count = point.labels(mask)
-    write_png(out / "masks" / f"{name}.png", mask)
-    write_tiff(out / "labels" / f"{name}.tif", labels.astype(_label_type(count)))
+    if place.tags:  # PNG cannot say where on a map it lies
+        write_tiff(out / "masks" / f"{name}.tif", mask, place)
+    else:
+        write_png(out / "masks" / f"{name}.png", mask)
+    write_tiff(out / "labels" / f"{name}.tif", labels.astype(_label_type(count)), place)
     if overlays:
         write_png(
             out / "overlays" / f"{name}.png",
@@ -182,10 +207,9 @@ def _predict_small(
     if probabilities:
         _write_probabilities(out / "probabilities", name, outputs)
     rows = object_table(mask, outputs, labels=labels)
-    measured = measure(labels, image) if measures else [{}] * len(rows)
-    if "coco" in formats:
-        codes = outlines_in_coco(labels)
-        rows = [{**row, "segmentation": code} for row, code in zip(rows, codes, strict=True)]
+    for writer in writers:
+        writer.add(sample, labels, rows)
+    measured = measure(labels, image, place.pixel_size) if measures else [{}] * len(rows)
     return [{**row, **own} for row, own in zip(rows, measured, strict=True)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_deepskip import _files
 from keras_deepskip._checks import require
+from keras_deepskip.data.placement import Placement
 from keras_deepskip.inference.zarrs import LARGE, OME_SUFFIX, create_ome, open_ome
 
 TIFF = (".tif", ".tiff")
@@ -17,6 +18,7 @@ SUFFIXES = (".npy", *TIFF, ".zarr")
 SAVE_S = 5.0  # seconds of work that a killed process may lose
 TILE = 512  # pixels; side of the tiles of a TIFF, and of the chunks of a Zarr array
 BIGTIFF_FROM = 2**31  # bytes from which a TIFF needs offsets of 64 bits
+NOWHERE = Placement()
 
 
 class ArraySink:
@@ -52,13 +54,15 @@ class FileSink:
         shape: of the results.
         dtype: of the results.
         key: a text that distinguishes this work from any other.
+        place: the `Placement` of the image, which a TIFF keeps.
 
     Raises:
         ValueError: if the suffix is none of these.
         ImportError: if a package that writes it is missing.
     """
 
-    def __init__(self, path, shape, dtype, key):
+    def __init__(self, path, shape, dtype, key, place=NOWHERE):
+        self.place = place
         self.path, self.shape, self.dtype = Path(path), tuple(shape), np.dtype(dtype)
         if self.path.suffix not in SUFFIXES:
             raise ValueError(
@@ -104,7 +108,8 @@ class FileSink:
         with _files.writing(self.path):
             self.writer.close()
             if self.path.suffix in TIFF:
-                write_tiff(self.path, np.load(self.unfinished, mmap_mode="r", allow_pickle=False))
+                values = np.load(self.unfinished, mmap_mode="r", allow_pickle=False)
+                write_tiff(self.path, values, self.place)
                 _files.remove(self.unfinished)
             else:
                 _files.remove(self.path)
@@ -214,18 +219,22 @@ def _begin_npy(path, shape, dtype):
     return offset
 
 
-def write_tiff(path, array):
+def write_tiff(path, array, place=NOWHERE):
     """Writes an array as a TIFF of compressed tiles, of which one at a time is in memory.
 
     Args:
         path: the file; what stands there is replaced once the new one is whole.
         array: (H, W), (D, H, W), or either with channels of floats as the last axis; it may be
             mapped into memory.
+        place: the `Placement` of its pixels: their size, and the map's tags, are written too.
     """
     import tifffile
 
     channels = array.dtype.kind == "f"  # masks have none
-    kind = {"planarconfig": "contig"} if channels and array.shape[-1] > 1 else {}
+    options = {"planarconfig": "contig"} if channels and array.shape[-1] > 1 else {}
+    if place.pixel_size is not None:
+        height, width = place.pixel_size
+        options |= {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
     with _files.replacing(path) as new:
         tifffile.imwrite(
             new,
@@ -236,7 +245,8 @@ def write_tiff(path, array):
             compression="zlib",
             photometric="minisblack",
             bigtiff=array.nbytes >= BIGTIFF_FROM,
-            **kind,
+            extratags=place.tags,
+            **options,
         )
 
 
