@@ -37,7 +37,9 @@ class Placement:
 
     def on_map(self, points: np.ndarray) -> np.ndarray:
         """Brings points (N, 2) of the image, x and y in pixels, to the map."""
-        matrix = np.reshape(self.transform, (2, 3))
+        if self.transform is None:
+            raise ValueError("a GeoTIFF's placement was expected. Received: transform=None")
+        matrix = np.array(self.transform).reshape(2, 3)
         return points @ matrix[:, :2].T + matrix[:, 2]
 
 

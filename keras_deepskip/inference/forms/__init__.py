@@ -5,10 +5,12 @@ channels of the model's outputs. `add(sample, labels, rows)` takes an image's ob
 which object each pixel is of, and the lines of `object_table`. `finish()` comes after the last.
 """
 
+from typing import Any
+
 from keras_deepskip.inference.forms.coco import Coco
 from keras_deepskip.inference.forms.geojson import GeoJson
 from keras_deepskip.inference.forms.imagej import ImageJ
 from keras_deepskip.inference.forms.yolo import Yolo
 
-FORMS = {"coco": Coco, "geojson": GeoJson, "imagej": ImageJ, "yolo": Yolo}
+FORMS: dict[str, Any] = {"coco": Coco, "geojson": GeoJson, "imagej": ImageJ, "yolo": Yolo}
 __all__ = ["FORMS"]
