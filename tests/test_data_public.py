@@ -17,8 +17,10 @@ from keras_deepskip.data import (
     MaskReading,
     audit,
     find_samples,
+    has_objects,
     import_set,
     load_mask,
+    load_objects,
     load_split,
     read_image,
     read_mask,
@@ -26,6 +28,8 @@ from keras_deepskip.data import (
 )
 from keras_deepskip.data.importers import _entry, importing
 from keras_deepskip.data.importers._shapes import Ellipse, Polygon, rasterize, rectangle
+from keras_deepskip.inference import predict
+from tests import tiny
 
 pytestmark = pytest.mark.one_backend
 
@@ -279,6 +283,69 @@ def labelme(root):
     return expected, None
 
 
+def outline(top, left, bottom, right):
+    """The corners of a box as x and y."""
+    return [[left, top], [right, top], [right, bottom], [left, bottom]]
+
+
+def yolo(root):
+    (root / "data.yaml").write_text("path: .\nnames:\n  0: person\n  1: 'car'\nnc: 2\n")
+    expected, parts = {}, {"train": [], "val": [], "test": []}
+    touching = [(0, (2, 3, 9, 8)), (0, (2, 8, 9, 12)), (1, (14, 4, 20, 19))]
+    for seed, (folder, part) in enumerate((("train", "train"), ("train", "train"),
+                                           ("val", "val"), ("test", "test"))):  # fmt: skip
+        name = f"y{seed}"
+        save(root / "images" / folder / f"{name}.jpg", picture(seed))
+        lines, mask = "", np.zeros((HEIGHT, WIDTH), "int32")
+        for label, edges in touching if seed != 1 else ():
+            shares = (np.array(outline(*edges)) / (WIDTH, HEIGHT)).ravel()
+            lines += f"{label} " + " ".join(f"{share:.6f}" for share in shares) + "\n"
+            mask += box(*edges, label + 1)
+        (root / "labels" / folder).mkdir(parents=True, exist_ok=True)
+        if lines:  # an image without objects has no text
+            (root / "labels" / folder / f"{name}.txt").write_text(lines)
+        expected[name] = mask
+        parts[part].append(name)
+    return expected, parts
+
+
+def qupath(root):
+    expected = {}
+    ring = box(2, 3, 12, 13) - box(5, 6, 8, 9)
+    pieces = box(14, 4, 16, 8) + box(14, 10, 18, 12)
+    geometries = [
+        {"type": "Polygon", "coordinates": [outline(2, 3, 12, 13), outline(5, 6, 8, 9)]},
+        {"type": "MultiPolygon", "coordinates": [[outline(14, 4, 16, 8)],
+                                                 [outline(14, 10, 18, 12)]]},
+    ]  # fmt: skip
+    for name in "abc":
+        features = [
+            {"type": "Feature", "id": f"{name}{number}", "geometry": geometry,
+             "properties": {"objectType": "annotation", "classification": {"name": kind}}}
+            for number, (geometry, kind) in enumerate(zip(geometries, ("Tumor", "Stroma"),
+                                                          strict=True))
+        ]  # fmt: skip
+        whole = {"type": "FeatureCollection", "features": features} if name == "a" else features
+        tifffile.imwrite(root / f"{name}.tif", picture(ord(name)), photometric="rgb")
+        (root / f"{name}.geojson").write_text(json.dumps(whole))
+        expected[name] = ring + pieces
+    return expected, None
+
+
+def cellpose(root):
+    expected, parts = {}, {"train": [], "test": []}
+    for seed, (part, ending) in enumerate((("train", "masks.tif"), ("train", "cp_masks.png"),
+                                           ("test", "masks.tif"))):  # fmt: skip
+        name = f"cells_{seed}"
+        numbers = box(2, 2, 8, 8, 1) + box(2, 8, 8, 14, 2) + box(12, 3, 18, 9, 700)
+        save(root / part / f"{name}.png", picture(seed))
+        save(root / part / f"{name}_cp_outlines.png", picture(seed))
+        save(root / part / f"{name}_{ending}", numbers.astype("uint16"))
+        expected[name] = (numbers > 0).astype("int32")
+        parts[part].append(name)
+    return expected, parts
+
+
 COPIES = {
     "bbbc038": bbbc038,
     "emds6": emds6,
@@ -289,6 +356,9 @@ COPIES = {
     "coco": coco,
     "via": via,
     "labelme": labelme,
+    "yolo": yolo,
+    "qupath": qupath,
+    "cellpose": cellpose,
 }
 CLASSES = {"coco": ["person", "car"]}
 NAMES = [pytest.param(name, marks=needs_coco if name == "coco" else ()) for name in COPIES]
@@ -330,6 +400,93 @@ def test_every_layout_has_a_copy():
     assert set(COPIES) == set(LAYOUTS)
 
 
+@pytest.mark.parametrize("layout", [name for name in COPIES if name != "coco"])
+def test_objects_keep_their_ids(copy, tmp_path, layout):
+    """Where a set separates its objects, so does `instances/`; others have none."""
+    root, expected, _ = copy(layout)
+    out = tmp_path / "out"
+    imported(layout, root, out)
+    reading = MaskReading(99)
+    for found in find_samples(out):
+        mask = load_mask(found, reading)
+        ids = load_objects(found, mask, reading)
+        assert has_objects(found) == LAYOUTS[layout].instances
+        assert np.array_equal(ids > 0, expected[found.name] > 0)
+    again = imported(layout, root, out)  # nothing is there twice, or lost
+    assert again.images == len(expected)
+
+
+def test_touching_objects_of_a_class_are_apart(copy, tmp_path):
+    for layout, number in (("yolo", 3), ("cellpose", 3), ("qupath", 2), ("bbbc038", 2)):
+        root, _, _ = copy(layout)
+        done = imported(layout, root, tmp_path / layout)
+        found = find_samples(done.folder)[0]
+        mask = load_mask(found, MaskReading(99))
+        ids = load_objects(found, mask, MaskReading(99))
+        assert ids.max() == number
+        for one in range(1, number + 1):  # one class an object
+            assert len(np.unique(mask[ids == one])) == 1
+    assert (tmp_path / "yolo" / "classes.txt").read_text() == "person\ncar\n"
+
+
+def test_more_objects_than_16_bits_hold(tmp_path):
+    numbers = np.arange(300 * 300, dtype="uint32").reshape(300, 300)
+    save(tmp_path / "in" / "a.png", picture(0, 300, 300))
+    tifffile.imwrite(tmp_path / "in" / "a_masks.tif", numbers)
+    done = imported("cellpose", tmp_path / "in", tmp_path / "out")
+    found = find_samples(done.folder)[0]
+    ids = load_objects(found, load_mask(found))
+    assert found.instances.suffix == ".tif" and ids.max() == 300 * 300 - 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "file", "text", "message"),
+    [
+        ("yolo", "labels/train/y0.txt", "0 .5 .5 .2 .2", r"y0\.txt: outlines .* a box"),
+        ("yolo", "labels/train/y0.txt", "7 0 0 1 0 1 1", r"y0\.txt: classes 0 to 1 .* 7"),
+        ("yolo", "labels/train/y0.txt", "0 0 0 1 0 1", r"y0\.txt: a class and pairs"),
+        ("yolo", "labels/train/y0.txt", "0 0 0 1 nan 1 1", r"y0\.txt: a polygon"),
+        ("yolo", "data.yaml", "nc: 2", r"data\.yaml: `names`"),
+        ("yolo", "data.yaml", "names: [a, a]", r"data\.yaml: each class once"),
+        ("qupath", "a.geojson", '{"features": 3}', r"a\.geojson: a FeatureCollection"),
+        ("qupath", "a.geojson", '{"features": [], "crs": {}}', r"a\.geojson: outlines in pixels"),
+        ("qupath", "a.geojson", '[{"geometry": {"type": "Point", "coordinates": [1, 2]}}]',
+         r"a\.geojson: a polygon.*Point"),
+        ("qupath", "d.geojson", "[]", r"d\.geojson: its image was expected"),
+    ],
+)  # fmt: skip
+def test_what_is_no_outline_is_named(copy, tmp_path, layout, file, text, message):
+    root, _, _ = copy(layout)
+    (root / file).write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        imported(layout, root, tmp_path / "out")
+
+
+def test_predictions_come_back_as_truth(copy, tmp_path):
+    """What `predict` writes as YOLO's labels and GeoJSON, the importers read, pixel for pixel."""
+    image = np.zeros((40, 50), "uint8")
+    image[3:12, 4:20], image[6:9, 8:11], image[20:33, 30:44], image[33:36, 44:47] = 200, 0, 200, 200
+    for layout, folder in (("yolo", "images"), ("qupath", "")):
+        root = tmp_path / layout
+        save(root / folder / "a.png", image)
+        out = tmp_path / f"{layout}_found"
+        form = {"yolo": "yolo", "qupath": "geojson"}[layout]
+        predict(tiny.bright_model(), root / folder / "a.png", out, formats=[form], verbose=0)
+        for path in (out / form).rglob("*"):
+            if path.is_file():
+                below = path.relative_to(out / form)
+                (root / below).parent.mkdir(parents=True, exist_ok=True)
+                (root / below).write_bytes(path.read_bytes())
+        done = imported(layout, root, tmp_path / f"{layout}_set")
+        found = find_samples(done.folder)[0]
+        mask = load_mask(found)
+        assert np.array_equal(mask, image > 128)
+        labels = tifffile.imread(out / "labels" / "a.tif")
+        ids = load_objects(found, mask)
+        pairs = np.unique(np.stack([labels.ravel(), ids.ravel()]), axis=1)
+        assert pairs.shape[1] == labels.max() + 1 == 3  # a bijection, with the background
+
+
 @pytest.mark.parametrize("layout", NAMES)
 def test_masks_images_split_and_audit(copy, tmp_path, layout):
     root, expected, parts = copy(layout)
@@ -350,7 +507,8 @@ def test_masks_images_split_and_audit(copy, tmp_path, layout):
         assert json.loads((out / "split.json").read_text()) == parts
         split = load_split(out, **how)
         assert [s.name for s in split.test] == parts["test"]
-        assert sorted(s.name for s in split.train + split.val) == parts["train"]
+        rest = sorted(parts["train"] + parts.get("val", []))
+        assert sorted(s.name for s in split.train + split.val) == rest
     note = json.loads((out / "SOURCE.json").read_text())
     described = LAYOUTS[layout]
     assert note["images"] == len(expected) and note["complete"] is True
@@ -746,7 +904,7 @@ def test_a_colour_that_isaid_does_not_have(copy, tmp_path):
     with pytest.raises(ValueError, match="P0003_instance_color_RGB.png: colours"):
         imported("isaid", root, tmp_path / "out")
     (root / "train" / "images" / "P0001_instance_id_RGB.png").unlink()
-    with pytest.raises(FileNotFoundError, match="P0001_instance_id_RGB.png.*separate_touching"):
+    with pytest.raises(FileNotFoundError, match="P0001.png.*separate_touching"):
         imported("isaid", root, tmp_path / "other", separate_touching=True)
 
 

@@ -8,6 +8,7 @@ from keras_deepskip.data import images
 from keras_deepskip.data.images import read_mask
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
+from keras_deepskip.data.importers._shape_entries import parts_of
 from keras_deepskip.data.masks import MaskReading, read_ids
 
 # ---------------------------------------------------------------------------------------- BBBC038
@@ -228,11 +229,47 @@ def _read_numbered(path, label, instances):
     return np.where(numbers > 0, np.int32(label), np.int32(0)), numbers if instances else None
 
 
+# --------------------------------------------------------------------------------------- Cellpose
+
+CELLPOSE_LAYOUT = """    SOURCE/NAME.tif
+    SOURCE/NAME_masks.tif    (or .png: 0, and a number for each cell)
+or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
+CELLPOSE_ENDING = "_masks"
+CELLPOSE_OTHERS = ("_flows", "_cp_outlines", "_outlines")  # what it writes besides
+
+
+def read_cellpose(source, classes):
+    """Images beside the masks that Cellpose, or who corrects them in it, numbered."""
+
+    def fits(folder):
+        return any(_cellpose_masks(place) for place, _ in parts_of(folder))
+
+    root = _entry.find_root(source, fits, CELLPOSE_LAYOUT)
+    entries = []
+    for folder, part in parts_of(root):
+        masks = _cellpose_masks(folder)
+        for image in _entry.files(folder):
+            if image.stem.endswith((CELLPOSE_ENDING, "_cp_masks", *CELLPOSE_OTHERS)):
+                continue
+            mask = masks.get(image.stem) or _entry.require_file(
+                image.with_name(f"{image.stem}{CELLPOSE_ENDING}.tif"), f"the mask of {image.name}"
+            )
+            read_mask = functools.partial(_read_numbered, mask, classes["cell"])
+            entries.append(Entry(image.stem, image, read_mask, part))
+    return Reading(entries, classes)
+
+
+def _cellpose_masks(folder):
+    """The masks of a folder by the names of their images; the program writes `_cp_masks`."""
+    found = _entry.by_name(folder, (".tif", ".tiff", ".png"), CELLPOSE_ENDING)
+    return {name.removesuffix("_cp"): path for name, path in found.items()}
+
+
 # ------------------------------------------------------------------------------------------- iSAID
 
 ISAID_LAYOUT = """    SOURCE/train/images/NAME.png
     SOURCE/train/images/NAME_instance_color_RGB.png    (the masks: here or in a folder of train/)
-    SOURCE/train/images/NAME_instance_id_RGB.png       (for separate_touching alone)
+    SOURCE/train/images/NAME_instance_id_RGB.png       (what keeps its objects apart; may be absent)
     SOURCE/val/...                                     (either of the two folders will do)"""
 ISAID_PARTS = {"train": "train", "val": "test"}  # the masks of its own test part are withheld
 ISAID_COLOR, ISAID_ID = "_instance_color_RGB", "_instance_id_RGB"
@@ -290,9 +327,8 @@ def _isaid_masks(folder, ending):
 
 def _read_isaid(mask, numbered, colors, instances):
     classes = read_mask(mask, MaskReading(colors=colors))
-    if not instances:
+    if not instances or not numbered.is_file():  # the archive of ids is one by itself
         return classes, None
-    _entry.require_file(numbered, "the mask of its objects (separate_touching)")
     rgb = images.to_channels(images.read_image(numbered), 3, numbered).astype(np.int32)
     numbers = rgb @ np.array([1 << 16, 1 << 8, 1], np.int32)
     _check_same_size(numbers, classes, numbered, mask)

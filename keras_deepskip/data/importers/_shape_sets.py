@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import functools
-from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
@@ -12,18 +11,21 @@ from keras_deepskip.data.coco import read_coco_set
 from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
+from keras_deepskip.data.importers._shape_entries import (
+    CUT,
+    IGNORED,
+    Labels,
+    checked_shape,
+    image_beside,
+    parts_of,
+    shape_entry,
+)
 from keras_deepskip.data.importers._shapes import (
     Bitmap,
     Ellipse,
     Polygon,
-    rasterize,
     rectangle,
 )
-from keras_deepskip.data.split import PARTS
-
-IGNORED = 255  # the class id of COCO's crowds and of labelme's `__ignore__`
-CUT = -1  # in place of a class id: a shape that is cut out of those before it
-OBJECT = "object"  # the one class of shapes whose labels do not matter
 
 # ------------------------------------------------------------------------------------------- COCO
 
@@ -97,15 +99,15 @@ def read_via(source, classes):
     """Images annotated with the VGG Image Annotator: circles, ellipses, polygons, rectangles."""
 
     def fits(folder):
-        return any(_entry.files(place, (".json",)) for place, _ in _parts(folder))
+        return any(_entry.files(place, (".json",)) for place, _ in parts_of(folder))
 
     root = _entry.find_root(source, fits, VIA_LAYOUT)
-    entries, seen = [], _Labels(classes)
-    for folder, part in _parts(root):
+    entries, seen = [], Labels(classes)
+    for folder, part in parts_of(root):
         listed = {}
         for path in _entry.files(folder, (".json",)):
             for record in _via_records(path):
-                image = _image_beside(folder, record.get("filename"), path)
+                image = image_beside(folder, record.get("filename"), path)
                 if image in listed:
                     raise ValueError(
                         f"{path}: each image once was expected. Received: {image.name} again. Keep "
@@ -113,9 +115,9 @@ def read_via(source, classes):
                     )
                 listed[image] = path, _via_regions(record, path)
         for image, (path, regions) in sorted(listed.items()):
-            shapes = [_shape(_via_shape, region, path) for region, _ in regions]
+            shapes = [checked_shape(_via_shape, region, path) for region, _ in regions]
             labels = [seen.label(names, path) for _, names in regions]
-            entries.append(_shape_entry(image, shapes, labels, part))
+            entries.append(shape_entry(image, shapes, labels, part))
     return Reading(entries, seen.checked(root))
 
 
@@ -185,11 +187,11 @@ def read_labelme(source, classes):
     """Images annotated with labelme: polygons, rectangles, circles and masks."""
 
     def fits(folder):
-        return any(_entry.files(place, (".json",)) for place, _ in _parts(folder))
+        return any(_entry.files(place, (".json",)) for place, _ in parts_of(folder))
 
     root = _entry.find_root(source, fits, LABELME_LAYOUT)
-    entries, seen = [], _Labels(classes)
-    for folder, part in _parts(root):
+    entries, seen = [], Labels(classes)
+    for folder, part in parts_of(root):
         for path in _entry.files(folder, (".json",)):
             content = read_json(path, "a file of labelme")
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
@@ -198,9 +200,9 @@ def read_labelme(source, classes):
                     f"{str(content)[:80]}. Take other JSON files out of the folder"
                 )
             image = _labelme_image(folder, content, path)
-            shapes = [_shape(_labelme_shape, shape, path) for shape in content["shapes"]]
+            shapes = [checked_shape(_labelme_shape, shape, path) for shape in content["shapes"]]
             labels = [_labelme_label(s.get("label"), seen, path) for s in content["shapes"]]
-            entries.append(_shape_entry(image, shapes, labels, part))
+            entries.append(shape_entry(image, shapes, labels, part))
     ignored = LABELME_IGNORE in seen.met and LABELME_IGNORE not in (classes or ())
     return Reading(entries, seen.checked(root), IGNORED if ignored else None)
 
@@ -220,7 +222,7 @@ def _labelme_image(folder, content, path):
         for found in _entry.files(place)
         if found.stem == path.stem
     ]
-    image = same[0] if same else _image_beside(folder, content.get("imagePath"), path)
+    image = same[0] if same else image_beside(folder, content.get("imagePath"), path)
     said, size = (content.get("imageHeight"), content.get("imageWidth")), _entry.picture_size(image)
     if None not in said and said != size:
         raise ValueError(
@@ -247,94 +249,3 @@ def _labelme_shape(shape):
     if kind in ("polygon", "rectangle", "oriented_rectangle"):
         return Polygon(points)
     raise ValueError(f"a {kind}, which is not read")
-
-
-# --------------------------------------------------------------------------------------- for both
-
-
-class _Labels:
-    """The ids of the classes that were chosen, and the names that were met."""
-
-    def __init__(self, classes):
-        self.classes, self.met = classes, set()
-
-    def label(self, names, path):
-        """The id of a shape of this name: 1 where no class was chosen, 0 for others."""
-        self.met |= names
-        if self.classes is None:
-            return 1
-        ids = {self.classes[name] for name in names if name in self.classes}
-        if len(ids) > 1:
-            raise ValueError(
-                f"{path}: one class a shape was expected. Received: {', '.join(sorted(names))}"
-            )
-        return ids.pop() if ids else 0
-
-    def checked(self, root):
-        """The classes; one that no shape has is most likely misspelt."""
-        absent = [name for name in self.classes or () if name not in self.met]
-        if absent:
-            listed = ", ".join(sorted(self.met)[:20]) or "none"
-            raise ValueError(
-                f"{root}: shapes of the classes {', '.join(self.classes)} were expected. Received: "
-                f"none named {', '.join(absent)}; there are: {listed}"
-            )
-        return self.classes or {OBJECT: 1}
-
-
-def _parts(folder):
-    """The folders of a set with their parts: train/, val/ and test/, or the folder itself."""
-    found = [(folder / part, part) for part in PARTS if (folder / part).is_dir()]
-    return found or [(folder, None)]
-
-
-def _image_beside(folder, name, path):
-    """The image that a JSON file names: by its file name alone, wherever it says that it lies."""
-    bare = PureWindowsPath(name).name if isinstance(name, str) else ""
-    for place in (folder, folder / "images") if bare and "\0" not in bare else ():
-        if (place / bare).is_file() and not bare.startswith("."):
-            return place / bare
-    raise FileNotFoundError(
-        f"{path}: the image that it names was expected next to it or in images/. Received: "
-        f"{str(name)[:80]!r}, and there is no such file. Put it there, or take the record out"
-    )
-
-
-def _shape(read, record, path):
-    """A shape, checked; what it cannot be names the file."""
-    try:
-        shape = read(record)
-        shape.check()
-        return shape
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ValueError(
-            f"{path}: a polygon, rectangle, circle, ellipse or mask was expected. Received: "
-            f"{str(record)[:80]} ({error}). Draw it again, or take it out"
-        ) from error
-
-
-def _shape_entry(image, shapes, labels, part):
-    return Entry(Path(image).stem, image, functools.partial(_draw, image, shapes, labels), part)
-
-
-def _draw(image, shapes, labels, instances):
-    """Objects of other classes than the chosen ones do not hide these: they are not rasterized.
-
-    Ignored and cut-out shapes lie on what comes before them in the file, under what comes after.
-    """
-    chosen, special = [], []
-    for shape, label in zip(shapes, labels, strict=True):
-        if label in (CUT, IGNORED):
-            special.append((shape, len(chosen), label))
-        elif label:
-            chosen.append((shape, label))
-    height, width = _entry.picture_size(image)
-    cuts = [(shape, number) for shape, number, _ in special]
-    numbers = rasterize([shape for shape, _ in chosen], height, width, image, cuts)
-    classes = np.array([0, *(label for _, label in chosen)], np.int32)[numbers]
-    if special:
-        ignored = np.zeros((height, width), bool)
-        for shape, _, label in special:
-            shape.paint(ignored, label == IGNORED)
-        classes[ignored & (numbers == 0)] = IGNORED
-    return classes, numbers if instances else None

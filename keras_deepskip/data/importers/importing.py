@@ -16,6 +16,8 @@ from keras_deepskip.data.importers.layouts import LAYOUTS
 from keras_deepskip.data.split import PARTS
 
 NOTE = "SOURCE.json"
+FOLDERS = ("images", "masks", "instances")
+WRITTEN = (*FOLDERS, "classes.txt", "split.json", NOTE)
 MOST_CLASSES = 254  # 255 is the id of what does not count
 _SETTINGS = ("layout", "classes", "ignore_class", "separate_touching", "max_area")
 
@@ -69,15 +71,17 @@ def import_set(
     """Converts a published set, or annotated images, to a folder that the package reads.
 
     It writes `images/` (the files as they are; BMP becomes PNG), `masks/` (PNG of class ids),
-    `SOURCE.json` (whom to cite, the licence, the classes) and, where the set has parts of its own,
-    `split.json`. The published validation images are the test part where a set's test masks are
-    withheld (COCO, iSAID). The masks are checked against the images' sizes.
+    `instances/` (of sets that separate their objects: which object each pixel is of),
+    `classes.txt`, `SOURCE.json` (whom to cite, the licence, the classes) and, where the set has
+    parts of its own, `split.json`. The published validation images are the test part where a set's
+    test masks are withheld (COCO, iSAID). The masks are checked against the images' sizes.
 
     Each file is written atomically. The same call resumes an interrupted import, and with a
     larger `limit` adds to what is there.
 
-    Masks are of classes: objects that touch become one in them. `separate_touching` keeps them
-    apart by a line of background, one pixel wide, on the larger one's side.
+    Masks are of classes: objects that touch become one in them, and `instances/` knows them
+    apart. `separate_touching` keeps them apart in the masks too, by a line of background, one pixel
+    wide, on the larger one's side.
 
     Args:
         layout: a name in `LAYOUTS`.
@@ -125,7 +129,8 @@ def import_set(
     entries = _named(_checked_entries(reading, described, source))
     _make_room(out, note, overwrite)
     _files.write_json(out / NOTE, _completed(note, described, None))
-    _write(_spread(entries, limit), out, separate_touching, verbose)
+    _write(_spread(entries, limit), out, described.instances, separate_touching, verbose)
+    _write_names(reading.classes, out)
     there = [entry for entry in entries if _is_whole(entry, out)]
     split_file = _write_parts(there, out)
     _files.write_json(out / NOTE, _completed(note, described, len(there)))
@@ -205,7 +210,7 @@ def _make_room(out, note, overwrite):
     """Sees that `out` is new, empty, or of the same import; else clears it if that is allowed."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"`out` must be a folder or new. Received: out={str(out)!r}, a file")
-    for folder in (out, out / "images", out / "masks"):
+    for folder in (out, *(out / name for name in FOLDERS)):
         _files.remove_leftovers(folder)
     if not out.is_dir() or not any(out.iterdir()):
         return
@@ -218,7 +223,7 @@ def _make_room(out, note, overwrite):
     before = before if isinstance(before, dict) else {}
     differ = [key for key in _SETTINGS if key not in before or before[key] != note[key]]
     if overwrite:
-        for name in ("images", "masks", "split.json", NOTE):
+        for name in WRITTEN:
             _files.remove(out / name)
     elif differ:
         raise FileExistsError(
@@ -236,19 +241,21 @@ def _completed(note, described, number):
     return note | source | {"images": number, "complete": number is not None}
 
 
-def _write(entries, out, separate_touching, verbose):
+def _write(entries, out, instances, separate_touching, verbose):
     progress = keras.utils.Progbar(len(entries), verbose=verbose, unit_name="image")
     for index, entry in enumerate(entries, start=1):
         if not _is_whole(entry, out):
-            mask = _mask(entry, separate_touching)
+            mask, numbers = _mask(entry, instances, separate_touching)
             images.write_png(out / "masks" / f"{entry.name}.png", mask)
+            if numbers is not None:
+                _write_ids(out / "instances" / entry.name, numbers)
             _write_image(entry.image, _image_path(entry, out))  # last: it says that both are there
         progress.update(index)
 
 
-def _mask(entry, separate_touching):
-    """The mask of an entry as it is written, checked against the image's size."""
-    classes, instances = entry.read_mask(separate_touching)
+def _mask(entry, instances, separate_touching):
+    """The mask of an entry as it is written, checked against the image's size; its objects' ids."""
+    classes, numbers = entry.read_mask(instances)
     size = _entry.picture_size(entry.image)
     if classes.shape != size:
         raise ValueError(
@@ -257,8 +264,34 @@ def _mask(entry, separate_touching):
             "image out of the source"
         )
     if separate_touching:
-        classes = _entry.separated(classes, instances)
-    return classes.astype(np.uint8)
+        if numbers is None:
+            raise FileNotFoundError(
+                f"{entry.image}: the mask of its objects was expected, as `separate_touching` "
+                "needs it, and there is no such file. Unpack it too, or leave the option out"
+            )
+        classes = _entry.separated(classes, numbers)
+    return classes.astype(np.uint8), numbers
+
+
+def _write_ids(path, numbers):
+    """Writes the objects' ids, numbered anew from 1 on: PNG of 16 bits, or TIFF of 32 for more."""
+    ids = np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape)
+    ids += numbers.min() > 0  # without background
+    if ids.max() < 2**16:
+        images.write_png(path.with_name(f"{path.name}.png"), ids.astype(np.uint16))
+        return
+    import tifffile
+
+    with _files.replacing(path.with_name(f"{path.name}.tif")) as new:
+        tifffile.imwrite(new, ids.astype(np.uint32), compression="zlib")
+
+
+def _write_names(classes, out):
+    """Writes the classes' names, a line each, where each class has one."""
+    by_id = {label: name for name, label in classes.items()}
+    if len(by_id) == len(classes):
+        names = [by_id[label] for label in sorted(by_id)]
+        _files.write_text(out / "classes.txt", "".join(f"{name}\n" for name in names))
 
 
 def _image_path(entry, out):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_deepskip.data.importers import _outline_sets as outlines
 from keras_deepskip.data.importers import _pixel_sets as pixels
 from keras_deepskip.data.importers import _shape_sets as shapes
 
@@ -137,6 +138,29 @@ LAYOUTS = {
         categories=("coins", "any"),
         read=shapes.read_labelme,
         expected=shapes.LABELME_LAYOUT,
+        instances=True,
+    ),
+    "yolo": Layout(
+        title="images with outlines as Ultralytics' YOLO has them for segmentation",
+        categories=("any",),
+        read=outlines.read_yolo,
+        expected=outlines.YOLO_LAYOUT,
+        instances=True,
+    ),
+    "qupath": Layout(
+        title="images with objects that QuPath exported as GeoJSON",
+        categories=("minute pathological areas", "any"),
+        read=outlines.read_qupath,
+        expected=outlines.QUPATH_LAYOUT,
+        instances=True,
+    ),
+    "cellpose": Layout(
+        title="images with numbered masks, as Cellpose has them",
+        categories=("microorganisms", "any"),
+        read=pixels.read_cellpose,
+        expected=pixels.CELLPOSE_LAYOUT,
+        known=("cell",),
+        classes={"cell": 1},
         instances=True,
     ),
 }

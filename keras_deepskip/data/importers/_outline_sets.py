@@ -1,0 +1,198 @@
+"""Readers of the user's own images with outlines: Ultralytics' YOLO texts and QuPath's GeoJSON."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_deepskip._checks import require
+from keras_deepskip._files import read_json
+from keras_deepskip.data.importers import _entry
+from keras_deepskip.data.importers._entry import Reading
+from keras_deepskip.data.importers._shape_entries import (
+    Labels,
+    checked_shape,
+    parts_of,
+    shape_entry,
+)
+from keras_deepskip.data.importers._shapes import Polygon
+
+# ------------------------------------------------------------------------------------------- YOLO
+
+YOLO_LAYOUT = """    SOURCE/data.yaml                  (names of the classes)
+    SOURCE/images/train/NAME.jpg
+    SOURCE/labels/train/NAME.txt      (a line an object: class, then x y x y ... of its outline)
+and so on for val and test; or SOURCE/train/images and SOURCE/train/labels"""
+YOLO_PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+
+
+def read_yolo(source, classes):
+    """Images and outlines as Ultralytics has them for segmentation."""
+    root = _entry.find_root(source, lambda folder: bool(_yolo_folders(folder)), YOLO_LAYOUT)
+    names = _yolo_names(root)
+    if classes is None:
+        classes = {name: label for label, name in enumerate(names, start=1)}
+    missing = [name for name in classes if name not in names]
+    if missing:
+        raise ValueError(
+            f"{root}: classes of data.yaml were expected: {', '.join(names)}. Received: "
+            f"{', '.join(missing)}"
+        )
+    ids = [classes.get(name, 0) for name in names]
+    entries = []
+    for images, labels, part in _yolo_folders(root):
+        for image in _entry.files(images):
+            shapes, chosen = _yolo_objects(image, labels / f"{image.stem}.txt", ids)
+            entries.append(shape_entry(image, shapes, chosen, part))
+    return Reading(entries, classes)
+
+
+def _yolo_folders(root):
+    """Folders of images, of their labels, and the part that they are."""
+    found = []
+    for name, part in YOLO_PARTS.items():
+        for images, labels in (("images/{}", "labels/{}"), ("{}/images", "{}/labels")):
+            pair = root / images.format(name), root / labels.format(name)
+            if all(folder.is_dir() for folder in pair):
+                found.append((*pair, part))
+    pair = root / "images", root / "labels"
+    if not found and all(folder.is_dir() for folder in pair):
+        found.append((*pair, None))
+    return found
+
+
+def _yolo_names(root):
+    """The classes' names, in the order of their numbers in the texts."""
+    yaml = require("yaml", "pyyaml", f"{root}: data.yaml")
+    path = next(iter(_entry.files(root, (".yaml", ".yml"))), root / "data.yaml")
+    _entry.require_file(path, "the names of the classes")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = content["names"]
+        names = names if isinstance(names, dict) else dict(enumerate(names))
+        ordered = [str(names[number]) for number in range(len(names))]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path}: `names` of the classes 0, 1, ... were expected. Received: {error}"
+        ) from error
+    if not ordered or len(set(ordered)) < len(ordered):
+        raise ValueError(f"{path}: each class once was expected. Received: {ordered}")
+    return ordered
+
+
+def _yolo_objects(image, path, ids):
+    """Outlines and class ids of an image; one without a text has no object."""
+    if not path.is_file():
+        return [], []
+    height, width = _entry.picture_size(image)
+    shapes, chosen = [], []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if not line.strip():
+            continue
+        number, outline = _yolo_line(line, path)
+        if not 0 <= number < len(ids):
+            raise ValueError(
+                f"{path}: classes 0 to {len(ids) - 1} were expected, as data.yaml names them. "
+                f"Received: {number}"
+            )
+        points = tuple((float(x), float(y)) for x, y in outline * (width, height))
+        shapes.append(checked_shape(Polygon, points, path))
+        chosen.append(ids[number])
+    return shapes, chosen
+
+
+def _yolo_line(line, path):
+    """The class and the outline (N, 2) of a line; boxes are none."""
+    try:
+        number, *shares = line.split()
+        outline = np.array(shares, "float64").reshape(-1, 2)
+        number = int(number)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: a class and pairs of x and y were expected in each line. Received: "
+            f"{line[:80]!r}"
+        ) from error
+    if len(outline) < 3:
+        what = "a box, which is no outline" if len(outline) == 2 else "fewer than three points"
+        raise ValueError(
+            f"{path}: outlines for segmentation were expected. Received: {what}: {line[:80]!r}. "
+            "Labels for detection hold no masks"
+        )
+    return number, outline
+
+
+# ----------------------------------------------------------------------------------------- QuPath
+
+QUPATH_LAYOUT = """    SOURCE/NAME.geojson  (exported by QuPath: a FeatureCollection or a list)
+    SOURCE/NAME.tif      (its image, next to it or in images/)
+or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
+GEOJSON = (".geojson", ".json")
+
+
+def read_qupath(source, classes):
+    """Images whose objects QuPath exported as GeoJSON, in pixels."""
+
+    def fits(folder):
+        return any(_entry.files(place, GEOJSON) for place, _ in parts_of(folder))
+
+    root = _entry.find_root(source, fits, QUPATH_LAYOUT)
+    entries, seen = [], Labels(classes)
+    for folder, part in parts_of(root):
+        for path in _entry.files(folder, GEOJSON):
+            image = _qupath_image(folder, path)
+            shapes, labels = [], []
+            for feature in _features(path):
+                shapes.append(checked_shape(_qupath_shape, feature, path))
+                labels.append(seen.label(_qupath_names(feature), path))
+            entries.append(shape_entry(image, shapes, labels, part))
+    return Reading(entries, seen.checked(root))
+
+
+def _features(path):
+    content = read_json(path, "objects as QuPath exports them")
+    features = content.get("features") if isinstance(content, dict) else content
+    whole = isinstance(features, list) and all(isinstance(one, dict) for one in features)
+    if not whole:
+        raise ValueError(
+            f"{path}: a FeatureCollection, or a list of features, was expected. Received: "
+            f"{str(content)[:80]}. Take other JSON files out of the folder"
+        )
+    if isinstance(content, dict) and "crs" in content:
+        raise ValueError(
+            f"{path}: outlines in pixels were expected. Received: a map's coordinates (`crs`). "
+            "Export them in pixels"
+        )
+    return features
+
+
+def _qupath_image(folder, path):
+    """The image of a file: of the same name, also where that ends in .ome or the image's suffix."""
+    stems = {path.stem, Path(path.stem).stem}
+    for place in (folder, folder / "images"):
+        for image in _entry.files(place):
+            if image.stem in stems or image.name in stems:
+                return image
+    raise FileNotFoundError(
+        f"{path}: its image was expected next to it or in images/. Received: no image named "
+        f"{path.stem}. Put it there, or take the file out"
+    )
+
+
+def _qupath_names(feature):
+    """The name of an object's class; of one without, none."""
+    properties = feature.get("properties") or {}
+    name = (properties.get("classification") or {}).get("name")
+    return set() if name is None else {str(name)}
+
+
+def _qupath_shape(feature):
+    """All rings of an object as one outline: filled by the even-odd rule, their joints vanish."""
+    geometry = feature["geometry"]
+    pieces = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
+    if geometry["type"] not in pieces:
+        raise ValueError(f"a {geometry['type']}, which covers no pixels")
+    rings = [ring for piece in pieces[geometry["type"]] for ring in piece]
+    first, *others = ([(float(x), float(y)) for x, y in ring] for ring in rings)
+    points = [*first, first[0]]
+    for ring in others:
+        points += [*ring, ring[0], first[0]]
+    return Polygon(tuple(points))

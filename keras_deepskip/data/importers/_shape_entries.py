@@ -1,0 +1,103 @@
+"""What readers of shapes share: classes by name, images beside their annotations, drawing."""
+
+import functools
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from keras_deepskip.data.importers import _entry
+from keras_deepskip.data.importers._entry import Entry
+from keras_deepskip.data.importers._shapes import rasterize
+from keras_deepskip.data.split import PARTS
+
+IGNORED = 255  # the class id of COCO's crowds and of labelme's `__ignore__`
+CUT = -1  # in place of a class id: a shape that is cut out of those before it
+OBJECT = "object"  # the one class of shapes whose labels do not matter
+
+
+class Labels:
+    """The ids of the classes that were chosen, and the names that were met."""
+
+    def __init__(self, classes):
+        self.classes, self.met = classes, set()
+
+    def label(self, names, path):
+        """The id of a shape of this name: 1 where no class was chosen, 0 for others."""
+        self.met |= names
+        if self.classes is None:
+            return 1
+        ids = {self.classes[name] for name in names if name in self.classes}
+        if len(ids) > 1:
+            raise ValueError(
+                f"{path}: one class a shape was expected. Received: {', '.join(sorted(names))}"
+            )
+        return ids.pop() if ids else 0
+
+    def checked(self, root):
+        """The classes; one that no shape has is most likely misspelt."""
+        absent = [name for name in self.classes or () if name not in self.met]
+        if absent:
+            listed = ", ".join(sorted(self.met)[:20]) or "none"
+            raise ValueError(
+                f"{root}: shapes of the classes {', '.join(self.classes)} were expected. Received: "
+                f"none named {', '.join(absent)}; there are: {listed}"
+            )
+        return self.classes or {OBJECT: 1}
+
+
+def parts_of(folder):
+    """The folders of a set with their parts: train/, val/ and test/, or the folder itself."""
+    found = [(folder / part, part) for part in PARTS if (folder / part).is_dir()]
+    return found or [(folder, None)]
+
+
+def image_beside(folder, name, path):
+    """The image that a JSON file names: by its file name alone, wherever it says that it lies."""
+    bare = PureWindowsPath(name).name if isinstance(name, str) else ""
+    for place in (folder, folder / "images") if bare and "\0" not in bare else ():
+        if (place / bare).is_file() and not bare.startswith("."):
+            return place / bare
+    raise FileNotFoundError(
+        f"{path}: the image that it names was expected next to it or in images/. Received: "
+        f"{str(name)[:80]!r}, and there is no such file. Put it there, or take the record out"
+    )
+
+
+def checked_shape(read, record, path):
+    """A shape, checked; what it cannot be names the file."""
+    try:
+        shape = read(record)
+        shape.check()
+        return shape
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"{path}: a polygon, rectangle, circle, ellipse or mask was expected. Received: "
+            f"{str(record)[:80]} ({error}). Draw it again, or take it out"
+        ) from error
+
+
+def shape_entry(image, shapes, labels, part):
+    return Entry(Path(image).stem, image, functools.partial(_draw, image, shapes, labels), part)
+
+
+def _draw(image, shapes, labels, instances):
+    """Objects of other classes than the chosen ones do not hide these: they are not rasterized.
+
+    Ignored and cut-out shapes lie on what comes before them in the file, under what comes after.
+    """
+    chosen, special = [], []
+    for shape, label in zip(shapes, labels, strict=True):
+        if label in (CUT, IGNORED):
+            special.append((shape, len(chosen), label))
+        elif label:
+            chosen.append((shape, label))
+    height, width = _entry.picture_size(image)
+    cuts = [(shape, number) for shape, number, _ in special]
+    numbers = rasterize([shape for shape, _ in chosen], height, width, image, cuts)
+    classes = np.array([0, *(label for _, label in chosen)], np.int32)[numbers]
+    if special:
+        ignored = np.zeros((height, width), bool)
+        for shape, _, label in special:
+            shape.paint(ignored, label == IGNORED)
+        classes[ignored & (numbers == 0)] = IGNORED
+    return classes, numbers if instances else None
