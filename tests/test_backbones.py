@@ -88,9 +88,11 @@ def batch_norms(layer):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        (SMALL, {"levels": 3}),
         ("resnet18", {"levels": 3}),
-        ("vgg16", {"levels": 3, "decoder_filters": (6, 4)}),
+        pytest.param(SMALL, {"levels": 3}, marks=pytest.mark.one_backend),
+        pytest.param(
+            "vgg16", {"levels": 3, "decoder_filters": (6, 4)}, marks=pytest.mark.one_backend
+        ),
     ],
 )
 def test_contract(name, options, tmp_path):

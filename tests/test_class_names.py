@@ -50,6 +50,7 @@ def test_names_that_do_not_fit(tmp_path):
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.one_backend
 def test_the_report_of_an_export_has_them(tmp_path):
     model = keras_deepskip.build_model((None, None, 1), 3, **tiny.MODEL)
     keras_deepskip.layers.image_normalization.image_normalization_of(model).class_names = {

@@ -47,6 +47,7 @@ def test_docstring_examples(name):
     assert not failed, "".join(failed)
 
 
+@pytest.mark.one_backend
 def test_quickstart(here, capsys):
     runpy.run_path(str(ROOT / "examples" / "quickstart.py"), run_name="__main__")
     said = capsys.readouterr().out
@@ -56,6 +57,7 @@ def test_quickstart(here, capsys):
     assert list((here / "logs" / "quickstart").glob("events*"))
 
 
+@pytest.mark.one_backend
 def test_train_folder(here, capsys):
     pytest.importorskip("tensorflow", reason="the export of the example needs TensorFlow")
     data.sample("set", kind="coins", images=6, height=64, width=64, count=(1, 3), size=(8, 14))

@@ -57,6 +57,7 @@ class Interrupt(Exception):
     """Ends the second fold."""
 
 
+@pytest.mark.one_backend
 def test_folds_are_runs_that_resume_and_the_mean_is_a_network(tmp_path):
     data, out = folder_of(tmp_path / "data"), tmp_path / "out"
     begun = []
@@ -114,6 +115,7 @@ def test_a_mean_of_networks_of_several_classes():
         mean_model([models[0], tiny.bright_model(3)])
 
 
+@pytest.mark.one_backend
 def test_the_command(tmp_path, capsys):
     data = folder_of(tmp_path / "data", 6)
     command = ["train", "--data", str(data), "--out", str(tmp_path / "out"), "--folds", "2"]

@@ -49,6 +49,7 @@ def imported(path, top_level_only=False):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down(path):
     own = room(path)
@@ -72,6 +73,7 @@ def test_imports_go_down(path):
 CORE = [path for path in FILES if room(path) not in ("studies", "cli")]
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_the_core_does_not_import_the_studies(path):
     """The registry and `load_model` find them by the one string in encoders/saved.py."""
@@ -83,6 +85,7 @@ def test_the_core_does_not_import_the_studies(path):
     )
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_only_keras_and_numpy_at_module_level(path):
     for name in imported(path, top_level_only=True):
@@ -91,6 +94,7 @@ def test_only_keras_and_numpy_at_module_level(path):
         )
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_print_and_no_assert_in_the_library(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -100,6 +104,7 @@ def test_no_print_and_no_assert_in_the_library(path):
             assert room(path) in ("cli", "demo"), f"{path}:{node.lineno}: a library is silent"
 
 
+@pytest.mark.one_backend
 def test_no_cycles_between_files():
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in FILES}
     graph = {}

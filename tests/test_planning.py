@@ -116,6 +116,7 @@ def timed(model, crops, windows, steps_per_epoch):
     return 20.0, 2.0
 
 
+@pytest.mark.one_backend
 def test_a_run_of_minutes_is_one_of_as_many_steps_and_resumes(tmp_path, monkeypatch):
     """Timing leaves no trace in the weights; resumed, the length is what it was."""
     monkeypatch.setattr("keras_deepskip.training.fitting.seconds_per_step", timed)

@@ -61,6 +61,7 @@ def load_initializers(path):
     return [onnx.numpy_helper.to_array(tensor) for tensor in tensors]
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow
 def test_by_the_command_line(tmp_path, capsys):
     """Calibrated on the run's training images, judged on its test images."""

@@ -22,7 +22,15 @@ SMALL = {"levels": 2, "base_filters": 2}
 ONCE = Recipe(epochs=1, steps_per_epoch=1, batch_size=2, crop_size=32, validation_windows=2)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nuclei_fluorescence",
+        "coco_vehicle",
+        pytest.param("ecoli", marks=pytest.mark.one_backend),
+        pytest.param("suim_underwater", marks=pytest.mark.one_backend),
+    ],
+)
 def test_train_evaluate_predict(real_data, tmp_path, name):
     classes, channels = SETS[name]
     samples = find_samples(real_data / name)

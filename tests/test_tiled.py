@@ -470,6 +470,7 @@ predict_tiled(model, Image(), tile=160, out=sys.argv[2])
 """
 
 
+@pytest.mark.one_backend
 def test_a_killed_process_leaves_what_it_had(tmp_path):
     model = build_model((None, None, 1), levels=2, base_filters=2)
     model.save(tmp_path / "model.keras")
@@ -665,6 +666,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.one_backend
 @pytest.mark.slow
 def test_two_processes_of_a_cluster_give_what_one_gives(tmp_path):
     pytest.importorskip("distributed")

@@ -10,7 +10,7 @@ from keras_deepskip.inference import evaluate
 from keras_deepskip.training import Recipe, train
 from tests import tiny
 
-pytestmark = pytest.mark.studies
+pytestmark = [pytest.mark.studies, pytest.mark.one_backend]
 
 RECIPE = Recipe(epochs=2, steps_per_epoch=1, batch_size=2, crop_size=32, validation_windows=2)
 MODEL = {
