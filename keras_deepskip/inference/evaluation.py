@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
     F1,
+    CocoPrecision,
     Dice,
     IoU,
     ObjectCounts,
@@ -34,6 +36,7 @@ from keras_deepskip.models import (
     input_range_of,
     resolve_model,
 )
+from keras_deepskip.objects import object_table
 
 PIXEL_METRICS = (IoU, Dice, Precision, Recall, F1)
 OBJECT_COLUMNS = {
@@ -48,6 +51,8 @@ QUALITY_COLUMNS = {
     "AP 0.5": "ap50",
     "AP 0.7": "ap70",
     "AP 0.5 to 0.95": "ap",
+    "COCO AP": "coco_ap",
+    "COCO AP 0.5": "coco_ap50",
     "PQ": "pq",
     "SQ": "sq",
     "RQ": "rq",
@@ -69,7 +74,8 @@ class Evaluation:
         pixels: figure by name, over all pixels of all images, mean over classes.
         pixels_by_class: for each name, the figure of each class by its id, None where it is absent.
         objects: `ObjectCounts.summary()`.
-        quality: `ObjectQuality.summary()`.
+        quality: `ObjectQuality.summary()`, with `coco_ap` and `coco_ap50` of `CocoPrecision`, whose
+            scores are mean probabilities.
         class_names: names by class id, if the model knows them.
         worst: names of the images with the lowest IoU, and it, lowest first.
     """
@@ -212,7 +218,7 @@ def evaluate(
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)
     objects = ObjectCounts(criterion=criterion, threshold=object_threshold, **counted)
-    quality = ObjectQuality(**counted)
+    quality, precision = ObjectQuality(**counted), CocoPrecision(**counted)
     by_image = []
     progress = progress_bar(len(samples), verbose)
     for index, sample in enumerate(samples, start=1):
@@ -230,6 +236,8 @@ def evaluate(
         }
         objects.update(mask, found[0], **labels)
         quality.update(mask, found[0], **labels)
+        table = object_table(found[0], outputs[0], labels=labels["predicted_labels"])
+        precision.update(mask, found[0], [row["mean_probability"] for row in table], **labels)
         by_image.append([sample.name, float(image_iou.result())])
         image_iou.reset_state()
         progress.update(index)
@@ -239,7 +247,7 @@ def evaluate(
         threshold=threshold,
         min_area=point.min_area,
         separate=point.separate,
-        quality=quality.summary(),
+        quality=_with_coco(quality.summary(), precision),
         class_names=class_names_of(model),
         pixels={type(metric).__name__: float(metric.result()) for metric in pixel_metrics},
         pixels_by_class={type(metric).__name__: _by_class(metric) for metric in pixel_metrics},
@@ -250,6 +258,16 @@ def evaluate(
         _files.write_json(Path(out) / "evaluation.json", evaluation.to_dict())
         _files.write_text(Path(out) / "evaluation.md", evaluation.text() + "\n")
     return evaluation
+
+
+def _with_coco(figures, precision):
+    """The figures of objects with COCO's AP, None where a class has no true object."""
+    for name, row in figures.items():
+        class_id = None if name == "all" else int(name)
+        for key, threshold in (("coco_ap", None), ("coco_ap50", 0.5)):
+            value = precision.result(threshold, class_id)
+            row[key] = None if math.isnan(value) else value
+    return figures
 
 
 def _without_small(outputs, found, threshold):

@@ -1,6 +1,7 @@
 """Metrics: of pixels, counted in compiled steps; of objects, on predictions or by a callback."""
 
 from keras_deepskip.metrics.callbacks import ObjectMetricsCallback
+from keras_deepskip.metrics.coco_precision import CocoPrecision
 from keras_deepskip.metrics.finest_level import FinestLevel
 from keras_deepskip.metrics.object_counts import COCO_STRATA, SIZE_STRATA, ObjectCounts
 from keras_deepskip.metrics.object_metrics import ObjectF1, ObjectPrecision, ObjectRecall
@@ -11,6 +12,7 @@ from keras_deepskip.metrics.pixel import F1, Dice, IoU, Precision, Recall, masks
 __all__ = [
     "COCO_STRATA",
     "SIZE_STRATA",
+    "CocoPrecision",
     "Dice",
     "F1",
     "FinestLevel",

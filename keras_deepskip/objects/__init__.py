@@ -17,6 +17,7 @@ from keras_deepskip.objects.matching import (
     check_criterion,
     check_same_shape,
     match_objects,
+    overlapping_pairs,
 )
 from keras_deepskip.objects.parting import neighbours, separate_objects
 from keras_deepskip.objects.tables import object_sums, object_table, table_of_sums
@@ -33,6 +34,7 @@ __all__ = [
     "object_anchors",
     "object_sums",
     "object_table",
+    "overlapping_pairs",
     "remove_small",
     "separate_objects",
     "table_of_sums",

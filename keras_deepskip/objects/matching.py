@@ -45,7 +45,7 @@ def match_objects(
     predicted_labels = check_mask("predicted_labels", predicted_labels)
     check_same_shape("true_labels", true_labels, "predicted_labels", predicted_labels)
     check_criterion(criterion, threshold)
-    pairs, iou = _overlaps(true_labels, predicted_labels)
+    pairs, iou = overlapping_pairs(true_labels, predicted_labels)
     if criterion == "centre":
         pairs, iou = _hits_by_centre(true_labels, predicted_labels, pairs, iou)
     else:
@@ -66,8 +66,24 @@ def check_criterion(criterion, threshold):
         )
 
 
-def _overlaps(true_labels, predicted_labels):
-    """All overlapping pairs (M, 2), ordered by true then predicted label, and their IoU (M,)."""
+def overlapping_pairs(
+    true_labels: np.ndarray, predicted_labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finds all true and predicted objects that share a pixel.
+
+    Args:
+        true_labels, predicted_labels: as of `match_objects`.
+
+    Returns:
+        `(pairs, iou)`: pairs (M, 2) of true and predicted labels, ordered by the true ones, then
+        the predicted ones, and their IoU (M,) float64.
+
+    Example:
+
+    >>> pairs, iou = overlapping_pairs(np.array([[1, 1, 2]]), np.array([[0, 1, 1]]))
+    >>> pairs.tolist(), iou.round(2).tolist()
+    ([[1, 1], [2, 1]], [0.33, 0.5])
+    """
     true_area = np.bincount(true_labels.ravel())
     predicted_area = np.bincount(predicted_labels.ravel())
     both = (true_labels != 0) & (predicted_labels != 0)
