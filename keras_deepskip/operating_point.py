@@ -21,8 +21,8 @@ class OperatingPoint:
     """A threshold and the area of the smallest object.
 
     Attributes:
-        threshold: probability above which a pixel is predicted positive, of one class. Of several
-            classes the most probable one counts.
+        threshold: probability above which a pixel is predicted positive; of several classes as in
+            `metrics.masks_from_outputs`.
         min_area: least area of a predicted object in pixels, one number or one for each class id
             (that of the background says nothing). Smaller ones are background.
         separate: whether objects that touch are told apart by their shape (`separate_objects`);
@@ -50,8 +50,7 @@ class OperatingPoint:
 
     def masks(self, outputs: np.ndarray) -> np.ndarray:
         """Masks of class ids (N, H, W) of a model's probabilities (N, H, W, K)."""
-        threshold = self.threshold if outputs.shape[-1] == 1 else 0.5
-        masks = masks_from_outputs(outputs, threshold)
+        masks = masks_from_outputs(outputs, self.threshold)
         return np.stack([remove_small(mask, self.min_area) for mask in masks])
 
     def labels(self, mask: np.ndarray) -> tuple[np.ndarray, int]:

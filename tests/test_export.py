@@ -234,8 +234,6 @@ def test_arguments_that_do_not_fit(tmp_path, monkeypatch):
         export(model, tmp_path / "out", threshold=0.3)
     with pytest.raises(ValueError, match="threshold.*must be a number in"):
         export(model, tmp_path / "out", mask=True, threshold=1.3)
-    with pytest.raises(ValueError, match="several classes compete"):
-        export(tiny.grey_level_model(), tmp_path / "out", mask=True, threshold=0.3)
     small = {"levels": 2, "base_filters": 2}
     kinds = build_model((None, None, 1), num_classes=2, multilabel=True, **small)
     with pytest.raises(ValueError, match="2 classes that end in a sigmoid. Add multilabel=True"):

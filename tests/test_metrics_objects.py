@@ -733,7 +733,7 @@ def test_every_argument_of_the_metrics_changes_the_figure():
         ({"stratum": "tiny"}, "`stratum` must be one of"),
         ({"class_id": 2}, "`class_id` must be one of 1"),
         ({"pixel_threshold": 2}, "`pixel_threshold` must be a number"),
-        ({"num_classes": 3, "pixel_threshold": 0.4}, "`pixel_threshold` is for one class"),
+        ({"num_classes": 3, "pixel_threshold": 1.4}, "`pixel_threshold` must be a number in"),
     ],
 )
 def test_metrics_refuse(arguments, words):

@@ -448,7 +448,7 @@ def test_masks_from_outputs_of_volumes():
         ({"num_classes": 0}, "`num_classes` must be an integer"),
         ({"threshold": 1.5}, "`threshold` must be a number in"),
         ({"average": "mean"}, "one of 'macro', 'micro'"),
-        ({"num_classes": 3, "threshold": 0.4}, "largest output"),
+        ({"num_classes": 3, "threshold": -0.4}, "`threshold` must be a number in"),
         ({"include_background": True}, "num_classes=2"),
         ({"num_classes": 3, "multilabel": True, "include_background": True}, "num_classes=2"),
         ({"class_id": 0}, "`class_id` must be one of 1"),
@@ -517,8 +517,43 @@ def test_masks_from_outputs_refuses():
         masks_from_outputs(np.zeros((4, 4)))
     with pytest.raises(ValueError, match="`threshold` must be a number"):
         masks_from_outputs(np.zeros((1, 4, 4, 1)), threshold=2)
-    with pytest.raises(ValueError, match="largest output"):
-        masks_from_outputs(np.zeros((1, 4, 4, 3)), threshold=0.4)
+    with pytest.raises(ValueError, match="`threshold` must be a number"):
+        masks_from_outputs(np.zeros((1, 4, 4, 3)), threshold=1.4)
+
+
+@pytest.mark.parametrize("threshold", [0, 0.1, 0.5, 0.73, 1])
+def test_a_threshold_of_several_classes_is_against_the_background(threshold):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (2, 16, 16, 4)).astype("float32")
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    mask = masks_from_outputs(probabilities, threshold)
+    best = probabilities[..., 1:].argmax(axis=-1) + 1
+    odds = probabilities[..., 1:].max(axis=-1)
+    share = odds / (odds + probabilities[..., 0])
+    sure = np.abs(share - threshold) > 1e-6  # else float32 decides
+    expected = np.where(share > threshold, best, 0)
+    assert np.array_equal(mask[sure], expected[sure]) and sure.mean() > 0.99
+    if threshold == 0.5:
+        assert np.array_equal(mask, probabilities.argmax(axis=-1))
+    of_logits = masks_from_outputs(logits, threshold, from_logits=True)
+    assert np.array_equal(of_logits[sure], mask[sure])
+    truth = rng.integers(0, 4, (2, 16, 16))
+    for inputs, from_logits in ((probabilities, False), (logits, True)):
+        metric = F1(4, threshold, from_logits=from_logits)
+        metric.update_state(truth, inputs)
+        plain = F1(4)
+        plain.update_state(truth, np.eye(4, dtype="float32")[mask])
+        assert float(metric.result()) == pytest.approx(float(plain.result()), abs=2e-3)
+
+
+@pytest.mark.parametrize("threshold", [0, 0.2, 0.5, 0.9, 1])
+def test_two_classes_decide_as_one_channel_does(threshold):
+    one = np.array([0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.9, 0.95, 1.0], "float64")[None, None, :, None]
+    sure = np.abs(one - threshold)[..., 0] > 1e-6  # at the threshold itself rounding decides
+    two = np.concatenate([1 - one, one], axis=-1)
+    found = masks_from_outputs(two, threshold)
+    assert np.array_equal(found[sure], masks_from_outputs(one, threshold)[sure])
+    assert not masks_from_outputs(two, 1).any()
 
 
 def test_examples_run():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import load_model
-from keras_deepskip.data import find_samples, read_image
+from keras_deepskip.data import MaskReading, find_samples, read_image
 from keras_deepskip.inference import choose_operating_point, evaluate, predict, prediction, stream
 from keras_deepskip.layers import ImageNormalization
 from keras_deepskip.objects import label_objects, remove_small
@@ -120,6 +120,30 @@ def test_of_several_classes_each_has_its_least_area(tmp_path):
     point = choose_operating_point(model, find_samples(tmp_path)).point
     assert point.threshold == 0.5 and point.min_area[0] == 0
     assert 4 < point.min_area[1] <= 81 and point.min_area[2] == 0
+
+
+def test_of_several_classes_one_threshold_is_chosen(tmp_path):
+    """Objects of two classes whose probabilities are right, and below that of the background."""
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Rescaling(1 / 255)(inputs))
+    for number in range(3):
+        image, mask = np.zeros((70, 90, 3)), np.zeros((70, 90))
+        image[...] = 255 * np.array([0.8, 0.1, 0.1])
+        for place in range(5):
+            for row, class_id in ((5, 1), (40, 2)):
+                box = slice(row, row + 9), slice(4 + 17 * place, 13 + 17 * place)
+                image[box] = 255 * np.eye(3)[class_id] * 0.4 + 255 * np.array([0.6, 0, 0])
+                mask[box] = class_id
+        tiny.put(tmp_path, f"s{number}", image, mask)
+    samples = find_samples(tmp_path)
+    choice = choose_operating_point(model, samples, MaskReading(3))
+    assert 0.111 < choice.point.threshold < 0.4 and choice.score == 1
+    assert {row["class"] for row in choice.curve} == {1, 2}
+    options = {"masks": MaskReading(3), "verbose": 0}
+    found = evaluate(model, samples, threshold=choice.point.threshold, **options)
+    assert found.objects["all"]["f1"] == 1 and found.pixels["IoU"] == 1
+    plain = evaluate(model, samples, **options)
+    assert plain.objects["all"]["tp"] == 0
 
 
 def test_it_travels_in_the_models_file(tmp_path):

@@ -139,9 +139,9 @@ def export(
             or model, else (0, 255).
         mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
             `metrics.masks_from_outputs` gives them for the probabilities.
-        threshold: of the mask, the probability above which a pixel is predicted positive, for one
-            class or `multilabel`; None takes that of the operating point of the run or model (its
-            least area is for what comes after the file), else 0.5.
+        threshold: of the mask, the probability above which a pixel is predicted positive; None
+            takes that of the operating point of the run or model (its least area is for what comes
+            after the file), else 0.5.
         multilabel: of the mask, whether each class is predicted by itself; zeros and ones
             (N, H, W, classes) then.
 
@@ -171,7 +171,7 @@ def export(
     input_range = (low, high)
     chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
     shape, _ = image_model_shapes(model, volumes=True)
-    if mask and threshold is None and model.output_shape[-1] == 1:
+    if mask and threshold is None and not multilabel:
         threshold = (run.operating_point if run else operating_point_of(model)).threshold
     rule = _check_mask(model, mask, threshold, multilabel)
     target = _check_path(Path(path), format)
@@ -243,7 +243,7 @@ def _check_mask(model, mask, threshold, multilabel):
 def _check_probabilities(mask, cases):
     """A threshold means nothing for logits."""
     outputs = cases[0][1]
-    if mask is not None and (mask.multilabel or outputs.shape[-1] == 1):
+    if mask is not None and (mask.multilabel or outputs.shape[-1] == 1 or mask.threshold != 0.5):
         _checks.check_probabilities(outputs[..., :1])
 
 

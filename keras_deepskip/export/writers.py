@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deepskip.metrics.pixel import weigh_background
+
 AXES = {2: "nhw", 3: "ndhw"}  # names of the free axes, by the number of spatial ones
 # By what PyTorch is shown the model: no multiples of any stride, and larger than each.
 SAMPLE_SIZES = {2: (75, 107), 3: (35, 37, 41)}
@@ -26,8 +28,8 @@ class Mask:
     """How class ids follow from probabilities, inside the file: as `metrics.masks_from_outputs`.
 
     Attributes:
-        threshold: probability above which a pixel is predicted positive, of one class or
-            `multilabel`.
+        threshold: probability above which a pixel is predicted positive; of several classes as in
+            `metrics.masks_from_outputs`.
         multilabel: whether each channel is a class by itself.
     """
 
@@ -38,7 +40,8 @@ class Mask:
         """Class ids (N, H, W), or (N, H, W, K) with `multilabel`, of a tensor (N, H, W, K)."""
         classes = outputs.shape[-1]
         if not self.multilabel and classes > 1:
-            return ops.cast(_argmax(outputs), "uint8" if classes <= 256 else "int32")
+            weighed = weigh_background(outputs, self.threshold, concatenate=ops.concatenate)
+            return ops.cast(_argmax(weighed), "uint8" if classes <= 256 else "int32")
         predicted = ops.cast(outputs > self.threshold, "uint8")
         return predicted if self.multilabel else predicted[..., 0]
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras_deepskip import _checks
 from keras_deepskip.data import MaskReading, Sample, has_objects, load_objects, load_pair, no_data
 from keras_deepskip.inference.tiled import probabilities_of
+from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import fill_of
 from keras_deepskip.objects import label_objects, match_objects, separate_objects
 from keras_deepskip.operating_point import OperatingPoint
@@ -19,6 +20,7 @@ AREAS = (0, 4, 6, 9, 12, 16, 24, 32, 48, 64, 96, 128)  # least areas that are tr
 SMALLEST_SHARE = 0.02  # of true objects, at most, that may be smaller than the least area
 FEWEST = 5  # true objects; of fewer nothing is learnt
 GAIN = 0.01  # by which another point must be better than the default one
+MOST_CLASSES = 16  # of more no threshold is chosen: each is looked at at each
 MOST_PIXELS = 2**26  # of validation images that are looked at
 
 
@@ -53,8 +55,9 @@ def choose_operating_point(
 ) -> OperatingChoice:
     """Chooses the threshold and the least area by the objects found in images with masks.
 
-    Of all pairs that are tried, the one of the highest F measure of objects (matched by an IoU of
-    0.5) is taken; of one class over both, of several classes each class's least area alone. The
+    Of all thresholds that are tried, with the best least area of each class there, the one of the
+    highest F measure of objects (matched by an IoU of 0.5) is taken: of several classes the mean,
+    by their numbers of objects. Of more than 16 classes the least areas alone are chosen. The
     default (0.5, any area) stays where nothing is better by 0.01, and where there are fewer than
     five true objects. A least area never exceeds that of 2 % of the true objects. Where the samples
     say which object each pixel is of (`instances/`), it is also decided whether objects that touch
@@ -114,54 +117,85 @@ def _counts(model, samples, reading):
             break
         images += 1
         outputs = probabilities_of(model, no_data.filled(image, fill))
-        ignored = mask == ignore
         objects = load_objects(sample, mask, reading)
         for class_id in range(1, max(classes, 2)):
-            truth = np.where(mask == class_id, objects, 0)
-            _count_class(counts, class_id, outputs, truth, ignored, ways)
+            areas = np.bincount(np.where(mask == class_id, objects, 0).ravel())[1:]
+            counts.true.setdefault(class_id, []).append(areas[areas > 0])
+        for threshold in THRESHOLDS if classes <= MOST_CLASSES else (0.5,):
+            predicted = masks_from_outputs(outputs[None], threshold)[0]
+            predicted = np.where(mask == ignore, 0, predicted)
+            for class_id in range(1, max(classes, 2)):
+                truth = np.where(mask == class_id, objects, 0)
+                for separate in ways:
+                    key = class_id, threshold, separate
+                    _count(counts, key, predicted == class_id, truth)
     return counts, images
 
 
-def _count_class(counts, class_id, outputs, true_labels, ignored, ways):
-    """Counts the objects of a class in one image, at each threshold; of several classes at one."""
-    areas = np.bincount(true_labels.ravel())[1:]
-    areas = areas[areas > 0]
-    counts.true.setdefault(class_id, []).append(areas)
-    one = outputs.shape[-1] == 1
-    for threshold in THRESHOLDS if one else (0.5,):
-        inside = outputs[..., 0] > threshold if one else outputs.argmax(axis=-1) == class_id
-        components, found = label_objects(inside & ~ignored)
-        sizes = np.bincount(components.ravel(), minlength=found + 1)
-        for separate in ways:
-            labels, found = separate_objects(inside & ~ignored) if separate else (components, found)
-            pairs, _ = match_objects(true_labels, labels)
-            matched = np.zeros(found + 1, bool)
-            matched[pairs[:, 1]] = True
-            own = np.zeros(found + 1, "int64")
-            own[labels.ravel()] = sizes[components.ravel()]
-            key = class_id, threshold, separate
-            counts.predicted.setdefault(key, []).append(own[1:])
-            counts.found.setdefault(key, []).append(matched[1:])
+def _count(counts, key, inside, true_labels):
+    """Counts the objects of a class in one image, at one threshold."""
+    _, _, separate = key
+    components, found = label_objects(inside)
+    sizes = np.bincount(components.ravel(), minlength=found + 1)
+    labels, found = separate_objects(inside) if separate else (components, found)
+    pairs, _ = match_objects(true_labels, labels)
+    matched = np.zeros(found + 1, bool)
+    matched[pairs[:, 1]] = True
+    own = np.zeros(found + 1, "int64")
+    own[labels.ravel()] = sizes[components.ravel()]
+    counts.predicted.setdefault(key, []).append(own[1:])
+    counts.found.setdefault(key, []).append(matched[1:])
 
 
 def _choice(counts, classes, beta, images, separate):
     true = {class_id: np.concatenate(areas) for class_id, areas in counts.true.items()}
-    objects = int(sum(map(len, true.values())))
-    chosen, curve = {}, []
-    for class_id, areas in true.items():
-        rows = _rows(counts, class_id, areas, beta, separate)
-        chosen[class_id] = _best(rows, len(areas))
-        curve += [{name: row[name] for name in row if name != "score"} for row in rows]
-    if classes == 1:
-        row = chosen[1]
-        point = OperatingPoint(row["threshold"], row["min_area"], separate)
-    else:
-        least = (0, *(chosen[i]["min_area"] for i in range(1, classes)))
-        point = OperatingPoint(0.5, least, separate)
-    weights = [len(areas) for areas in true.values()]
-    scores = [chosen[class_id]["score"] for class_id in true]
-    score = float(np.average(scores, weights=weights)) if objects else 0.0
-    return OperatingChoice(point, curve, images, objects, score)
+    objects = {class_id: len(areas) for class_id, areas in true.items()}
+    rows = {
+        class_id: _rows(counts, class_id, areas, beta, separate) for class_id, areas in true.items()
+    }
+    threshold, chosen = _threshold(rows, objects)
+    least = (0, *(row["min_area"] for row in chosen.values()))
+    point = OperatingPoint(threshold, least[1] if classes == 1 else least, separate)
+    score = _mean(chosen, objects)
+    curve = [
+        {name: row[name] for name in row if name not in ("score", "plain")}
+        for own in rows.values()
+        for row in own
+    ]
+    return OperatingChoice(point, curve, images, sum(objects.values()), score)
+
+
+def _threshold(rows, objects):
+    """The threshold of all classes, and each class's row there.
+
+    Another than 0.5 is taken if the classes together are clearly better there than at the default
+    point; each class's least area, at 0.5, if that class is.
+    """
+    at = {row["threshold"]: {} for own in rows.values() for row in own}
+    for class_id, own in rows.items():
+        for row in own:
+            at[row["threshold"]][class_id] = row
+    best = max(at, key=lambda t: (round(_mean(at[t], objects), 3), -abs(t - 0.5)))
+    plain = {
+        class_id: {**row, "min_area": 0, "score": row["plain"]} for class_id, row in at[0.5].items()
+    }
+    enough = sum(objects.values()) >= FEWEST
+    if best != 0.5 and enough and _mean(at[best], objects) >= _mean(plain, objects) + GAIN:
+        return best, at[best]
+    chosen = {
+        class_id: row
+        if objects[class_id] >= FEWEST and row["score"] >= row["plain"] + GAIN
+        else plain[class_id]
+        for class_id, row in at[0.5].items()
+    }
+    return 0.5, chosen
+
+
+def _mean(chosen, objects):
+    """The mean score of the classes, by their numbers of objects; 0 without any."""
+    weights = [objects[class_id] for class_id in chosen]
+    scores = [row["score"] for row in chosen.values()]
+    return float(np.average(scores, weights=weights)) if sum(weights) else 0.0
 
 
 def _rows(counts, class_id, areas, beta, separate):
@@ -176,8 +210,7 @@ def _rows(counts, class_id, areas, beta, separate):
             found = np.concatenate(counts.found[key])
             tried = [_row(threshold, area, predicted, found, len(areas), beta) for area in least]
             rows.append({"class": class_id, **max(tried, key=lambda row: row["score"])})
-            if threshold == 0.5:
-                rows[-1]["plain"] = tried[0]["score"]
+            rows[-1]["plain"] = tried[0]["score"]
     return rows
 
 
@@ -192,12 +225,3 @@ def _row(threshold, area, predicted, found, objects, beta):
         "threshold": threshold, "min_area": area, "recall": recall, "precision": precision,
         "f1": f1, "score": score,
     }  # fmt: skip
-
-
-def _best(rows, objects):
-    """The row to decide by; the default point unless another is clearly better."""
-    plain = next(row.pop("plain") for row in rows if "plain" in row)
-    best = max(rows, key=lambda row: (round(row["score"], 3), -abs(row["threshold"] - 0.5)))
-    if objects < FEWEST or best["score"] < plain + GAIN:
-        return {"threshold": 0.5, "min_area": 0, "score": plain}
-    return best

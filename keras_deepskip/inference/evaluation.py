@@ -68,7 +68,7 @@ class Evaluation:
 
     Attributes:
         images: number of images.
-        threshold: probability above which a pixel was predicted positive (one class).
+        threshold: probability above which a pixel was predicted positive.
         min_area: least area of a predicted object in pixels; of several classes one for each id.
         separate: whether predicted objects that touch were told apart by their shape.
         pixels: figure by name, over all pixels of all images, mean over classes.
@@ -175,7 +175,7 @@ def evaluate(
         model: a built `keras.Model` with probabilities as output, or a `Run`.
         samples: list of `Sample` with masks; None takes the test images of the run.
         out: folder that receives `evaluation.json` and `evaluation.md`; None writes nothing.
-        threshold: probability above which a pixel is predicted positive (one class); None takes the
+        threshold: probability above which a pixel is predicted positive; None takes the
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
             point, else all count.
@@ -213,7 +213,7 @@ def evaluate(
     fill = fill_of(model)
     predict = predict or functools.partial(probabilities_of, model)
     point = decision_of(model, run, threshold, min_area, separate)
-    threshold = point.threshold if num_classes == 1 else 0.5
+    threshold = point.threshold
     counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)

@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 
-from keras_deepskip import _sizes
-from keras_deepskip.metrics.pixel import check_threshold
+from keras_deepskip import _checks, _sizes
 from keras_deepskip.models import image_model_shapes
 from keras_deepskip.operating_point import operating_point_of
 
@@ -54,10 +53,10 @@ def decision_of(model, run=None, threshold=None, min_area=None, separate=None):
         An `OperatingPoint`.
 
     Raises:
-        ValueError: if they are out of range, or a threshold is given for several classes.
+        ValueError: if they are out of range.
     """
     if threshold is not None:
-        check_threshold("threshold", threshold, model.output_shape[-1] == 1)
+        _checks.check_number("threshold", threshold, 0, 1)
     known = operating_point_of(model) if run is None else run.operating_point
     return known.replaced(threshold, min_area, separate)
 

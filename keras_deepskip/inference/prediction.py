@@ -75,7 +75,7 @@ def predict(
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
-        threshold: probability above which a pixel is predicted positive (one class); None takes the
+        threshold: probability above which a pixel is predicted positive; None takes the
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
             point, else all count.

@@ -123,7 +123,7 @@ def stream(
         latency: None, or the budget in seconds from a frame's capture to its result. None waits for
             whole batches of a stored source, and takes what is there of a live one.
         live: whether frames are lost that nobody waits for; None says so of cameras alone.
-        threshold: probability above which a pixel is predicted positive (one class); None takes the
+        threshold: probability above which a pixel is predicted positive; None takes the
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
             point, else all count.

@@ -74,7 +74,7 @@ def predict_tiled(
         tta: test-time augmentation: `"flips"` (the mean over 4 ways) or `"flips_and_rotations"`
             (8), or None.
         output: `"probabilities"` (the model's output, float32) or `"mask"` (class ids).
-        threshold: probability above which a pixel is predicted positive, for a mask of one class;
+        threshold: probability above which a pixel is predicted positive, for a mask;
             None takes that of the model's operating point, else 0.5. Small objects stay.
         out: file to write: `.npy`, `.tif` or `.zarr`; what stands there is replaced in the end.
             None keeps the result in memory.
@@ -101,7 +101,7 @@ def predict_tiled(
     _checks.check_integer("batch_size", batch_size)
     if output == "mask":
         refuse_multilabel(model, classes)
-    threshold = decision_of(model, threshold=threshold).threshold if classes == 1 else 0.5
+    threshold = decision_of(model, threshold=threshold).threshold
     settings = {"tile": tile, "mode": mode, "overlap": overlap, "blend": blend, "tta": tta}
     if _is_dask(image):
         if out is not None:

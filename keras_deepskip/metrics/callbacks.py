@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_deepskip import _checks, _sizes
 from keras_deepskip.metrics.object_counts import ObjectCounts
-from keras_deepskip.metrics.pixel import check_threshold, masks_from_outputs
+from keras_deepskip.metrics.pixel import masks_from_outputs
 
 ARRAY_BATCH = 8
 
@@ -29,8 +29,8 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
         prefix: what names in the logs begin with.
         every: epochs from one evaluation to the next.
         batch_size: images predicted at once, for arrays; None is 8. A dataset has its own.
-        pixel_threshold: probability above which a pixel is predicted positive, for one class and
-            `multilabel`.
+        pixel_threshold: probability above which a pixel is predicted positive; of several classes
+            as in `masks_from_outputs`.
         from_logits: whether the model's outputs are logits.
         **counts_arguments: arguments of `ObjectCounts`: `num_classes`, `criterion`, `threshold`,
             `strata`, `connectivity`, `ignore_class`, `multilabel`.
@@ -64,8 +64,7 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
         self.batch_size = _check_data(data, batch_size)
         self._counts_arguments = counts_arguments
         self.counts = ObjectCounts(**counts_arguments)
-        by_threshold = self.counts.num_classes == 1 or self.counts.multilabel
-        check_threshold("pixel_threshold", pixel_threshold, by_threshold)
+        _checks.check_number("pixel_threshold", pixel_threshold, 0, 1)
         self.pixel_threshold = pixel_threshold
         self.from_logits = from_logits
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deepskip import _checks
 from keras_deepskip.metrics.object_counts import SIZE_STRATA, ObjectCounts
 from keras_deepskip.metrics.pixel import (
     check_shapes,
-    check_threshold,
     f1_parts,
     masks_from_outputs,
     precision_parts,
@@ -29,8 +29,8 @@ class ObjectMetric(keras.metrics.Metric):
 
     Args:
         num_classes: K, the channels of the outputs; 1 for binary.
-        pixel_threshold: probability above which a pixel is predicted positive, for one class and
-            `multilabel`.
+        pixel_threshold: probability above which a pixel is predicted positive; of several classes
+            as in `masks_from_outputs`.
         from_logits: whether predictions are logits.
         multilabel: whether each channel is a class by itself, truth being zeros and ones.
         criterion: what may match, `"iou"` or `"centre"`, as in `match_objects`.
@@ -87,7 +87,7 @@ class ObjectMetric(keras.metrics.Metric):
             "ignore_class": ignore_class,
             "multilabel": multilabel,
         }
-        check_threshold("pixel_threshold", pixel_threshold, num_classes == 1 or multilabel)
+        _checks.check_number("pixel_threshold", pixel_threshold, 0, 1)
         self.pixel_threshold = pixel_threshold
         self.from_logits = from_logits
         self.stratum = stratum

@@ -62,14 +62,34 @@ def output_threshold(threshold, from_logits):
     return math.log(threshold / (1 - threshold))
 
 
-def check_threshold(name, threshold, by_threshold):
-    """Returns a pixel threshold if it is a probability and means something for such outputs."""
-    if not by_threshold and threshold != 0.5:
-        raise ValueError(
-            f"`{name}` is for one class or multilabel=True; several classes compete by their "
-            f"largest output. Received: {name}={threshold} with several classes. Leave it out"
-        )
-    return _checks.check_number(name, threshold, 0, 1)
+def weigh_background(outputs, threshold, from_logits=False, concatenate=np.concatenate):
+    """Has the background of several classes compete as `threshold` says: its odds are multiplied.
+
+    The largest channel then decides. With p_0 of the background and p_c of the most probable other
+    class, a pixel is c where p_c / (p_c + p_0) exceeds `threshold`: at 0.5 where c is the most
+    probable class of all, and with two classes where p_1 exceeds `threshold`, as in one channel.
+
+    Args:
+        outputs: array or tensor (..., K) of floats.
+        threshold: probability in [0, 1].
+        from_logits: whether `outputs` are logits.
+        concatenate: of the outputs' library.
+
+    Example:
+
+    >>> weigh_background(np.array([0.6, 0.4]), 0.25).round(2).tolist()
+    [0.2, 0.4]
+    """
+    if threshold == 0.5:
+        return outputs
+    background, others = outputs[..., :1], outputs[..., 1:]
+    if from_logits:
+        background = background + output_threshold(threshold, True)
+    elif threshold == 1:
+        background = background + math.inf  # nothing is more probable than certain
+    else:
+        background = background * (threshold / (1 - threshold))
+    return concatenate([background, others], axis=-1)
 
 
 def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=False):
@@ -78,19 +98,19 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
     Args:
         outputs: array or tensor (N, H, W, K), or of volumes (N, D, H, W, K): probabilities, or
             logits with `from_logits`.
-        threshold: probability above which a pixel is predicted positive, for `K = 1` and
-            `multilabel`.
+        threshold: probability above which a pixel is predicted positive. Of several classes, that
+            of the most probable one against the background (`weigh_background`): at 0.5 the most
+            probable class of all decides.
         from_logits: whether `outputs` are logits.
         multilabel: whether each channel is a class by itself.
 
     Returns:
-        A NumPy array of class ids (N, H, W): 0 and 1 if `K = 1`, else the largest channel's index.
+        A NumPy array of class ids (N, H, W): 0 and 1 if `K = 1`, else the index of a channel.
         With `multilabel`, zeros and ones (N, H, W, K). uint8; wider if there are over 256 classes.
         Of volumes likewise, with D before H.
 
     Raises:
-        ValueError: if `outputs` has another shape, `threshold` lies outside [0, 1], or one other
-            than 0.5 is given where the largest channel decides.
+        ValueError: if `outputs` has another shape, or `threshold` lies outside [0, 1].
 
     Example:
 
@@ -103,12 +123,12 @@ def masks_from_outputs(outputs, threshold=0.5, from_logits=False, multilabel=Fal
             "`outputs` must have the shape (N, H, W, K), or (N, D, H, W, K). "
             f"Received: outputs.shape={outputs.shape}"
         )
-    by_threshold = multilabel or outputs.shape[-1] == 1
-    check_threshold("threshold", threshold, by_threshold)
-    if by_threshold:
+    _checks.check_number("threshold", threshold, 0, 1)
+    if multilabel or outputs.shape[-1] == 1:
         predicted = (outputs > output_threshold(threshold, from_logits)).astype("uint8")
         return predicted if multilabel else predicted[..., 0]
-    return np.argmax(outputs, axis=-1).astype(np.min_scalar_type(outputs.shape[-1] - 1))
+    weighed = weigh_background(outputs, threshold, from_logits)
+    return np.argmax(weighed, axis=-1).astype(np.min_scalar_type(outputs.shape[-1] - 1))
 
 
 # ---- Counting -----------------------------------------------------------------------------------
@@ -196,8 +216,8 @@ class PixelMetric(keras.metrics.Metric):
 
     Args:
         num_classes: K, the channels of the outputs; 1 for binary.
-        threshold: probability above which a pixel is predicted positive, for one class and
-            `multilabel`.
+        threshold: probability above which a pixel is predicted positive; of several classes as in
+            `masks_from_outputs`.
         from_logits: whether predictions are logits; `threshold` stays a probability.
         multilabel: whether each channel is a class by itself, truth being zeros and ones.
         ignore_class: mask value of pixels that count nowhere, such as 255. If it is one of the
@@ -242,7 +262,7 @@ class PixelMetric(keras.metrics.Metric):
         super().__init__(name=name or self.default_name, dtype=dtype)
         self.num_classes = _checks.check_integer("num_classes", num_classes)
         self._by_threshold = multilabel or num_classes == 1
-        self.threshold = check_threshold("threshold", threshold, self._by_threshold)
+        self.threshold = _checks.check_number("threshold", threshold, 0, 1)
         self.from_logits = from_logits
         self.multilabel = multilabel
         self.ignore_class = ignore_class
@@ -335,7 +355,8 @@ class PixelMetric(keras.metrics.Metric):
         if self._by_threshold:
             limit = output_threshold(self.threshold, self.from_logits)
             return ops.cast(ops.cast(y_pred, "float32") > limit, "float32")
-        largest = ops.expand_dims(ops.argmax(y_pred, axis=-1), -1)  # (N, H, W, 1)
+        weighed = weigh_background(y_pred, self.threshold, self.from_logits, ops.concatenate)
+        largest = ops.expand_dims(ops.argmax(weighed, axis=-1), -1)  # (N, H, W, 1)
         scored = [i if i != self.ignore_class else -1 for i in self._class_ids]
         return ops.cast(ops.equal(ops.cast(largest, "int32"), ops.array(scored)), "float32")
 
