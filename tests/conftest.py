@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def quick_tensorflow():
         return make(self, force)
 
     keras.Model.make_train_function = make_train_function
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rare_garbage_collection():
+    """Looks for cycles of dead objects seldom: graphs are millions of objects that live on.
+
+    A fifth of the time of the tests of networks went into going through them again and again.
+    """
+    import keras  # what comes with it stays to the end, and need not be looked at
+
+    assert keras.backend.backend()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)
