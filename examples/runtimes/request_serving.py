@@ -1,8 +1,9 @@
 """A request to TensorFlow Serving, which runs a SavedModel without Keras.
 
-    python request_serving.py http://localhost:8501/v1/models/cells image.png mask.png
+    python request_serving.py http://localhost:8501/v1/models/cells image.png mask.png labels.tif
 
-Needs numpy and pillow. docs/export.md says how to start the server.
+Needs numpy, scipy and pillow; objects.py lies beside it. docs/export.md says how to start the
+server.
 """
 
 import json
@@ -10,9 +11,10 @@ import sys
 import urllib.request
 
 import numpy as np
+from objects import objects_of
 from PIL import Image
 
-model, image_file, mask_file = sys.argv[1:]
+model, image_file, mask_file, labels_file = sys.argv[1:]
 
 picture = Image.open(image_file)
 if picture.mode[0] in "IF":  # 16 bits or floats; the model was trained on 8 bits
@@ -25,7 +27,7 @@ with urllib.request.urlopen(request) as answer:
 # Of a model that was exported with mask=True, each prediction is a dict of both outputs.
 probabilities = np.array(prediction["probabilities"] if "mask" in prediction else prediction)
 
-classes = probabilities.shape[-1]
-mask = probabilities.argmax(axis=-1) if classes > 1 else probabilities[:, :, 0] > 0.5
-Image.fromarray(mask.astype("uint8")).save(mask_file)  # class ids, (H, W)
-print(f"{(mask > 0).mean():.2%} of the pixels are object")
+mask, labels = objects_of(probabilities)
+Image.fromarray(mask).save(mask_file)  # class ids, (H, W)
+Image.fromarray(labels).save(labels_file)  # which object each pixel is of, 32 bits
+print(f"{labels.max()} objects, {(mask > 0).mean():.2%} of the pixels")

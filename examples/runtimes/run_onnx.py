@@ -1,18 +1,19 @@
 """An ONNX file in ONNX Runtime, run without Keras.
 
-    python run_onnx.py cells.onnx image.png mask.png
+    python run_onnx.py cells.onnx image.png mask.png labels.tif
 
-Needs onnxruntime, numpy and pillow. The file is what `keras-deepskip export --format onnx`
-writes, of a model for RGB images.
+Needs onnxruntime, numpy, scipy and pillow; objects.py lies beside it. The file is what
+`keras-deepskip export --format onnx` writes, of a model for RGB images.
 """
 
 import sys
 
 import numpy as np
 import onnxruntime
+from objects import objects_of
 from PIL import Image
 
-file, image_file, mask_file = sys.argv[1:]
+file, image_file, mask_file, labels_file = sys.argv[1:]
 
 picture = Image.open(image_file)
 if picture.mode[0] in "IF":  # 16 bits or floats; the model was trained on 8 bits
@@ -22,7 +23,7 @@ image = np.asarray(picture.convert("RGB"), "float32")[None]  # (1, H, W, 3), 0 .
 session = onnxruntime.InferenceSession(file)
 (probabilities,) = session.run(["probabilities"], {"image": image})  # (1, H, W, K)
 
-classes = probabilities.shape[-1]
-mask = probabilities[0].argmax(axis=-1) if classes > 1 else probabilities[0, :, :, 0] > 0.5
-Image.fromarray(mask.astype("uint8")).save(mask_file)  # class ids, (H, W)
-print(f"{(mask > 0).mean():.2%} of the pixels are object")
+mask, labels = objects_of(probabilities[0], file)
+Image.fromarray(mask).save(mask_file)  # class ids, (H, W)
+Image.fromarray(labels).save(labels_file)  # which object each pixel is of, 32 bits
+print(f"{labels.max()} objects, {(mask > 0).mean():.2%} of the pixels")

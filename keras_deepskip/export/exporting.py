@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -61,6 +62,8 @@ class ExportReport:
         tolerance: what no difference may exceed.
         input_range: (low, high) of the images that the file takes.
         class_names: names by class id, if the model knows them.
+        operating_point: threshold, least area, and whether touching objects are told apart, by
+            which the model decides (`OperatingPoint.to_dict`), for what comes after the file.
     """
 
     path: str
@@ -73,6 +76,7 @@ class ExportReport:
     tolerance: float
     input_range: tuple[float, float]
     class_names: dict[int, str] | None = None
+    operating_point: dict[str, Any] | None = None
 
     @property
     def differing(self):
@@ -294,6 +298,7 @@ def _report(model, path, format, backend, temporary, mask, cases, input_range):
     return ExportReport(
         str(path), format, backend, versions, _size(temporary), differences,
         None if mask is None else masks, TOLERANCE, input_range, class_names_of(model),
+        operating_point_of(model).to_dict(),
     )  # fmt: skip
 
 
