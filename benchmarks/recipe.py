@@ -27,6 +27,7 @@ from keras_deepskip.training import Recipe
 
 BEFORE = {
     "crop_size": 160, "batch_size": 8, "positive_share": 0.5, "scene": "any", "jitter": False,
+    "size_balance": 0.0,
 }  # fmt: skip
 FIGURES = ("iou", "f1", "recall <8x8", "recall 8x8-16x16", "recall 16x16-32x32", "false")
 

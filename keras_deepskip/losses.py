@@ -16,6 +16,9 @@ from keras_deepskip import _checks, _labels
 # log(o) stays finite, and with it the gradient; float32 still distinguishes 1 - 1e-7 from 1.
 PROBABILITY_FLOOR = 1e-7
 POOLINGS = ("image", "batch")
+SURROUNDINGS = 33  # side of the square in which a pixel's own object is measured, in pixels
+SMALL = 400  # object pixels there (20 x 20), from which on a pixel counts as any other
+MOST = 8.0  # times that a pixel counts, at most
 
 
 def small_object_loss(
@@ -32,6 +35,7 @@ def small_object_loss(
     smooth=1.0,
     sample_weight=None,
     dice_weight=1.0,
+    size_balance=0.0,
 ):
     """Weighted cross-entropy plus Dice, image by image: equation 8.
 
@@ -52,7 +56,8 @@ def small_object_loss(
     )
     binary = multilabel or o.shape[-1] == 1
     q = _class_weights(class_weights, o.shape[-1], include_background or binary)
-    loss = beta * _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling)
+    sized = w * _size_weights(t if binary else t[..., 1:], size_balance) if size_balance else w
+    loss = beta * _weighted_crossentropy(t, log_o, log_rest, sized, alpha, q, pooling)
     if dice_weight:
         loss = loss + dice_weight * _dice_loss(t, o, w, q, smooth, pooling)
     # The step that comes to this ends in an error, or the metrics that count the same masks do.
@@ -91,6 +96,10 @@ class SmallObjectLoss(keras.losses.Loss):
         include_background: whether class 0 of several has its term in Dice.
         smooth: eps of equation 7, in pixels, more than 0.
         dice_weight: of Dice, not negative; 0 leaves the cross-entropy alone. Equation 8 has 1.
+        size_balance: power by which the pixels of small objects count more in the cross-entropy, in
+            [0, 1]. A pixel of an object with n pixels of its class within 16 pixels around counts
+            `(400 / n)^size_balance` times, between once and 8 times: at 1 an object of 60 pixels
+            counts as much as one of 400. 0, as the paper has it, counts all pixels alike.
         reduction: of the images' losses: `"sum_over_batch_size"`, `"mean"`, `"sum"`,
             `"mean_with_sample_weight"`, `"none"` or None, as in Keras.
         name: name of the loss.
@@ -134,6 +143,7 @@ class SmallObjectLoss(keras.losses.Loss):
         include_background=True,
         smooth=1.0,
         dice_weight=1.0,
+        size_balance=0.0,
         reduction="sum_over_batch_size",
         name="small_object_loss",
         dtype="float32",
@@ -149,6 +159,7 @@ class SmallObjectLoss(keras.losses.Loss):
         self.include_background = include_background
         self.smooth = _checks.check_number("smooth", smooth, 1e-12, math.inf, open_high=True)
         self.dice_weight = _check_parts(beta, dice_weight)
+        self.size_balance = _checks.check_number("size_balance", size_balance, 0, 1)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         image_weight, pixel_weight = _split_weight(sample_weight, y_pred)
@@ -178,6 +189,7 @@ class SmallObjectLoss(keras.losses.Loss):
             smooth=self.smooth,
             sample_weight=y_true.get("weight"),
             dice_weight=self.dice_weight,
+            size_balance=self.size_balance,
         )
 
     def get_config(self):
@@ -193,6 +205,7 @@ class SmallObjectLoss(keras.losses.Loss):
             "include_background": self.include_background,
             "smooth": self.smooth,
             "dice_weight": self.dice_weight,
+            "size_balance": self.size_balance,
         }
 
 
@@ -293,6 +306,30 @@ def _weighted_crossentropy(t, log_o, log_rest, w, alpha, q, pooling):
         a = ops.concatenate([(1 - alpha) * t[..., :1], alpha * t[..., 1:]], axis=-1)  # a_i t_iv
         pixel = ops.sum(a * log_o, axis=-1, keepdims=True)
     return -_ratio(_over_image(w * pixel, pooling), _over_image(w, pooling))[:, 0]
+
+
+def _size_weights(t, power):
+    """How much each pixel counts by the size of its object: (N, H, W, 1), at least 1.
+
+    Args:
+        t: truth of the objects' classes, (N, H, W, V).
+        power: `size_balance`.
+    """
+    near = t
+    for axis in range(1, len(t.shape) - 1):  # a square is summed side by side
+        near = _sum_around(near, axis)
+    times = ops.clip((SMALL / ops.maximum(near, 1.0)) ** power, 1.0, MOST)
+    return 1 + ops.max(t * (times - 1), axis=-1, keepdims=True)
+
+
+def _sum_around(x, axis):
+    """Sums over `SURROUNDINGS` neighbours along an axis; beyond the border there is nothing."""
+    pad = [(0, 0)] * len(x.shape)
+    pad[axis] = (SURROUNDINGS // 2 + 1, SURROUNDINGS // 2)
+    sums = ops.cumsum(ops.pad(x, pad), axis=axis)
+    length = x.shape[axis] or ops.shape(x)[axis]
+    ends = ops.take(sums, ops.arange(length) + SURROUNDINGS, axis=axis)
+    return ends - ops.take(sums, ops.arange(length), axis=axis)
 
 
 def _dice_loss(t, o, w, q, smooth, pooling):

@@ -461,3 +461,52 @@ def test_reloads_from_a_keras_file_and_takes_weights_in_fit(tmp_path):
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- Small objects count more ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_size_balance_is_a_weight_by_the_object_pixels_around(classes, power):
+    """In the cross-entropy, whose pixel weights it multiplies; Dice stays as it is."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(classes)
+    ids = np.zeros((2, 60, 70), "int32")
+    for image in ids:
+        for _ in range(9):
+            (top, left), side = rng.integers(0, 55, 2), rng.integers(2, 30)
+            image[top : top + side, left : left + side] = rng.integers(1, max(classes, 2))
+    o = rng.dirichlet(np.ones(max(classes, 2)), ids.shape).astype("float32")[..., -classes:]
+    weight = np.ones(ids.shape)
+    for label in range(1, max(classes, 2)):
+        for n, image in enumerate(ids == label):
+            near = ndimage.uniform_filter(image.astype(float), 33, mode="constant") * 33**2
+            own = np.clip((400 / np.maximum(near, 1)) ** power, 1, 8)
+            weight[n][image] = own[image]
+    assert weight.max() > 2 and (weight == 1).mean() > 0.3
+    given = {"dice_weight": 0.0, "alpha": 0.7}
+    found = ops.convert_to_numpy(small_object_loss(ids, o, size_balance=power, **given))
+    expected = ops.convert_to_numpy(
+        small_object_loss(ids, o, sample_weight=weight.astype("float32"), **given)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    both = ops.convert_to_numpy(small_object_loss(ids, o, size_balance=power, alpha=0.7))
+    dice = ops.convert_to_numpy(small_object_loss(ids, o, beta=0.0))
+    np.testing.assert_allclose(both, expected + dice, rtol=1e-5)
+
+
+def test_size_balance_of_volumes_and_of_ignored_pixels():
+    ids = np.zeros((1, 6, 8, 8), "int32")
+    ids[0, 1:3, 1:3, 1:3] = 1
+    o = np.full((*ids.shape, 1), 0.3, "float32")
+    loss = SmallObjectLoss(size_balance=1.0, ignore_class=255, dice_weight=0.0)
+    assert SmallObjectLoss.from_config(loss.get_config()).size_balance == 1.0
+    expected = -(64 * np.log(0.3) + 376 * np.log(0.7)) / 2 / (64 + 376)  # 8 voxels count 8 times
+    assert float(loss(ids, o)) == pytest.approx(expected, rel=1e-5)
+    ids[0, 5] = 255
+    expected = -(64 * np.log(0.3) + 312 * np.log(0.7)) / 2 / (64 + 312)
+    assert float(loss(ids, o)) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="`size_balance`"):
+        SmallObjectLoss(size_balance=1.5)

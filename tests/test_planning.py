@@ -54,6 +54,13 @@ def test_rare_objects_have_more_of_the_crops(tmp_path):
     assert plan_of(dense).recipe.positive_share == 0.5
 
 
+def test_pixels_of_small_objects_count_more_where_there_are_some(tmp_path):
+    small = plan_of(scenes(tmp_path / "small", height=9, width=12))
+    large = plan_of(scenes(tmp_path / "large", height=30, width=12))
+    assert (small.recipe.size_balance, large.recipe.size_balance) == (0.5, 0.0)
+    assert "less than 20 pixels long" in small.reasons["size_balance"]
+
+
 def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):
     usual = plan_of(scenes(tmp_path / "a")).recipe
     assert (usual.crop_size, usual.batch_size) == (160, 8)
@@ -66,7 +73,8 @@ def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):
 def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
     scenes(tmp_path)
     asked = Recipe(
-        crop_size=64, scene="any", positive_share=0.1, batch_size=3, steps=130, jitter=False
+        crop_size=64, scene="any", positive_share=0.1, batch_size=3, steps=130, jitter=False,
+        size_balance=0.25,
     )
     plan = plan_of(tmp_path, asked)
     assert plan == plan_of(tmp_path, asked) and set(plan.reasons) == {"epochs"}

@@ -43,6 +43,7 @@ def compile_stage(model, stage, recipe, masks):
         recipe.alpha,
         recipe.beta,
         dice_weight=recipe.dice_weight,
+        size_balance=recipe.size_balance or 0.0,
         ignore_class=masks.ignore_class,
     )
     metrics = [metric(**counted) for metric in (IoU, F1, Precision, Recall)]

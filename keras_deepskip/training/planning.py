@@ -29,13 +29,14 @@ SURE = 3  # standard errors of it
 UNEVEN = 1.5  # how much more upper and lower halves differ than left and right ones, likewise
 SLIGHT = 0.2  # standard deviations of an image by which they differ at least, likewise
 OFTEN = 20  # times that training goes over the pixels of its images, from which on crops jitter
+SMALL, SOME, BALANCE = 20, 0.1, 0.5  # objects that short, their share, and what they are given
 STEPS_PER_MINUTE = 150  # guessed, where a budget of minutes is not yet measured
 FEW_IMAGES = 8
 FEW_OBJECTS = 20
 # Of older runs, whose recipes were complete
 BEFORE = {
     "epochs": 20, "steps_per_epoch": 25, "batch_size": 8, "crop_size": 160, "positive_share": 0.5,
-    "scene": "any", "jitter": False, "schedule": "cosine",
+    "scene": "any", "jitter": False, "schedule": "cosine", "size_balance": 0.0,
 }  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
         )
     rules = {
         "crop_size": _crop_size, "batch_size": _batch_size, "positive_share": _positive_share,
-        "scene": _scene,
+        "scene": _scene, "size_balance": _size_balance,
     }  # fmt: skip
     reasons = {}
     for name, rule in rules.items():
@@ -231,6 +232,13 @@ def _scene(facts, recipe):
     if len(facts.sides) < FEW_OBJECTS or facts.images < FEW_IMAGES:
         return "upright", f"{len(facts.sides)} objects in {facts.images} images are too few to tell"
     return "any", f"objects are as often high as wide ({ratio:.2f}), light comes from all sides"
+
+
+def _size_balance(facts, recipe):
+    """Pixels of small objects count more: else the large ones are learnt and the small left out."""
+    small = float((facts.sides < SMALL).mean())
+    balance = BALANCE if small >= SOME else 0.0
+    return balance, f"{100 * small:.0f} % of the objects are less than {SMALL} pixels long"
 
 
 def _length(facts, recipe):

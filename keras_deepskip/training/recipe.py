@@ -9,7 +9,7 @@ BUDGETS = ("minutes", "steps", "epochs")
 SCHEDULES = ("cosine", "plateau")
 PLANNED = (
     "epochs", "schedule", "steps_per_epoch", "batch_size", "crop_size", "positive_share", "scene",
-    "jitter",
+    "jitter", "size_balance",
 )  # fmt: skip
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -53,7 +53,7 @@ class Recipe:
             up to 15 %: for sets that are seen often.
         learning_rate: of Adam, after the warm-up.
         warmup: share of all steps in which the learning rate rises from 0.
-        alpha, beta, dice_weight: of `SmallObjectLoss`.
+        alpha, beta, dice_weight, size_balance: of `SmallObjectLoss`.
         augment: whether crops are mirrored, turned as `scene` allows, and changed in brightness and
             contrast.
         freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
@@ -101,6 +101,7 @@ class Recipe:
     alpha: float = 0.5
     beta: float = 1.0
     dice_weight: float = 1.0
+    size_balance: float | None = None
     augment: bool = True
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
@@ -137,6 +138,8 @@ class Recipe:
             )
         if self.positive_share is not None:
             _checks.check_number("positive_share", self.positive_share, 0, 1)
+        if self.size_balance is not None:
+            _checks.check_number("size_balance", self.size_balance, 0, 1)
         for name in ("warmup", "alpha", "fine_tune_rate"):
             _checks.check_number(name, getattr(self, name), 0, 1)
         _checks.check_number("learning_rate", self.learning_rate, 0, float("inf"), open_high=True)
