@@ -73,7 +73,12 @@ def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):
 def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
     scenes(tmp_path)
     asked = Recipe(
-        crop_size=64, scene="any", positive_share=0.1, batch_size=3, steps=130, jitter=False,
+        crop_size=64,
+        scene="any",
+        positive_share=0.1,
+        batch_size=3,
+        steps=130,
+        jitter=False,
         size_balance=0.25,
     )
     plan = plan_of(tmp_path, asked)
