@@ -54,11 +54,16 @@ def test_rare_objects_have_more_of_the_crops(tmp_path):
     assert plan_of(dense).recipe.positive_share == 0.5
 
 
-def test_pixels_of_small_objects_count_more_where_there_are_some(tmp_path):
+def test_pixels_of_small_objects_count_more_beside_large_ones(tmp_path):
     small = plan_of(scenes(tmp_path / "small", height=9, width=12))
-    large = plan_of(scenes(tmp_path / "large", height=30, width=12))
-    assert (small.recipe.size_balance, large.recipe.size_balance) == (0.5, 0.0)
-    assert "less than 20 pixels long" in small.reasons["size_balance"]
+    large = plan_of(scenes(tmp_path / "large", height=44, width=12))
+    assert small.recipe.size_balance == large.recipe.size_balance == 0.0
+    for folder in ("images", "masks"):
+        for path in (tmp_path / "large" / folder).iterdir():
+            (tmp_path / "small" / folder / f"large_{path.name}").write_bytes(path.read_bytes())
+    mixed = plan_of(tmp_path / "small")
+    assert mixed.recipe.size_balance == 0.5
+    assert "of the objects are less than 20 pixels long" in mixed.reasons["size_balance"]
 
 
 def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):

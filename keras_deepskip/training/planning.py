@@ -29,7 +29,7 @@ SURE = 3  # standard errors of it
 UNEVEN = 1.5  # how much more upper and lower halves differ than left and right ones, likewise
 SLIGHT = 0.2  # standard deviations of an image by which they differ at least, likewise
 OFTEN = 20  # times that training goes over the pixels of its images, from which on crops jitter
-SMALL, SOME, BALANCE = 20, 0.1, 0.5  # objects that short, their share, and what they are given
+SMALL, LARGE, SOME, BALANCE = 20, 40, 0.1, 0.5  # sides of objects, a share of each, what it gives
 STEPS_PER_MINUTE = 150  # guessed, where a budget of minutes is not yet measured
 FEW_IMAGES = 8
 FEW_OBJECTS = 20
@@ -235,10 +235,14 @@ def _scene(facts, recipe):
 
 
 def _size_balance(facts, recipe):
-    """Pixels of small objects count more: else the large ones are learnt and the small left out."""
-    small = float((facts.sides < SMALL).mean())
-    balance = BALANCE if small >= SOME else 0.0
-    return balance, f"{100 * small:.0f} % of the objects are less than {SMALL} pixels long"
+    """Beside large objects, pixels of small ones count more: else they are the last to be learnt.
+
+    Where all objects are small it only has objects count more than background, and cost some.
+    """
+    small, large = float((facts.sides < SMALL).mean()), float((facts.sides >= LARGE).mean())
+    balance = BALANCE if min(small, large) >= SOME else 0.0
+    text = "{:.0f} % of the objects are less than {} pixels long, {:.0f} % {} and more"
+    return balance, text.format(100 * small, SMALL, 100 * large, LARGE)
 
 
 def _length(facts, recipe):
