@@ -122,10 +122,11 @@ def test_every_option_has_help(name):
     ],
 )
 def test_help_and_default_are_those_of_the_function(name, documented, flags):
+    actions = options_of(name)._option_string_actions  # loads what it documents, the studies too
     function = kd
     for part in documented.split("."):
         function = getattr(function, part)
-    known, actions = parameters(function), options_of(name)._option_string_actions
+    known = parameters(function)
     for parameter, flag in flags.items():
         action, own = actions[flag], known[parameter]
         assert action.help.replace("%%", "%").startswith(own.summary)
