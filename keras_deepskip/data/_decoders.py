@@ -121,8 +121,8 @@ def _decode_tiff(path, shown):
         palette = None
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
             palette = (page.colormap.T >> 8).astype(np.uint8)
-        orientation = page.tags.get(_ORIENTATION_TAG)
-    return _turned(array, 1 if orientation is None else int(orientation.value)), palette
+        orientation = page_orientation(page)
+    return _turned(array, orientation), palette
 
 
 def _as_shown(array, page):
@@ -286,9 +286,8 @@ def _tiff_size(path):
 
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
         page = file.pages[0]
-        turned = page.tags.get(_ORIENTATION_TAG)
         _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
-        if len(file.series[0].pages) > 1 or (turned is not None and int(turned.value) >= 5):
+        if len(file.series[0].pages) > 1 or page_orientation(page) >= 5:
             return None
         check_size(path, page.imagelength, page.imagewidth)
         return page.imagelength, page.imagewidth
@@ -318,8 +317,13 @@ def orientation_of(path, data=None):
     import tifffile
 
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
-        tag = file.pages[0].tags.get(_ORIENTATION_TAG)
-        return 1 if tag is None else int(tag.value)
+        return page_orientation(file.pages[0])
+
+
+def page_orientation(page):
+    """The orientation of a page of a TIFF (1 to 8; 1 is as stored)."""
+    tag = page.tags.get(_ORIENTATION_TAG)
+    return 1 if tag is None else int(tag.value)
 
 
 def _pillow_orientation(path, data):

@@ -64,10 +64,10 @@ def placement_of(path: str | os.PathLike) -> Placement:
     path = Path(path)
     if not path.is_file() or not _decoders.head_of(path).startswith(_decoders.TIFF):
         return Placement()
-    if _decoders.orientation_of(path) != 1:
-        return Placement()
     with _decoders.opened_tiff(path) as file:
         page = file.pages[0]
+        if _decoders.page_orientation(page) != 1:
+            return Placement()
         tags = [page.tags[code] for code in MAP_TAGS if code in page.tags]
         keys = _geo_keys(page.tags)
         return Placement(

@@ -118,33 +118,33 @@ def _counts(model, samples, reading):
         images += 1
         outputs = probabilities_of(model, no_data.filled(image, fill))
         objects = load_objects(sample, mask, reading)
+        predictions = {
+            threshold: np.where(mask == ignore, 0, masks_from_outputs(outputs[None], threshold)[0])
+            for threshold in (THRESHOLDS if classes <= MOST_CLASSES else (0.5,))
+        }
         for class_id in range(1, max(classes, 2)):
-            areas = np.bincount(np.where(mask == class_id, objects, 0).ravel())[1:]
+            truth = np.where(mask == class_id, objects, 0)
+            areas = np.bincount(truth.ravel())[1:]
             counts.true.setdefault(class_id, []).append(areas[areas > 0])
-        for threshold in THRESHOLDS if classes <= MOST_CLASSES else (0.5,):
-            predicted = masks_from_outputs(outputs[None], threshold)[0]
-            predicted = np.where(mask == ignore, 0, predicted)
-            for class_id in range(1, max(classes, 2)):
-                truth = np.where(mask == class_id, objects, 0)
-                for separate in ways:
-                    key = class_id, threshold, separate
-                    _count(counts, key, predicted == class_id, truth)
+            for threshold, predicted in predictions.items():
+                _count(counts, class_id, threshold, predicted == class_id, truth, ways)
     return counts, images
 
 
-def _count(counts, key, inside, true_labels):
+def _count(counts, class_id, threshold, inside, true_labels, ways):
     """Counts the objects of a class in one image, at one threshold."""
-    _, _, separate = key
     components, found = label_objects(inside)
     sizes = np.bincount(components.ravel(), minlength=found + 1)
-    labels, found = separate_objects(inside) if separate else (components, found)
-    pairs, _ = match_objects(true_labels, labels)
-    matched = np.zeros(found + 1, bool)
-    matched[pairs[:, 1]] = True
-    own = np.zeros(found + 1, "int64")
-    own[labels.ravel()] = sizes[components.ravel()]
-    counts.predicted.setdefault(key, []).append(own[1:])
-    counts.found.setdefault(key, []).append(matched[1:])
+    for separate in ways:
+        labels, found = separate_objects(inside) if separate else (components, found)
+        pairs, _ = match_objects(true_labels, labels)
+        matched = np.zeros(found + 1, bool)
+        matched[pairs[:, 1]] = True
+        own = np.zeros(found + 1, "int64")
+        own[labels.ravel()] = sizes[components.ravel()]
+        key = class_id, threshold, separate
+        counts.predicted.setdefault(key, []).append(own[1:])
+        counts.found.setdefault(key, []).append(matched[1:])
 
 
 def _choice(counts, classes, beta, images, separate):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_deepskip import _checks, _sizes
+from keras_deepskip import _sizes
 from keras_deepskip.models import image_model_shapes
 from keras_deepskip.operating_point import operating_point_of
 
@@ -55,8 +55,6 @@ def decision_of(model, run=None, threshold=None, min_area=None, separate=None):
     Raises:
         ValueError: if they are out of range.
     """
-    if threshold is not None:
-        _checks.check_number("threshold", threshold, 0, 1)
     known = operating_point_of(model) if run is None else run.operating_point
     return known.replaced(threshold, min_area, separate)
 

@@ -14,7 +14,7 @@ from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.data.placement import placement_of
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
-from keras_deepskip.inference.forms import FORMS
+from keras_deepskip.inference.forms import ImageObjects, forms_of
 from keras_deepskip.inference.large import forget_finished, predict_large
 from keras_deepskip.inference.measures import IMAGE_COLUMNS, columns, counts, measure
 from keras_deepskip.inference.outputs import check_model, decision_of
@@ -121,16 +121,14 @@ def predict(
     model, names = fold_batch_norm(model), class_names_of(model)
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
-    for form in formats:
-        _checks.check_choice("formats", form, FORMS)
-    writers = [FORMS[form](folder, names, classes) for form in dict.fromkeys(formats)]
+    forms = forms_of(formats, folder, names, classes)
     samples = [sample for source in sources for sample in _found(source)]
     _refuse_same_names(samples)
     _refuse_data_folder(folder, samples)
     progress = progress_bar(len(samples), verbose)
     asked = {
         "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
-        "measures": measures, "writers": writers, "verbose": resolve_verbose(verbose),
+        "measures": measures, "forms": forms, "verbose": resolve_verbose(verbose),
     }  # fmt: skip
     listed, found, sized = [], [], False
     for index, sample in enumerate(samples, start=1):
@@ -147,8 +145,8 @@ def predict(
         found.append(predict_one(model, source, sample, folder, place=place, **asked))
         listed.append((sample, source.sizes))
         progress.update(index)
-    for writer in writers:
-        writer.finish()
+    for form in forms:
+        form.finish()
     measured = columns(channels, sized) if measures else []
     rows = _write_tables(folder, listed, found, names, classes, measured)
     forget_finished(folder, [sample.name for sample in samples])
@@ -185,7 +183,7 @@ def _predict_small(
     point,
     place,
     measures,
-    writers,
+    forms,
     tta,
     **_,
 ):
@@ -207,8 +205,9 @@ def _predict_small(
     if probabilities:
         _write_probabilities(out / "probabilities", name, outputs)
     rows = object_table(mask, outputs, labels=labels)
-    for writer in writers:
-        writer.add(sample, labels, rows)
+    found = ImageObjects(sample, labels, rows, place)
+    for form in forms:
+        form.add(found)
     measured = measure(labels, image, place.pixel_size) if measures else [{}] * len(rows)
     return [{**row, **own} for row, own in zip(rows, measured, strict=True)]
 

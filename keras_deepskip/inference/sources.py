@@ -17,6 +17,7 @@ from keras_deepskip.data._decoders import (
     declared_most,
     declared_no_data,
     opened_tiff,
+    page_orientation,
 )
 from keras_deepskip.data._limits import naming_file
 from keras_deepskip.data.images import SUFFIXES, to_channels
@@ -167,8 +168,7 @@ def _tiff_opener(path):
     with opened_tiff(path) as file:
         series = complete_series(file)
         page, axes, shape = series.keyframe, series.axes, series.shape
-        kind, orientation = page.photometric, page.tags.get(274)
-        plain = orientation is None or int(orientation.value) == 1
+        kind, plain = page.photometric, page_orientation(page) == 1
         stored = kind in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
         last = len(shape) == 2 or (len(shape) == 3 and axes[-1] in "SC")
         if not plain or not stored or not last or page.dtype not in PLAIN:

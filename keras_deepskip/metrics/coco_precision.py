@@ -5,9 +5,14 @@ import math
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.metrics.object_counts import labels_of_class, without_ignored
+from keras_deepskip.metrics.object_counts import (
+    checked_pair,
+    labels_of_class,
+    object_classes,
+    without_ignored,
+)
 from keras_deepskip.metrics.object_quality import AP_THRESHOLDS
-from keras_deepskip.objects import check_same_shape, label_objects, overlapping_pairs
+from keras_deepskip.objects import label_objects, overlapping_pairs
 
 RECALLS = np.linspace(0, 1, 101)  # at which precision is read off
 
@@ -50,7 +55,7 @@ class CocoPrecision:
             _checks.check_number("thresholds", threshold, 0, 1)
         self.thresholds, self.ignore_class = tuple(thresholds), ignore_class
         self.most = None if most is None else _checks.check_integer("most", most)
-        self.class_ids = tuple(i for i in range(1, max(num_classes, 2)) if i != ignore_class)
+        self.class_ids = object_classes(num_classes, ignore_class)
         self._true = dict.fromkeys(self.class_ids, 0)
         # Of each image's predicted objects: scores (N,), and whether they took one (T, N)
         self._scores = {class_id: [] for class_id in self.class_ids}
@@ -68,11 +73,9 @@ class CocoPrecision:
         Raises:
             ValueError: if shapes differ, or there are not as many scores as objects.
         """
-        true_mask, predicted_mask = np.asarray(true_mask), np.asarray(predicted_mask)
-        check_same_shape("true_mask", true_mask, "predicted_mask", predicted_mask)
-        ignored = np.zeros(true_mask.shape, bool)
-        if self.ignore_class is not None:
-            ignored = true_mask == self.ignore_class
+        true_mask, predicted_mask, ignored = checked_pair(
+            true_mask, predicted_mask, self.ignore_class
+        )
         if predicted_labels is None:
             predicted_labels, _ = label_objects(predicted_mask)
         scores, last = np.asarray(scores, "float64"), int(np.max(predicted_labels, initial=0))

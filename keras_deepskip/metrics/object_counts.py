@@ -358,6 +358,20 @@ def labels_of_class(inside, known, connectivity=8):
     return numbers.reshape(inside.shape) + (ids[0] != 0), int(np.count_nonzero(ids))
 
 
+def object_classes(num_classes, ignore_class):
+    """The ids of the classes whose objects count: all but the background and the ignored one."""
+    return tuple(i for i in range(1, max(num_classes, 2)) if i != ignore_class)
+
+
+def checked_pair(true_mask, predicted_mask, ignore_class):
+    """Two masks of one shape as arrays, and where the true one is ignored."""
+    true_mask, predicted_mask = np.asarray(true_mask), np.asarray(predicted_mask)
+    check_same_shape("true_mask", true_mask, "predicted_mask", predicted_mask)
+    if ignore_class is None:
+        return true_mask, predicted_mask, np.zeros(true_mask.shape, bool)
+    return true_mask, predicted_mask, true_mask == ignore_class
+
+
 def without_ignored(labels, ignored):
     """Predicted labels without those mostly on ignored pixels, and without ignored pixels."""
     if not ignored.any():

@@ -5,8 +5,13 @@ import math
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.metrics.object_counts import labels_of_class, without_ignored
-from keras_deepskip.objects import check_same_shape, match_objects
+from keras_deepskip.metrics.object_counts import (
+    checked_pair,
+    labels_of_class,
+    object_classes,
+    without_ignored,
+)
+from keras_deepskip.objects import match_objects
 
 AP_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
@@ -47,7 +52,7 @@ class ObjectQuality:
             _checks.check_number("thresholds", threshold, 0.5, 1)
         self.thresholds = tuple(thresholds)
         self.ignore_class = ignore_class
-        self.class_ids = tuple(i for i in range(1, max(num_classes, 2)) if i != ignore_class)
+        self.class_ids = object_classes(num_classes, ignore_class)
         shape = len(self.class_ids)
         self._true, self._predicted = np.zeros(shape, "int64"), np.zeros(shape, "int64")
         self._matched = np.zeros((shape, len(self.thresholds)), "int64")
@@ -65,11 +70,9 @@ class ObjectQuality:
         Raises:
             ValueError: if shapes differ.
         """
-        true_mask, predicted_mask = np.asarray(true_mask), np.asarray(predicted_mask)
-        check_same_shape("true_mask", true_mask, "predicted_mask", predicted_mask)
-        ignored = np.zeros(true_mask.shape, bool)
-        if self.ignore_class is not None:
-            ignored = true_mask == self.ignore_class
+        true_mask, predicted_mask, ignored = checked_pair(
+            true_mask, predicted_mask, self.ignore_class
+        )
         for place, class_id in enumerate(self.class_ids):
             true, _ = labels_of_class((true_mask == class_id) & ~ignored, true_labels)
             predicted, _ = labels_of_class(predicted_mask == class_id, predicted_labels)

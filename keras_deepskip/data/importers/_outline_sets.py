@@ -11,7 +11,8 @@ from keras_deepskip.data.importers._entry import Reading
 from keras_deepskip.data.importers._shape_entries import (
     Labels,
     checked_shape,
-    parts_of,
+    find_parted,
+    pictures_beside,
     shape_entry,
 )
 from keras_deepskip.data.importers._shapes import Polygon
@@ -125,19 +126,14 @@ def _yolo_line(line, path):
 QUPATH_LAYOUT = """    SOURCE/NAME.geojson  (exported by QuPath: a FeatureCollection or a list)
     SOURCE/NAME.tif      (its image, next to it or in images/)
 or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
-GEOJSON = (".geojson", ".json")
 
 
 def read_qupath(source, classes):
     """Images whose objects QuPath exported as GeoJSON, in pixels."""
-
-    def fits(folder):
-        return any(_entry.files(place, GEOJSON) for place, _ in parts_of(folder))
-
-    root = _entry.find_root(source, fits, QUPATH_LAYOUT)
+    root, parts = find_parted(source, _geojson_files, QUPATH_LAYOUT)
     entries, seen = [], Labels(classes)
-    for folder, part in parts_of(root):
-        for path in _entry.files(folder, GEOJSON):
+    for folder, part in parts:
+        for path in _geojson_files(folder):
             image = _qupath_image(folder, path)
             shapes, labels = [], []
             for feature in _features(path):
@@ -145,6 +141,10 @@ def read_qupath(source, classes):
                 labels.append(seen.label(_qupath_names(feature), path))
             entries.append(shape_entry(image, shapes, labels, part))
     return Reading(entries, seen.checked(root))
+
+
+def _geojson_files(folder):
+    return _entry.files(folder, (".geojson", ".json"))
 
 
 def _features(path):
@@ -167,10 +167,9 @@ def _features(path):
 def _qupath_image(folder, path):
     """The image of a file: of the same name, also where that ends in .ome or the image's suffix."""
     stems = {path.stem, Path(path.stem).stem}
-    for place in (folder, folder / "images"):
-        for image in _entry.files(place):
-            if image.stem in stems or image.name in stems:
-                return image
+    for image in pictures_beside(folder):
+        if image.stem in stems or image.name in stems:
+            return image
     raise FileNotFoundError(
         f"{path}: its image was expected next to it or in images/. Received: no image named "
         f"{path.stem}. Put it there, or take the file out"

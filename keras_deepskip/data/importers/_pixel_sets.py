@@ -8,7 +8,7 @@ from keras_deepskip.data import images
 from keras_deepskip.data.images import read_mask
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry, Reading
-from keras_deepskip.data.importers._shape_entries import parts_of
+from keras_deepskip.data.importers._shape_entries import find_parted
 from keras_deepskip.data.masks import MaskReading, read_ids
 
 # ---------------------------------------------------------------------------------------- BBBC038
@@ -240,13 +240,9 @@ CELLPOSE_OTHERS = ("_flows", "_cp_outlines", "_outlines")  # what it writes besi
 
 def read_cellpose(source, classes):
     """Images beside the masks that Cellpose, or who corrects them in it, numbered."""
-
-    def fits(folder):
-        return any(_cellpose_masks(place) for place, _ in parts_of(folder))
-
-    root = _entry.find_root(source, fits, CELLPOSE_LAYOUT)
+    _, parts = find_parted(source, _cellpose_masks, CELLPOSE_LAYOUT)
     entries = []
-    for folder, part in parts_of(root):
+    for folder, part in parts:
         masks = _cellpose_masks(folder)
         for image in _entry.files(folder):
             if image.stem.endswith((CELLPOSE_ENDING, "_cp_masks", *CELLPOSE_OTHERS)):

@@ -51,6 +51,30 @@ def parts_of(folder):
     return found or [(folder, None)]
 
 
+def find_parted(source, holds, expected):
+    """The root of a set that may be in parts, and these: `(root, [(folder, part), ...])`.
+
+    Args:
+        source: a folder.
+        holds: function that says whether a folder holds annotations.
+        expected: the layout, for the error.
+
+    Raises:
+        FileNotFoundError: as `find_root`.
+    """
+
+    def fits(folder):
+        return any(holds(place) for place, _ in parts_of(folder))
+
+    root = _entry.find_root(source, fits, expected)
+    return root, parts_of(root)
+
+
+def pictures_beside(folder):
+    """The images next to the annotations of a folder, then those in its images/."""
+    return [*_entry.files(folder), *_entry.files(folder / "images")]
+
+
 def image_beside(folder, name, path):
     """The image that a JSON file names: by its file name alone, wherever it says that it lies."""
     bare = PureWindowsPath(name).name if isinstance(name, str) else ""

@@ -16,16 +16,12 @@ from keras_deepskip.data.importers._shape_entries import (
     IGNORED,
     Labels,
     checked_shape,
+    find_parted,
     image_beside,
-    parts_of,
+    pictures_beside,
     shape_entry,
 )
-from keras_deepskip.data.importers._shapes import (
-    Bitmap,
-    Ellipse,
-    Polygon,
-    rectangle,
-)
+from keras_deepskip.data.importers._shapes import Bitmap, Ellipse, Polygon, rectangle
 
 # ------------------------------------------------------------------------------------------- COCO
 
@@ -90,6 +86,11 @@ def _read_coco(mask, labels, instances):
 
 # -------------------------------------------------------------------------------------------- VIA
 
+
+def _json_files(folder):
+    return _entry.files(folder, (".json",))
+
+
 VIA_LAYOUT = """    SOURCE/NAME.json     (saved or exported by VIA 1 or 2)
     SOURCE/*.jpg         (the images that it names, next to it or in images/)
 or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
@@ -98,14 +99,11 @@ or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
 def read_via(source, classes):
     """Images annotated with the VGG Image Annotator: circles, ellipses, polygons, rectangles."""
 
-    def fits(folder):
-        return any(_entry.files(place, (".json",)) for place, _ in parts_of(folder))
-
-    root = _entry.find_root(source, fits, VIA_LAYOUT)
+    root, parts = find_parted(source, _json_files, VIA_LAYOUT)
     entries, seen = [], Labels(classes)
-    for folder, part in parts_of(root):
+    for folder, part in parts:
         listed = {}
-        for path in _entry.files(folder, (".json",)):
+        for path in _json_files(folder):
             for record in _via_records(path):
                 image = image_beside(folder, record.get("filename"), path)
                 if image in listed:
@@ -186,13 +184,10 @@ LABELME_BACKGROUND = "_background_"  # and of those that are cut out of shapes
 def read_labelme(source, classes):
     """Images annotated with labelme: polygons, rectangles, circles and masks."""
 
-    def fits(folder):
-        return any(_entry.files(place, (".json",)) for place, _ in parts_of(folder))
-
-    root = _entry.find_root(source, fits, LABELME_LAYOUT)
+    root, parts = find_parted(source, _json_files, LABELME_LAYOUT)
     entries, seen = [], Labels(classes)
-    for folder, part in parts_of(root):
-        for path in _entry.files(folder, (".json",)):
+    for folder, part in parts:
+        for path in _json_files(folder):
             content = read_json(path, "a file of labelme")
             if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
                 raise ValueError(
@@ -216,12 +211,7 @@ def _labelme_label(name, seen, path):
 
 def _labelme_image(folder, content, path):
     """The image of a file: of the same name, or what it calls it; of the size that it says."""
-    same = [
-        found
-        for place in (folder, folder / "images")
-        for found in _entry.files(place)
-        if found.stem == path.stem
-    ]
+    same = [found for found in pictures_beside(folder) if found.stem == path.stem]
     image = same[0] if same else image_beside(folder, content.get("imagePath"), path)
     said, size = (content.get("imageHeight"), content.get("imageWidth")), _entry.picture_size(image)
     if None not in said and said != size:

@@ -1,16 +1,33 @@
-"""Objects in the forms that other tools open: one writer a form, which `predict` is asked for.
+"""Objects in the forms that other tools open, which `predict` is asked for by their names."""
 
-A writer is made with the folder, the names of the classes by id (or None) and the number of
-channels of the model's outputs. `add(sample, labels, rows)` takes an image's objects: its `Sample`,
-which object each pixel is of, and the lines of `object_table`. `finish()` comes after the last.
-"""
-
-from typing import Any
-
+from keras_deepskip import _checks
 from keras_deepskip.inference.forms.coco import Coco
+from keras_deepskip.inference.forms.form import ImageObjects
 from keras_deepskip.inference.forms.geojson import GeoJson
 from keras_deepskip.inference.forms.imagej import ImageJ
 from keras_deepskip.inference.forms.yolo import Yolo
 
-FORMS: dict[str, Any] = {"coco": Coco, "geojson": GeoJson, "imagej": ImageJ, "yolo": Yolo}
-__all__ = ["FORMS"]
+FORMS = {form.name: form for form in (Coco, GeoJson, ImageJ, Yolo)}
+__all__ = ["FORMS", "ImageObjects", "forms_of"]
+
+
+def forms_of(formats, folder, names, num_classes):
+    """The writers of the forms that are asked for, each once.
+
+    Args:
+        formats: names in `FORMS`.
+        folder: the folder that `predict` writes to.
+        names: of the classes by id, or None; classes without one are called by their id.
+        num_classes: channels of the model's outputs.
+
+    Returns:
+        A list of `Form`.
+
+    Raises:
+        ValueError: if a name is not known.
+        ImportError: if a package is missing.
+    """
+    names = {i: (names or {}).get(i, f"class {i}") for i in range(1, max(num_classes, 2))}
+    for form in formats:
+        _checks.check_choice("formats", form, FORMS)
+    return [FORMS[form](folder, names) for form in dict.fromkeys(formats)]

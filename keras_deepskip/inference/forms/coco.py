@@ -3,25 +3,26 @@
 import numpy as np
 
 from keras_deepskip import _files
-from keras_deepskip._checks import require
+from keras_deepskip.inference.forms.form import Form
 
 
-class Coco:
+class Coco(Form):
     """Collects the objects of all images; the file is written at the end."""
 
-    def __init__(self, folder, names, num_classes):
-        require("pycocotools.mask", '"keras-deepskip[coco]"', "`formats=['coco']`")
-        self.path, self.names, self.num_classes = folder / "annotations.json", names, num_classes
+    name, packages = "coco", {"pycocotools.mask": "coco"}
+
+    def __init__(self, folder, names):
+        super().__init__(folder, names)
         self.images, self.annotations = [], []
 
-    def add(self, sample, labels, rows):
+    def add(self, found):
         """Takes an image's objects."""
-        height, width = labels.shape
-        image_id = len(self.images) + 1
+        height, width = found.labels.shape
+        image_id, file_name = len(self.images) + 1, found.sample.image.name
         self.images.append(
-            {"id": image_id, "file_name": sample.image.name, "height": height, "width": width}
+            {"id": image_id, "file_name": file_name, "height": height, "width": width}
         )
-        for row, outline in zip(rows, outlines_in_coco(labels), strict=True):
+        for row, outline in zip(found.rows, outlines_in_coco(found.labels), strict=True):
             left, top = row["left"], row["top"]
             self.annotations.append(
                 {
@@ -35,14 +36,12 @@ class Coco:
 
     def finish(self):
         """Writes the file."""
-        ids = range(1, max(self.num_classes, 2))
-        names = self.names or {}
         content = {
             "images": self.images,
-            "categories": [{"id": i, "name": names.get(i, f"class {i}")} for i in ids],
+            "categories": [{"id": i, "name": name} for i, name in self.names.items()],
             "annotations": self.annotations,
         }
-        _files.write_json(self.path, content)
+        _files.write_json(self.folder / "annotations.json", content)
 
 
 def outlines_in_coco(labels):

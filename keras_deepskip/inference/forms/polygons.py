@@ -5,8 +5,6 @@ Coordinates are (x, y), in pixels from the upper left corner of the image.
 
 import numpy as np
 
-from keras_deepskip._checks import require
-
 
 def polygons_of(labels):
     """The polygon of each object; a multipolygon where its pieces touch by corners, or not at all.
@@ -17,7 +15,8 @@ def polygons_of(labels):
     Returns:
         A list of shapely geometries, for objects 1..n in their order.
     """
-    shapely = require("shapely", '"keras-deepskip[outlines]"', "outlines of objects")
+    import shapely
+
     top, left, right, number = _row_runs(labels)
     order = np.argsort(number, kind="stable")
     boxes = shapely.box(left, top, right, top + 1)[order]

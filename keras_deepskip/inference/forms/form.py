@@ -1,0 +1,64 @@
+"""What the forms share: the objects of an image as they are handed on, and their interface."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from keras_deepskip._checks import require
+from keras_deepskip.data import Sample
+from keras_deepskip.data.placement import Placement
+from keras_deepskip.inference.forms.polygons import polygons_of
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageObjects:
+    """The objects of an image.
+
+    Attributes:
+        sample: the `Sample` of the image.
+        labels: which object each pixel is of, (H, W), 1..n.
+        rows: the lines of `object_table`, for objects 1..n.
+        place: the image's `Placement`.
+    """
+
+    sample: Sample
+    labels: np.ndarray
+    rows: list[dict[str, Any]]
+    place: Placement
+
+    @functools.cached_property
+    def polygons(self):
+        """The outlines of the objects, for all forms that ask for them (see `polygons_of`)."""
+        return polygons_of(self.labels)
+
+
+class Form:
+    """A form of objects that other tools open, and its writer.
+
+    A subclass gives its `name`, the optional packages that it needs with the extras that bring
+    them, and `add`.
+
+    Args:
+        folder: the folder that `predict` writes to.
+        names: of the classes by id, all of them.
+
+    Raises:
+        ImportError: if a package is missing.
+    """
+
+    name: str
+    packages: dict[str, str] = {}
+
+    def __init__(self, folder, names):
+        for package, extra in self.packages.items():
+            require(package, f'"keras-deepskip[{extra}]"', f"`formats=['{self.name}']`")
+        self.folder, self.names = folder, names
+
+    def add(self, found):
+        """Takes an image's `ImageObjects`."""
+        raise NotImplementedError
+
+    def finish(self):
+        """Comes after the last image."""
