@@ -77,7 +77,16 @@ def test_any_size_save_and_load(name, num_classes, tmp_path):
     np.testing.assert_allclose(again.predict(x, verbose=0), out, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+ON_EACH_BACKEND = ("unet", "mask_rcnn")  # of whole networks of varying size; the rest on one
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ON_EACH_BACKEND else pytest.mark.one_backend)
+        for name in SMALL
+    ],
+)
 def test_single_images_of_several_sizes(name):
     """As `evaluate` and `predict` ask: one image at a time, by a compiled function."""
     model = small(name)

@@ -218,6 +218,7 @@ def balls(count, sizes, radius, seed=0):
 
 
 @pytest.mark.slow  # to compile, under TensorFlow and JAX
+@pytest.mark.one_backend
 def test_a_small_volume_is_learnt():
     """All of the hybrid together, by few steps on one volume."""
     image, mask = balls(4, (8, 32, 32), radius=3)

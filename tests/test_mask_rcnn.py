@@ -548,6 +548,7 @@ def overlap(a, b):
 
 
 @pytest.mark.slow
+@pytest.mark.one_backend
 def test_overfits_a_scene(tmp_path):
     """Masks of all objects, and of both classes, at an IoU above 0.9; and all of it reloads."""
     images, instances = scene()
