@@ -14,7 +14,7 @@ from keras_deepskip.drawing import draw_comparison, draw_mask
 from keras_deepskip.export import export
 from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.reporting import Page, draw_curves
+from keras_deepskip.reporting import Page, draw_curves, draw_threshold_curve
 from keras_deepskip.training import Recipe, train
 
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
@@ -84,6 +84,11 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
     page.add_heading("Training")
     page.add_picture(
         draw_curves(run.history), "Each epoch, on training crops and validation windows."
+    )
+    page.add_picture(
+        draw_threshold_curve(run.operating_curve, run.operating_point.threshold),
+        "Objects of the validation images found, by threshold; the line is the one that was "
+        f"chosen. Objects of less than {run.operating_point.min_area} pixels count as background.",
     )
     page.add_heading("The data")
     page.add_block(report.text())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_deepskip.reporting import Page, draw_curves
+from keras_deepskip.reporting import Page, draw_curves, draw_threshold_curve
 
 pytestmark = pytest.mark.one_backend
 
@@ -93,3 +93,19 @@ def test_curves_are_drawn_of_what_there_is():
     assert colours.any()
     without = np.asarray(Image.open(io.BytesIO(draw_curves([{"epoch": 1}]))).convert("RGB"))
     assert not ((without.astype(int).max(axis=-1) - without.min(axis=-1)) > 60).any()
+
+
+def test_threshold_curves_have_a_panel_for_each_class():
+    pytest.importorskip("matplotlib")
+    rows = [
+        {"class": class_id, "threshold": t, "recall": 1 - t, "precision": t, "f1": 0.5}
+        for class_id in (1, 2)
+        for t in (0.1, 0.5, 0.9)
+    ]
+    widths = [
+        Image.open(io.BytesIO(draw_threshold_curve(some, threshold=0.5))).width
+        for some in (rows[:3], rows)
+    ]
+    assert widths == [400, 800]
+    with pytest.raises(ValueError, match="at least one row"):
+        draw_threshold_curve([], threshold=0.5)

@@ -27,6 +27,16 @@ def test_what_is_loaded_is_what_train_returned():
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_curve_of_the_operating_point(tmp_path):
+    run = tiny.run()
+    rows = {row["threshold"]: row for row in run.operating_curve}
+    assert min(rows) < 0.1 and max(rows) > 0.8
+    assert all(0 <= row["recall"] <= 1 and row["class"] == 1 for row in rows.values())
+    assert run.operating_point.threshold in rows
+    shutil.copy(run.folder / "config.json", tmp_path)  # of an older run there is none
+    assert Run.load(tmp_path).operating_curve == []
+
+
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="config.json: expected the arguments of a trai"):
         Run.load(tmp_path)

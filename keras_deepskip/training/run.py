@@ -125,10 +125,18 @@ class Run:
     @functools.cached_property
     def operating_point(self) -> OperatingPoint:
         """The `OperatingPoint` chosen on the validation images; of older runs 0.5 and any area."""
+        choice = self._choice
+        return OperatingPoint(**choice["point"]) if choice else OperatingPoint()
+
+    @property
+    def operating_curve(self) -> list[dict]:
+        """What it was chosen from: see `OperatingChoice.curve`; of older runs an empty list."""
+        return self._choice.get("curve", [])
+
+    @functools.cached_property
+    def _choice(self):
         path = self.folder / POINT
-        if not path.is_file():
-            return OperatingPoint()
-        return OperatingPoint(**_files.read_json(path, "an operating point")["point"])
+        return _files.read_json(path, "an operating point") if path.is_file() else {}
 
     @functools.cached_property
     def split(self) -> Split:
