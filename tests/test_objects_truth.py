@@ -232,8 +232,9 @@ def test_coco_annotations_hold_every_pixel_of_every_object(folder, tmp_path, sep
         predict(tiny.bright_model(), folder / "images", out, formats=["cocoa"], verbose=0)
 
 
+@pytest.mark.parametrize("separate", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, seed):
+def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, seed, separate):
     """Touching discs of drawn sizes, over borders of parts and the edge of the image."""
     rng = np.random.default_rng(seed)
     shape = rng.integers(150, 260, 2)
@@ -243,7 +244,7 @@ def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, se
         y, x = rng.integers(shape)
         inside |= (rows - y) ** 2 + (columns - x) ** 2 <= rng.uniform(2, 14) ** 2
     tiny.put(tmp_path / "data", "a", np.where(inside, 200, 20))
-    options = {"separate": True, "min_area": 9, "verbose": 0, "overlays": False}
+    options = {"separate": separate, "min_area": 9, "verbose": 0, "overlays": False}
     images = tmp_path / "data" / "images"
     expected = predict(tiny.bright_model(), images, tmp_path / "one", **options)
     monkeypatch.setattr(prediction, "LARGE", 100)
@@ -255,3 +256,13 @@ def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, se
         return sorted(tuple(v for k, v in row.items() if k != "object") for row in rows)
 
     assert comparable(found) == comparable(expected)
+    whole, parts = (
+        np.asarray(Image.open(tmp_path / name / "labels" / "a.tif")) for name in ("one", "parts")
+    )
+    assert parts.dtype == whole.dtype == np.uint16
+    pairs = np.unique(np.stack([whole[whole > 0], parts[whole > 0]]), axis=1)
+    assert pairs.shape[1] == len(found) == whole.max()  # the same, up to numbering
+    assert np.array_equal(parts > 0, whole > 0)
+    for number, row in enumerate(found, start=1):
+        assert row["object"] == number and (parts == number).sum() == row["area"]
+    assert not list((tmp_path / "parts").rglob("*.npy"))

@@ -9,7 +9,7 @@ from keras_deepskip import _files, tiling
 from keras_deepskip._checks import check_probabilities
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
-from keras_deepskip.inference.sinks import FileSink, write_tiff
+from keras_deepskip.inference.sinks import FileSink, LabelFile, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled, work_key
 from keras_deepskip.inference.windows import result_form, why_inexact
 from keras_deepskip.metrics.object_stream import ObjectStream
@@ -27,7 +27,7 @@ PICTURE = 2048  # longest side of an overlay
 def predict_large(
     model, source, sample, out, *, probabilities, overlays, point, place, tta, verbose, **_
 ):
-    """Writes `masks/NAME.tif`, a reduced `overlays/NAME.png`, and `probabilities/NAME.tif`.
+    """Writes `masks/` and `labels/NAME.tif`, a reduced overlay, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
     there yet; an image that was finished is not predicted again.
@@ -64,7 +64,8 @@ def predict_large(
     _, dtype = result_form("mask", outputs.shape[-1])
     masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key, place)
     picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
-    objects = _go_through(source, outputs, point, masks, picture)
+    labels = LabelFile(out / "labels" / f"{name}.tif", source.sizes, place)
+    objects = _go_through(source, outputs, point, masks, labels, picture)
     if overlays:
         write_png(out / "overlays" / f"{name}.png", picture.overlay())
     if probabilities:
@@ -81,23 +82,28 @@ def forget_finished(out, names):
         _files.remove(out / f".{name}.finished.json")
 
 
-def _go_through(source, outputs, point, masks, picture):
-    """Fills the mask and the picture, if there is one; returns the objects."""
+def _go_through(source, outputs, point, masks, labels, picture):
+    """Fills the files and the picture, if there is one; returns the objects."""
     found = ObjectStream(source.sizes)
     spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
     for box, _ in tiling.blocks(spans, panel=1):
         values = np.asarray(outputs[box])
         mask = _mask_of(outputs, box, point)
         masks.write(box, mask)
-        found.update(box, mask, values)
+        numbers = found.update(box, mask, values)
+        if not point.separate:
+            labels.write(box, numbers)
         if picture is not None:
             picture.add(box, source.read(box), mask)
     masks.finish()
     rows = found.table()
-    return list(_separated(rows, outputs, point)) if point.separate else rows
+    if point.separate:
+        rows = list(_separated(rows, outputs, point, labels))
+    labels.finish(None if point.separate else found.numbering())
+    return rows
 
 
-def _separated(rows, outputs, point):
+def _separated(rows, outputs, point, file):
     """The objects of each component, told apart as in the whole image: they see it alone."""
     from scipy import ndimage
 
@@ -121,6 +127,7 @@ def _separated(rows, outputs, point):
         own = np.where(components == alike[seen[key]], mask, 0)  # two may be entwined
         seen[key] += 1
         labels, _ = separate_objects(own)
+        file.add(box, labels)
         sums = object_sums(labels, own, np.asarray(outputs[box]), [side.start for side in box])
         yield from table_of_sums(sums, axes=2)
 

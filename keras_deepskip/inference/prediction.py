@@ -18,7 +18,7 @@ from keras_deepskip.inference.forms import ImageObjects, forms_of
 from keras_deepskip.inference.large import forget_finished, predict_large
 from keras_deepskip.inference.measures import IMAGE_COLUMNS, columns, counts, measure
 from keras_deepskip.inference.outputs import check_model, decision_of
-from keras_deepskip.inference.sinks import write_tiff
+from keras_deepskip.inference.sinks import label_type, write_tiff
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
@@ -65,8 +65,8 @@ def predict(
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
     be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
-    (float32), its overlay reduced to 2048 pixels; it has no file of labels. Until it is done its
-    probabilities take 4 bytes a pixel and class of disk. Interrupted, the same call resumes.
+    (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
+    pixel and class of disk, and its labels 4 more. Interrupted, the same call resumes.
     Objects are whole wherever windows meet.
 
     Args:
@@ -196,7 +196,7 @@ def _predict_small(
         write_tiff(out / "masks" / f"{name}.tif", mask, place)
     else:
         write_png(out / "masks" / f"{name}.png", mask)
-    write_tiff(out / "labels" / f"{name}.tif", labels.astype(_label_type(count)), place)
+    write_tiff(out / "labels" / f"{name}.tif", labels, place, label_type(count))
     if overlays:
         write_png(
             out / "overlays" / f"{name}.png",
@@ -210,11 +210,6 @@ def _predict_small(
         form.add(found)
     measured = measure(labels, image, place.pixel_size) if measures else [{}] * len(rows)
     return [{**row, **own} for row, own in zip(rows, measured, strict=True)]
-
-
-def _label_type(count):
-    """The smallest type of TIFF that viewers open as labels and that holds so many."""
-    return "uint16" if count < 2**16 else "uint32"
 
 
 def _refuse_same_names(samples):

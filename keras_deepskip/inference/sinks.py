@@ -219,7 +219,65 @@ def _begin_npy(path, shape, dtype):
     return offset
 
 
-def write_tiff(path, array, place=NOWHERE):
+class LabelFile:
+    """The labels of a large image: a TIFF that is filled object by object, or part by part.
+
+    Args:
+        path: the TIFF; it appears when it is whole.
+        sizes: (H, W).
+        place: the `Placement` of the image.
+    """
+
+    def __init__(self, path, sizes, place=NOWHERE):
+        self.path, self.place, self.count = Path(path), place, 0
+        self.unfinished = self.path.with_name(f".{self.path.stem}.unfinished.npy")
+        dtype = np.dtype("uint32")
+        with _files.writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            offset = _begin_npy(self.unfinished, sizes, dtype)
+            self.writer = _LineWriter(self.unfinished, offset, tuple(sizes), dtype)
+
+    def add(self, box, labels):
+        """Adds the objects of a part of the image: `labels` from 1 on, 0 leaves pixels alone."""
+        count = int(labels.max(initial=0))
+        numbers = np.where(labels > 0, labels + np.uint32(self.count), 0).astype("uint32")
+        self.count += count
+        top, left = (side.start for side in box)
+        with _files.writing(self.path):
+            for row, line in enumerate(numbers):
+                edges = np.flatnonzero(np.diff(line > 0, prepend=False, append=False))
+                for start, stop in edges.reshape(-1, 2).tolist():
+                    at = (slice(top + row, top + row + 1), slice(left + start, left + stop))
+                    self.writer.write(at, line[None, start:stop])
+
+    def write(self, box, numbers):
+        """Writes all numbers of a part of the image."""
+        with _files.writing(self.path):
+            self.writer.write(box, np.ascontiguousarray(numbers, "uint32"))
+
+    def finish(self, numbering=None):
+        """Gives the file its name.
+
+        Args:
+            numbering: array that says what each number written becomes; None keeps all.
+        """
+        count = self.count if numbering is None else int(numbering.max())
+        with _files.writing(self.path):
+            self.writer.close()
+            values = np.load(self.unfinished, mmap_mode="r", allow_pickle=False)
+            dtype = label_type(count)
+            renumber = None if numbering is None else numbering.astype(dtype)
+            write_tiff(self.path, values, self.place, dtype, renumber)
+        del values
+        _files.remove(self.unfinished)
+
+
+def label_type(count):
+    """The smallest type of TIFF that viewers open as labels and that holds so many."""
+    return np.dtype("uint16" if count < 2**16 else "uint32")
+
+
+def write_tiff(path, array, place=NOWHERE, dtype=None, table=None):
     """Writes an array as a TIFF of compressed tiles, of which one at a time is in memory.
 
     Args:
@@ -227,8 +285,12 @@ def write_tiff(path, array, place=NOWHERE):
         array: (H, W), (D, H, W), or either with channels of floats as the last axis; it may be
             mapped into memory.
         place: the `Placement` of its pixels: their size, and the map's tags, are written too.
+        dtype: of the file; None is that of the array.
+        table: array of what each value becomes; None keeps them.
     """
     import tifffile
+
+    dtype = np.dtype(dtype or array.dtype)
 
     channels = array.dtype.kind == "f"  # masks have none
     options = {"planarconfig": "contig"} if channels and array.shape[-1] > 1 else {}
@@ -238,19 +300,19 @@ def write_tiff(path, array, place=NOWHERE):
     with _files.replacing(path) as new:
         tifffile.imwrite(
             new,
-            _tiles(array, channels),
+            _tiles(array, channels, dtype, table),
             shape=array.shape,
-            dtype=array.dtype,
+            dtype=dtype,
             tile=(TILE, TILE),
             compression="zlib",
             photometric="minisblack",
-            bigtiff=array.nbytes >= BIGTIFF_FROM,
+            bigtiff=array.size * dtype.itemsize >= BIGTIFF_FROM,
             extratags=place.tags,
             **options,
         )
 
 
-def _tiles(array, channels):
+def _tiles(array, channels, dtype, table):
     """The tiles of each plane, from left to right and top to bottom."""
     axes = array.ndim - channels
     height, width = array.shape[axes - 2 : axes]
@@ -258,4 +320,5 @@ def _tiles(array, channels):
         for top in range(0, height, TILE):
             for left in range(0, width, TILE):
                 box = (*plane, slice(top, top + TILE), slice(left, left + TILE))
-                yield np.ascontiguousarray(array[box])
+                values = array[box] if table is None else table[array[box]]
+                yield np.ascontiguousarray(values, dtype)

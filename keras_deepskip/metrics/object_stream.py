@@ -48,6 +48,10 @@ class ObjectStream:
             mask: class ids (h, w) of these pixels; 0 is background.
             probabilities: the model's outputs (h, w, K) or None, in all blocks alike.
 
+        Returns:
+            Preliminary numbers (h, w) of the objects, int64, 0 for none; `numbering` says which
+            line of `table` each of them is.
+
         Raises:
             ValueError: if the mask is no such array.
         """
@@ -74,19 +78,33 @@ class ObjectStream:
             self._keep_corner(self.rightmost.at(rows.stop - 1), rows.stop - 1, by_column=False)
         self.lowest.put(rows.stop - 1, columns, numbers[-1], mask[-1])
         self.rightmost.put(columns.stop - 1, rows, numbers[:, -1], mask[:, -1])
+        return numbers + 1
 
     def table(self):
         """Returns the lines of `object_table`, in its order, of what has come."""
         if not self.count:
             return []
+        merged, _, order = self._merged()
+        return table_of_sums({name: values[order] for name, values in merged.items()}, axes=2)
+
+    def numbering(self):
+        """Returns for each number that `update` gave the line of `table`, from 1 on; 0 for 0."""
+        if not self.count:
+            return np.zeros(1, "int64")
+        _, whole, order = self._merged()
+        line = np.empty(len(order), "int64")
+        line[order] = np.arange(1, len(order) + 1)
+        return np.concatenate([[0], line[whole]])
+
+    def _merged(self):
+        """The sums of whole objects, of each number its object, and the objects' order."""
         sums = {name: np.concatenate([s[name] for s in self.sums]) for name in self.sums[0]}
         whole = self._components()
         merged = {name: _summed(values, whole) for name, values in sums.items() if name in SUMMED}
         merged |= {name: _extreme(np.minimum, sums[name], whole) for name in ("low", "first")}
         merged |= {"high": _extreme(np.maximum, sums["high"], whole)}
         merged["class_id"] = _extreme(np.minimum, sums["class_id"], whole)
-        order = np.lexsort((merged["first"], merged["class_id"]))
-        return table_of_sums({name: values[order] for name, values in merged.items()}, axes=2)
+        return merged, whole, np.lexsort((merged["first"], merged["class_id"]))
 
     def _join(self, line, place, start, numbers, classes):
         """Notes which objects of the block's edge continue in the line of pixels just before it."""
