@@ -1,4 +1,4 @@
-"""Folders of images and masks: `images/` and `masks/` (or a COCO `annotations.json`)."""
+"""Folders of images and masks: `images/` and `masks/`, or outlines of COCO or YOLO."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 from keras_deepskip.data import images, masks
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.yolo import YoloFolder, yolo_folder, yolo_parts, yolo_samples
 
 PARTS = ("train", "val", "test")
 # Names of their folders, as tools export them.
@@ -27,7 +28,8 @@ PART_FOLDERS = {
 LAYOUT = """the layout is
     FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
     FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
-or, instead of masks/, a COCO file FOLDER/annotations.json"""
+or, instead of masks/, a COCO file FOLDER/annotations.json,
+or YOLO's texts of outlines, FOLDER/labels/NAME.txt, and FOLDER/data.yaml"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,8 @@ class KnownFiles(Protocol):
 def part_folders(folder: Path) -> dict[str, Path]:
     """The folders `train/`, `val/` and `test/` in a folder, whatever a tool calls them.
 
+    Of a set of YOLO, which has the parts in its `images/` and `labels/`, those in `images/`.
+
     Args:
         folder: the folder that may hold them.
 
@@ -89,14 +93,15 @@ def part_folders(folder: Path) -> dict[str, Path]:
             )
         if own:
             found[part] = own[0]
-    return found if "train" in found else {}
+    return found if "train" in found else yolo_parts(folder, PART_FOLDERS)
 
 
 def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list[Sample]:
     """Finds the images of a folder and the mask of each.
 
     The folder holds `images/` and `masks/`, paired by name without suffix (a mask may also be
-    named `NAME_mask`), or `images/` and a COCO file `annotations.json` (see `coco_samples`).
+    named `NAME_mask`), or `images/` and a COCO file `annotations.json` (see `coco_samples`), or
+    `images/` and outlines of YOLO in `labels/NAME.txt`, whose classes a `data.yaml` names.
     Masks without an image are left alone; `audit` lists them. Where there is an
     `instances/NAME.png` (or `.tif`) too, its values say which object a pixel is of.
 
@@ -127,9 +132,26 @@ def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list
     folder = Path(folder)
     if (folder / "annotations.json").is_file() and not (folder / "masks").is_dir():
         samples = coco_samples(folder / "annotations.json", folder / "images")
+    elif yolo := outlined(folder):
+        samples = outlined_samples(yolo)
     else:
         samples = _paired_samples(folder)
     return grouped(samples, group_by)
+
+
+def outlined(folder: Path) -> YoloFolder | None:
+    """Where the images and texts of a folder lie whose objects are outlines of YOLO, else None."""
+    named = (folder / "masks").is_dir() or (folder / "annotations.json").is_file()
+    return None if named else yolo_folder(folder)
+
+
+def outlined_samples(yolo: YoloFolder) -> list[Sample]:
+    """The samples of such a folder, sorted by name. Errors as of `find_samples`."""
+    files, _ = image_files(yolo.images)
+    if not files:
+        raise ValueError(f"{yolo.images}: no image in it; {LAYOUT}")
+    _refuse_doubled(_doubled(files))
+    return yolo_samples(yolo, files)
 
 
 def find_images(folder: str | os.PathLike) -> list[Sample]:

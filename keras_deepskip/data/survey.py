@@ -20,6 +20,8 @@ from keras_deepskip.data.folder import (
     find_samples,
     grouped,
     is_empty,
+    outlined,
+    outlined_samples,
     part_folders,
     samples_of,
     scan,
@@ -27,6 +29,7 @@ from keras_deepskip.data.folder import (
 from keras_deepskip.data.mask_kinds import MaskKind, decide_kind
 from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.yolo import yolo_classes
 from keras_deepskip.objects import class_boxes, label_objects
 
 MOST_CLASSES = 64  # values in one mask; more look like a picture
@@ -114,10 +117,10 @@ class Pool:
     Attributes:
         root: the folder.
         samples: list of `Sample`, not grouped; the mask of a pair may be missing.
-        scan: the `FolderScan` of `images/` and `masks/`; None for COCO.
+        scan: the `FolderScan` of `images/` and `masks/`; None for COCO and YOLO.
         error: the exception of a folder that could not be listed, or None.
         notes: what a COCO file says oddly, for `audit`.
-        classes: dict from class id to name of a COCO file, or None.
+        classes: dict from class id to name of a COCO file or YOLO's `data.yaml`, or None.
     """
 
     root: Path
@@ -209,7 +212,9 @@ class Survey:
         """
         listed = [self.mask(sample) for sample in self.all_samples]
         if any(pool.scan is None and pool.samples for pool in self.pools.values()):
-            reading = dataclasses.replace(reading, kind="classes")  # COCO names its classes
+            reading = dataclasses.replace(
+                reading, kind="classes"
+            )  # COCO and YOLO name their classes
         return decide_kind([facts for facts in listed if isinstance(facts, MaskFacts)], reading)
 
     def reads_as(self, reading: MaskReading) -> bool:
@@ -343,8 +348,10 @@ def _pool(root):
         if (root / "annotations.json").is_file() and not (root / "masks").is_dir():
             found = read_coco_set(root / "annotations.json", root / "images")
             return Pool(root, found.samples, notes=tuple(found.notes), classes=found.classes)
+        if yolo := outlined(root):
+            return Pool(root, outlined_samples(yolo), classes=yolo_classes(yolo))
         found = scan(root)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         return Pool(root, [], error=error)
     return Pool(root, samples_of(root, found.pairs), found)
 

@@ -74,7 +74,7 @@ def train(
 
     Args:
         data: a folder with `images/` and `masks/` (or `annotations.json`), or with `train/`,
-            `val/` and `test/` of that form; or a `Survey` of it.
+            `val/` and `test/` of that form, or a folder of YOLO; or a `Survey` of it.
         out: the run's folder. Receives `model.keras` (the best model), `history.csv`,
             `config.json` (arguments and versions), `split.json`, `audit.json`, `training_state/`
             and `logs/` for TensorBoard.

@@ -16,7 +16,6 @@ from keras_deepskip.data import (
     WindowDataset,
     audit,
     channel_statistics,
-    coco_classes,
     load_split,
     value_range,
     write_split,
@@ -208,7 +207,7 @@ def _facts(survey, report, split, request):
         "channels": int(channels),
         "num_classes": int(report.figures["num_classes"]),
         "masks": _reading(survey, request.masks).to_dict(),
-        "class_names": _class_names(survey.folder, int(report.figures["num_classes"])),
+        "class_names": _class_names(survey, int(report.figures["num_classes"])),
         "input_range": [float(value) for value in limits],
         "mean": [float(value) for value in mean],
         "variance": [float(value) for value in variance],
@@ -224,12 +223,12 @@ def _reading(survey, masks):
     return reading
 
 
-def _class_names(data, num_classes):
-    """Names by class id as text, from a COCO file or `classes.txt`; None where there are none."""
-    listed = data / "annotations.json"
-    if not (data / "masks").is_dir() and listed.is_file():
-        return {str(label): name for label, name in coco_classes(listed).items()}
-    listed = data / "classes.txt"
+def _class_names(survey, num_classes):
+    """Names by class id as text, from the annotations or `classes.txt`; None without any."""
+    for pool in survey.pools.values():
+        if pool.classes is not None:
+            return {str(label): name for label, name in pool.classes.items()}
+    listed = survey.folder / "classes.txt"
     if not listed.is_file():
         return None
     names = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
-from keras_deepskip._checks import require
 from keras_deepskip._files import read_json
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Reading
@@ -16,6 +13,7 @@ from keras_deepskip.data.importers._shape_entries import (
     shape_entry,
 )
 from keras_deepskip.data.importers._shapes import Polygon
+from keras_deepskip.data.yolo import YAML, class_names, read_outlines
 
 # ------------------------------------------------------------------------------------------- YOLO
 
@@ -29,7 +27,8 @@ YOLO_PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 def read_yolo(source, classes):
     """Images and outlines as Ultralytics has them for segmentation."""
     root = _entry.find_root(source, lambda folder: bool(_yolo_folders(folder)), YOLO_LAYOUT)
-    names = _yolo_names(root)
+    listed = next(iter(_entry.files(root, YAML)), root / "data.yaml")
+    names = class_names(listed)
     if classes is None:
         classes = {name: label for label, name in enumerate(names, start=1)}
     missing = [name for name in classes if name not in names]
@@ -42,7 +41,13 @@ def read_yolo(source, classes):
     entries = []
     for images, labels, part in _yolo_folders(root):
         for image in _entry.files(images):
-            shapes, chosen = _yolo_objects(image, labels / f"{image.stem}.txt", ids)
+            text = labels / f"{image.stem}.txt"
+            outlines = read_outlines(text, _entry.picture_size(image), len(names))
+            shapes = [
+                checked_shape(Polygon, tuple(map(tuple, points.tolist())), text)
+                for _, _, points in outlines
+            ]
+            chosen = [ids[number] for _, number, _ in outlines]
             entries.append(shape_entry(image, shapes, chosen, part))
     return Reading(entries, classes)
 
@@ -59,66 +64,6 @@ def _yolo_folders(root):
     if not found and all(folder.is_dir() for folder in pair):
         found.append((*pair, None))
     return found
-
-
-def _yolo_names(root):
-    """The classes' names, in the order of their numbers in the texts."""
-    yaml = require("yaml", "pyyaml", f"{root}: data.yaml")
-    path = next(iter(_entry.files(root, (".yaml", ".yml"))), root / "data.yaml")
-    _entry.require_file(path, "the names of the classes")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = content["names"]
-        names = names if isinstance(names, dict) else dict(enumerate(names))
-        ordered = [str(names[number]) for number in range(len(names))]
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path}: `names` of the classes 0, 1, ... were expected. Received: {error}"
-        ) from error
-    if not ordered or len(set(ordered)) < len(ordered):
-        raise ValueError(f"{path}: each class once was expected. Received: {ordered}")
-    return ordered
-
-
-def _yolo_objects(image, path, ids):
-    """Outlines and class ids of an image; one without a text has no object."""
-    if not path.is_file():
-        return [], []
-    height, width = _entry.picture_size(image)
-    shapes, chosen = [], []
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        if not line.strip():
-            continue
-        number, outline = _yolo_line(line, path)
-        if not 0 <= number < len(ids):
-            raise ValueError(
-                f"{path}: classes 0 to {len(ids) - 1} were expected, as data.yaml names them. "
-                f"Received: {number}"
-            )
-        points = tuple((float(x), float(y)) for x, y in outline * (width, height))
-        shapes.append(checked_shape(Polygon, points, path))
-        chosen.append(ids[number])
-    return shapes, chosen
-
-
-def _yolo_line(line, path):
-    """The class and the outline (N, 2) of a line; boxes are none."""
-    try:
-        number, *shares = line.split()
-        outline = np.array(shares, "float64").reshape(-1, 2)
-        number = int(number)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: a class and pairs of x and y were expected in each line. Received: "
-            f"{line[:80]!r}"
-        ) from error
-    if len(outline) < 3:
-        what = "a box, which is no outline" if len(outline) == 2 else "fewer than three points"
-        raise ValueError(
-            f"{path}: outlines for segmentation were expected. Received: {what}: {line[:80]!r}. "
-            "Labels for detection hold no masks"
-        )
-    return number, outline
 
 
 # ----------------------------------------------------------------------------------------- QuPath

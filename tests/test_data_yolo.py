@@ -1,0 +1,121 @@
+"""YOLO's outlines in place: both layouts, objects and names, and what is no such set."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_deepskip.data import (
+    MaskReading,
+    Survey,
+    audit,
+    find_samples,
+    load_mask,
+    load_objects,
+    load_split,
+)
+from keras_deepskip.training import train
+from tests import tiny
+
+pytestmark = pytest.mark.one_backend
+HEIGHT, WIDTH = 48, 64
+READING = MaskReading(num_classes=3)
+BOXES = [(0, (4, 6, 20, 14)), (0, (4, 14, 20, 22)), (1, (30, 10, 40, 40))]  # two that touch
+
+
+def write_set(root, folder="images/{}", texts="labels/{}", parts=("train", "val", "test")):
+    """A set with the three objects of `BOXES` on each image but the second of a part."""
+    rng = np.random.default_rng(5)
+    for part in parts:
+        pictures, labels = root / folder.format(part), root / texts.format(part)
+        pictures.mkdir(parents=True, exist_ok=True)
+        labels.mkdir(parents=True, exist_ok=True)
+        for number in range(4):
+            image = rng.integers(0, 90, (HEIGHT, WIDTH)).astype("uint8")
+            for _, (top, left, bottom, right) in BOXES if number != 1 else ():
+                image[top:bottom, left:right] += 120
+            Image.fromarray(image).save(pictures / f"{part}{number}.png")
+            if number != 1:
+                (labels / f"{part}{number}.txt").write_text("".join(map(line, BOXES)))
+    (root / "data.yaml").write_text("names: [cell, 'long cell']\ntrain: images/train\n")
+    return root
+
+
+def line(entry):
+    number, (top, left, bottom, right) = entry
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    shares = (corners / (WIDTH, HEIGHT)).ravel()
+    return f"{number} " + " ".join(f"{share:.6f}" for share in shares) + "\n"
+
+
+LAYOUTS = {
+    "parts in images": ("images/{}", "labels/{}"),
+    "images in parts": ("{}/images", "{}/labels"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_samples_masks_and_objects(tmp_path, layout):
+    root = write_set(tmp_path, *LAYOUTS[layout])
+    split = load_split(root)
+    assert [len(part) for part in (split.train, split.val, split.test)] == [4, 4, 4]
+    expected = np.zeros((HEIGHT, WIDTH), int)
+    numbers = expected.copy()
+    for place, (number, (top, left, bottom, right)) in enumerate(BOXES, start=1):
+        expected[top:bottom, left:right], numbers[top:bottom, left:right] = number + 1, place
+    for sample in split.train:
+        empty = sample.name == "train1"
+        mask = load_mask(sample, READING)
+        np.testing.assert_array_equal(mask, 0 * expected if empty else expected)
+        ids = load_objects(sample, mask, READING)
+        pairs = np.unique(np.stack([ids.ravel(), (numbers * (not empty)).ravel()]), axis=1)
+        assert pairs.shape[1] == (1 if empty else 4)
+
+
+def test_one_folder_without_parts_is_split_by_the_seed(tmp_path):
+    root = write_set(tmp_path, "images", "labels", parts=("a",))
+    assert [sample.name for sample in find_samples(root)] == ["a0", "a1", "a2", "a3"]
+
+
+def test_survey_audit_and_training_know_the_classes(tmp_path):
+    root = write_set(tmp_path / "set")
+    survey = Survey.of(root)
+    assert survey.pools["val"].classes == {1: "cell", 2: "long cell"}
+    report = audit(survey)
+    assert report.figures["num_classes"] == 3
+    assert not [finding for finding in report.findings if finding.severity == "error"]
+    recipe = dataclasses.replace(tiny.RECIPE, epochs=1)
+    run = train(survey, tmp_path / "run", recipe, verbose=0, **tiny.MODEL)
+    assert run.class_names == {1: "cell", 2: "long cell"}
+    again = train(root, tmp_path / "run", recipe, verbose=0, resume=True, **tiny.MODEL)
+    assert [sample.name for sample in again.split.val] == [s.name for s in run.split.val]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("labels/train/train0.txt", "0 .5 .5 .2 .2", r"train0\.txt: outlines .* a box"),
+        ("labels/train/train0.txt", "2 0 0 1 0 1 1", r"train0\.txt: classes 0 to 1 .* 2"),
+        ("labels/train/train0.txt", "0 0 0 1 nan 1 1", r"train0\.txt: a polygon of finite"),
+        ("labels/train/train0.txt", "x 0 0", r"train0\.txt: a class and pairs"),
+        ("data.yaml", "names: {0: a, 2: b}", r"data\.yaml: `names` of the classes"),
+        ("data.yaml", None, r"data\.yaml: the names of the classes .* no such file"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, file, text, message):
+    root = write_set(tmp_path)
+    (root / file).unlink()
+    if text is not None:
+        (root / file).write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load_split(root)
+    (finding, *_) = [f for f in audit(root).findings if f.severity == "error"]
+    assert file.rpartition("/")[2] in finding.message + finding.file
+
+
+def test_masks_beside_outlines_are_what_counts(tmp_path):
+    root = write_set(tmp_path, "images", "labels", parts=("a",))
+    for sample in find_samples(root):
+        tiny.put(root, sample.name, np.zeros((HEIGHT, WIDTH)), np.ones((HEIGHT, WIDTH)))
+    assert all(load_mask(sample).all() for sample in find_samples(root))
