@@ -172,13 +172,22 @@ def test_a_split_without_validation_images_is_refused(tmp_path):
         train(tiny.data(), tmp_path / "run", tiny.RECIPE, split_file=tmp_path / "split.json")
 
 
+def model_of_scores():
+    """Scores that are no probabilities, whatever the random weights are."""
+    model = small_model(activation=None)
+    *_, kernel, bias = (weight for weight in model.trainable_weights)
+    bias.assign([5.0])
+    kernel.assign(0 * kernel)
+    return model
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
         (lambda: keras.Sequential(), "`model` must be built"),
         (lambda: build_model((64, 64, 3), levels=2, base_filters=2), "crops of the recipe's size"),
         (lambda: small_model(num_classes=3), "`num_classes` must be that of `model`, 3"),
-        (lambda: small_model(activation=None), "outputs are probabilities in .0, 1"),
+        (lambda: model_of_scores(), "outputs are probabilities in .0, 1"),
     ],
 )
 def test_a_model_of_ones_own_that_does_not_fit(tmp_path, make, words):
