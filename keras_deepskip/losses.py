@@ -36,6 +36,7 @@ def small_object_loss(
     sample_weight=None,
     dice_weight=1.0,
     size_balance=0.0,
+    include_absent=True,
 ):
     """Weighted cross-entropy plus Dice, image by image: equation 8.
 
@@ -59,7 +60,8 @@ def small_object_loss(
     sized = w * _size_weights(t if binary else t[..., 1:], size_balance) if size_balance else w
     loss = beta * _weighted_crossentropy(t, log_o, log_rest, sized, alpha, q, pooling)
     if dice_weight:
-        loss = loss + dice_weight * _dice_loss(t, o, w, q, smooth, pooling)
+        present = None if binary or include_absent else _over_image(w * t, pooling) > 0
+        loss = loss + dice_weight * _dice_loss(t, o, w, q, smooth, pooling, present)
     # The step that comes to this ends in an error, or the metrics that count the same masks do.
     return ops.where(strays > 0, math.nan, loss)
 
@@ -100,6 +102,11 @@ class SmallObjectLoss(keras.losses.Loss):
             [0, 1]. A pixel of an object with n pixels of its class within 16 pixels around counts
             `(400 / n)^size_balance` times, between once and 8 times: at 1 an object of 60 pixels
             counts as much as one of 400. 0, as the paper has it, counts all pixels alike.
+        include_absent: whether classes of which an image has no pixel have their term in its Dice,
+            as equation 7 has it. False weighs those that are there alone: a pixel that is taken
+            for an absent class is missing from its own, and costs there. Of many classes the
+            absent ones outweigh the others, and a network may learn to find nothing at all.
+            Without effect on one class and with `multilabel`.
         reduction: of the images' losses: `"sum_over_batch_size"`, `"mean"`, `"sum"`,
             `"mean_with_sample_weight"`, `"none"` or None, as in Keras.
         name: name of the loss.
@@ -144,6 +151,7 @@ class SmallObjectLoss(keras.losses.Loss):
         smooth=1.0,
         dice_weight=1.0,
         size_balance=0.0,
+        include_absent=True,
         reduction="sum_over_batch_size",
         name="small_object_loss",
         dtype="float32",
@@ -160,6 +168,7 @@ class SmallObjectLoss(keras.losses.Loss):
         self.smooth = _checks.check_number("smooth", smooth, 1e-12, math.inf, open_high=True)
         self.dice_weight = _check_parts(beta, dice_weight)
         self.size_balance = _checks.check_number("size_balance", size_balance, 0, 1)
+        self.include_absent = include_absent
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         image_weight, pixel_weight = _split_weight(sample_weight, y_pred)
@@ -190,6 +199,7 @@ class SmallObjectLoss(keras.losses.Loss):
             sample_weight=y_true.get("weight"),
             dice_weight=self.dice_weight,
             size_balance=self.size_balance,
+            include_absent=self.include_absent,
         )
 
     def get_config(self):
@@ -206,6 +216,7 @@ class SmallObjectLoss(keras.losses.Loss):
             "smooth": self.smooth,
             "dice_weight": self.dice_weight,
             "size_balance": self.size_balance,
+            "include_absent": self.include_absent,
         }
 
 
@@ -332,12 +343,15 @@ def _sum_around(x, axis):
     return ends - ops.take(sums, ops.arange(length), axis=axis)
 
 
-def _dice_loss(t, o, w, q, smooth, pooling):
-    """Equation 7: (N,)."""
+def _dice_loss(t, o, w, q, smooth, pooling, present=None):
+    """Equation 7: (N,); with `present` (N, V) of the classes that are there, Q_v of these alone."""
     overlap = _over_image(w * t * o, pooling)  # (N, V)
     total = _over_image(w * (t * t + o * o), pooling)
     dice = (2 * overlap + smooth) / (total + smooth)
-    return ops.sum(q * (1 - dice), axis=-1)
+    if present is None:
+        return ops.sum(q * (1 - dice), axis=-1)
+    q = q * ops.cast(present, "float32")
+    return _ratio(ops.sum(q * (1 - dice), axis=-1), ops.sum(q, axis=-1))
 
 
 def _over_image(x, pooling):

@@ -17,7 +17,16 @@ from keras_deepskip.metrics import IoU
 
 
 def witness(
-    ids, o, alpha=0.5, beta=1.0, q=None, w=None, multilabel=False, background=True, eps=1.0
+    ids,
+    o,
+    alpha=0.5,
+    beta=1.0,
+    q=None,
+    w=None,
+    multilabel=False,
+    background=True,
+    eps=1.0,
+    absent=True,
 ):
     """One image: ids (P,) or (P, V), o (P, V) probabilities, w (P,)."""
     pixels, classes = o.shape
@@ -27,8 +36,11 @@ def witness(
     q = np.ones(classes) if q is None else np.array(q, "float64")
     if not background and not binary:
         q[0] = 0
-    q = q / q.sum()
     t = ids.reshape(pixels, classes) if binary else np.eye(classes)[ids.reshape(-1).astype(int)]
+    bce_q = q / q.sum()
+    if not absent and not binary:
+        q = q * [any(w[i] * t[i, v] for i in range(pixels)) for v in range(classes)]
+    q = q / q.sum() if q.sum() else q
     bce, weight = 0.0, 0.0
     for i in range(pixels):
         if w[i] == 0:
@@ -38,11 +50,11 @@ def witness(
                 a = alpha * t[i, v] * np.log(o[i, v]) + (1 - alpha) * (1 - t[i, v]) * np.log(
                     1 - o[i, v]
                 )
-                bce -= w[i] * q[v] * a
+                bce -= w[i] * bce_q[v] * a
             elif t[i, v]:
                 bce -= w[i] * (alpha if v > 0 else 1 - alpha) * np.log(o[i, v])
         weight += w[i]
-    dice = 0.0
+    dice = 0.0 if q.sum() else 1.0
     for v in range(classes):
         overlap = sum(w[i] * t[i, v] * o[i, v] for i in range(pixels) if w[i])
         total = sum(w[i] * (t[i, v] ** 2 + o[i, v] ** 2) for i in range(pixels) if w[i])
@@ -90,24 +102,30 @@ def draw(task, rng, shape=(3, 5, 7), classes=4):
     background=st.booleans(),
     class_weighted=st.booleans(),
     eps=st.floats(0.01, 10),
+    absent=st.booleans(),
 )
 def test_equals_the_witness(
-    task, seed, alpha, beta, pooling, from_logits, weighted, background, class_weighted, eps
+    task, seed, alpha, beta, pooling, from_logits, weighted, background, class_weighted, eps, absent
 ):
     rng = np.random.default_rng(seed)
     ids, logits, o = draw(task, rng)
+    if task == "several":
+        ids[0] = np.where(ids[0] > 1, 0, ids[0])  # an image lacks two of its four classes
     q = list(rng.uniform(0.1, 3, o.shape[-1])) if class_weighted else None
     w = rng.uniform(0, 2, ids.shape[:3]) * (rng.random(ids.shape[:3]) > 0.3) if weighted else None
     multilabel = task == "multilabel"
     got = small_object_loss(
         ids, logits if from_logits else o.astype("float32"), alpha, beta, q, pooling, from_logits,
         multilabel=multilabel, include_background=background, smooth=eps, sample_weight=w,
+        include_absent=absent,
     )  # fmt: skip
     expected = batch_witness(ids, o, pooling, w, alpha=alpha, beta=beta, q=q, eps=eps,
-                             multilabel=multilabel, background=background)  # fmt: skip
+                             multilabel=multilabel, background=background,
+                             absent=absent)  # fmt: skip
     np.testing.assert_allclose(ops.convert_to_numpy(got), expected, rtol=2e-5, atol=2e-5)
     loss = SmallObjectLoss(alpha, beta, q, pooling, from_logits, multilabel=multilabel,
-                           include_background=background, smooth=eps)  # fmt: skip
+                           include_background=background, smooth=eps,
+                           include_absent=absent)  # fmt: skip
     whole = float(loss(ids, logits if from_logits else o.astype("float32"), sample_weight=w))
     assert whole == pytest.approx(expected.mean(), abs=3e-5, rel=3e-5)
     assert whole >= 0
@@ -510,3 +528,22 @@ def test_size_balance_of_volumes_and_of_ignored_pixels():
     assert float(loss(ids, o)) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match="`size_balance`"):
         SmallObjectLoss(size_balance=1.5)
+
+
+def test_absent_classes_left_out_of_dice():
+    """What is right costs nothing still, and a false pixel of an absent class costs something."""
+    ids = np.zeros((1, 8, 8, 1), "int32")
+    ids[0, 2:5, 2:5] = 1
+    right = np.eye(7, dtype="float32")[ids[..., 0]]
+    loss = SmallObjectLoss(include_absent=False, beta=0)
+    assert SmallObjectLoss.from_config(loss.get_config()).include_absent is False
+    assert float(loss(ids, right)) == pytest.approx(0, abs=1e-6)
+    wrong = right.copy()
+    wrong[0, 7, 7] = np.eye(7)[4]
+    assert float(loss(ids, wrong)) > 1e-3
+    # Nothing found costs a half: the object's class is one of two; of all seven it is one of them.
+    nothing = np.eye(7, dtype="float32")[0 * ids[..., 0]]
+    costs = [float(SmallObjectLoss(include_absent=i, beta=0)(ids, nothing)) for i in (False, True)]
+    assert costs[0] > 0.45 and costs[1] < 0.15
+    only_objects = SmallObjectLoss(include_absent=False, beta=0, include_background=False)
+    assert float(only_objects(0 * ids, right)) == 0  # no class is left: all is cross-entropy

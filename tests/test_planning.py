@@ -58,6 +58,9 @@ def test_pixels_of_small_objects_count_more_beside_large_ones(tmp_path):
     small = plan_of(scenes(tmp_path / "small", height=9, width=12))
     large = plan_of(scenes(tmp_path / "large", height=44, width=12))
     assert small.recipe.size_balance == large.recipe.size_balance == 0.0
+    assert (
+        small.recipe.include_absent is False and "a crop lacks" in small.reasons["include_absent"]
+    )
     for folder in ("images", "masks"):
         for path in (tmp_path / "large" / folder).iterdir():
             (tmp_path / "small" / folder / f"large_{path.name}").write_bytes(path.read_bytes())
@@ -85,6 +88,7 @@ def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
         steps=130,
         jitter=False,
         size_balance=0.25,
+        include_absent=True,
     )
     plan = plan_of(tmp_path, asked)
     assert plan == plan_of(tmp_path, asked) and set(plan.reasons) == {"epochs"}

@@ -210,7 +210,7 @@ def test_a_run_of_the_version_before_resumes(first_epoch):
     """Its state lies in `checkpoint/`, its epochs have no score, its recipe fewer fields."""
     for name in ("config.json", "plan.json"):
         content = json.loads((first_epoch / name).read_text())
-        for field in ("schedule", "jitter", "size_balance"):
+        for field in ("schedule", "jitter", "size_balance", "include_absent"):
             del content["recipe"][field]
         content["recipe"]["patience"] = 10
         (first_epoch / name).write_text(json.dumps(content))

@@ -44,6 +44,7 @@ def compile_stage(model, stage, recipe, masks):
         recipe.beta,
         dice_weight=recipe.dice_weight,
         size_balance=recipe.size_balance or 0.0,
+        include_absent=recipe.include_absent is not False,  # so it was when there was no choice
         ignore_class=masks.ignore_class,
     )
     metrics = [metric(**counted) for metric in (IoU, F1, Precision, Recall)]

@@ -37,6 +37,7 @@ FEW_OBJECTS = 20
 BEFORE = {
     "epochs": 20, "steps_per_epoch": 25, "batch_size": 8, "crop_size": 160, "positive_share": 0.5,
     "scene": "any", "jitter": False, "schedule": "cosine", "size_balance": 0.0,
+    "include_absent": True,
 }  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
         )
     rules = {
         "crop_size": _crop_size, "batch_size": _batch_size, "positive_share": _positive_share,
-        "scene": _scene, "size_balance": _size_balance,
+        "scene": _scene, "size_balance": _size_balance, "include_absent": _include_absent,
     }  # fmt: skip
     reasons = {}
     for name, rule in rules.items():
@@ -243,6 +244,11 @@ def _size_balance(facts, recipe):
     balance = BALANCE if min(small, large) >= SOME else 0.0
     text = "{:.0f} % of the objects are less than {} pixels long, {:.0f} % {} and more"
     return balance, text.format(100 * small, SMALL, 100 * large, LARGE)
+
+
+def _include_absent(facts, recipe):
+    """Of seven classes a crop holds two: the other five taught the network to find nothing."""
+    return False, "classes that a crop lacks would outweigh those that it has, if there are several"
 
 
 def _length(facts, recipe):

@@ -9,7 +9,7 @@ BUDGETS = ("minutes", "steps", "epochs")
 SCHEDULES = ("cosine", "plateau")
 PLANNED = (
     "epochs", "schedule", "steps_per_epoch", "batch_size", "crop_size", "positive_share", "scene",
-    "jitter", "size_balance",
+    "jitter", "size_balance", "include_absent",
 )  # fmt: skip
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -53,7 +53,7 @@ class Recipe:
             up to 15 %: for sets that are seen often.
         learning_rate: of Adam, after the warm-up.
         warmup: share of all steps in which the learning rate rises from 0.
-        alpha, beta, dice_weight, size_balance: of `SmallObjectLoss`.
+        alpha, beta, dice_weight, size_balance, include_absent: of `SmallObjectLoss`.
         augment: whether crops are mirrored, turned as `scene` allows, and changed in brightness and
             contrast.
         freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
@@ -102,6 +102,7 @@ class Recipe:
     beta: float = 1.0
     dice_weight: float = 1.0
     size_balance: float | None = None
+    include_absent: bool | None = None
     augment: bool = True
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1

@@ -140,7 +140,8 @@ class Preset:
         """The `Recipe` of a network's run."""
         steps = self.steps_of.get(network.name, self.steps)
         epochs = min(self.epochs, steps)
-        shared = {"jitter": False, "size_balance": 0.0, **self.recipe, **network.recipe}
+        paper = {"jitter": False, "size_balance": 0.0, "include_absent": True}
+        shared = {**paper, **self.recipe, **network.recipe}
         return Recipe(epochs=epochs, steps_per_epoch=max(1, steps // epochs), seed=seed, **shared)
 
 
