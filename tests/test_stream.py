@@ -11,6 +11,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tifffile
 
 from keras_deepskip import build_model, cli
 from keras_deepskip.data import read_image, write_png
@@ -577,6 +578,24 @@ def test_the_command_writes_masks_and_statistics(tmp_path, model_file, capsys):
         assert "--out must be another folder" in capsys.readouterr().err
     assert command("--model", model_file, "--source", tmp_path / "none") == 1
     assert "none: a folder of images or a video file" in capsys.readouterr().err
+
+
+def test_tracked_objects_keep_their_numbers(tmp_path, model_file):
+    """A square that moves by a pixel a frame, and one that comes in the third above it."""
+    for number in range(5):
+        image = np.full((24, 40, 1), 20, "uint8")
+        image[12:18, 4 + number : 10 + number] = 220
+        if number > 1:
+            image[2:8, 20:26] = 220
+        write_png(tmp_path / "in" / f"n{number}.png", image)
+    base = ("--model", model_file, "--source", tmp_path / "in", "--batch-size", 2)
+    assert command(*base, "--out", tmp_path / "out", "--track", "--overlays") == 0
+    for number in range(5):
+        labels = tifffile.imread(tmp_path / "out" / "labels" / f"n{number}.tif")
+        assert labels.dtype == np.uint16
+        assert labels[14, 8] == 1 and labels[4, 22] == (2 if number > 1 else 0)
+    with stream(tiny.bright_model(), tmp_path / "in") as results:
+        assert all(result.labels is None for result in results)
 
 
 def test_the_command_tells_statistics_after_an_interrupt(

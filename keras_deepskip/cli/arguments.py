@@ -141,6 +141,7 @@ def describe_stream(command):
     command.add_argument("--limit", type=int, metavar="N", help="stop after so many frames")
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
+    options.add("track", action="store_true")
 
 
 def describe_export(command):

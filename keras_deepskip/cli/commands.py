@@ -131,7 +131,7 @@ def run_stream(options):
     elif out and out.resolve() in (Path(source).resolve(), Path(source).resolve().parent):
         raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
     latency = None if options.latency is None else options.latency / 1e3
-    chosen = _fields(options, ("batch_size", "live", "threshold", "min_area"))
+    chosen = _fields(options, ("batch_size", "live", "threshold", "min_area", "track"))
     with stream(_model_or_run(options), source, latency=latency, **chosen) as results:
         try:
             for result in itertools.islice(results, options.limit):

@@ -21,8 +21,10 @@ from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frame_queue import FrameQueue, end_reading, read_frames
 from keras_deepskip.inference.frames import open_frames
 from keras_deepskip.inference.outputs import check_model, decision_of
+from keras_deepskip.inference.sinks import label_type, write_tiff
 from keras_deepskip.inference.windows import predictor
 from keras_deepskip.models import RunLike, image_model_shapes, input_range_of, resolve_model
+from keras_deepskip.objects import ObjectTracker
 
 REMEMBERED = 10_000  # latencies of which percentiles are reported
 
@@ -39,6 +41,8 @@ class FrameResult:
         mask: array (H, W) of class ids.
         probabilities: array (H, W, K), float32.
         latency: seconds from the frame's capture to its result.
+        labels: array (H, W), int32: the number of the object at each pixel, which stays the same
+            from frame to frame; None without `track`.
     """
 
     index: int
@@ -47,12 +51,19 @@ class FrameResult:
     mask: np.ndarray
     probabilities: np.ndarray
     latency: float
+    labels: np.ndarray | None = None
 
     def write(self, out, overlay=False):
-        """Writes `masks/NAME.png` and, if asked, `overlays/NAME.png` in a folder, as `predict`."""
+        """Writes `masks/NAME.png` and, if asked, `overlays/NAME.png` in a folder, as `predict`.
+
+        If objects are tracked, `labels/NAME.tif` too, and overlays show them in their colours.
+        """
         write_png(Path(out) / "masks" / f"{self.name}.png", self.mask)
+        if self.labels is not None:
+            kind = label_type(int(self.labels.max(initial=0)))
+            write_tiff(Path(out) / "labels" / f"{self.name}.tif", self.labels, dtype=kind)
         if overlay:
-            picture = draw_mask(self.image, self.mask)
+            picture = draw_mask(self.image, self.mask, self.labels)
             write_png(Path(out) / "overlays" / f"{self.name}.png", picture)
 
 
@@ -101,6 +112,7 @@ def stream(
     live: bool | None = None,
     threshold: float | None = None,
     min_area: int | Sequence[int] | None = None,
+    track: bool = False,
 ) -> "FrameStream":
     """Finds objects in frames as they come, in order, a few at a time.
 
@@ -127,6 +139,8 @@ def stream(
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
             point, else all count.
+        track: whether results have `labels`: objects, told apart as the operating point says, whose
+            numbers stay from frame to frame, by their overlap (see `objects.ObjectTracker`).
 
     Returns:
         A `FrameStream`, an iterator of `FrameResult` with `statistics`. It stops reading when it is
@@ -159,8 +173,9 @@ def stream(
     sizes = image_model_shapes(model)[0][1:3]
     predict = _predictor(fold_batch_norm(model), sizes)
     return FrameStream(
-        predict, source, batch_size=batch_size, latency=latency, live=live, point=point
-    )
+        predict, source, batch_size=batch_size, latency=latency, live=live, point=point,
+        tracker=ObjectTracker() if track else None,
+    )  # fmt: skip
 
 
 def _predictor(model, sizes):
@@ -191,14 +206,18 @@ class FrameStream:
         source: a `Frames`.
         batch_size, latency, live: as of `stream`.
         point: the `OperatingPoint`.
+        tracker: an `ObjectTracker`, or None.
         pad: whether batches are filled up to a power of two; None does so under JAX, which compiles
             for each new shape.
         clock: function that gives the time in seconds.
     """
 
-    def __init__(self, predict, source, *, batch_size, latency, live, point, pad=None, clock=None):
+    def __init__(
+        self, predict, source, *, batch_size, latency, live, point, tracker=None, pad=None,
+        clock=None,
+    ):  # fmt: skip
         self.batch_size, self.latency, self.live = batch_size, latency, live
-        self.point = point
+        self.point, self._tracker = point, tracker
         self._clock = clock or time.monotonic
         self._pad = keras.backend.backend() == "jax" if pad is None else pad
         self._predict = predict
@@ -304,4 +323,9 @@ class FrameStream:
         self._frames += 1
         self._late += self.latency is not None and latency > self.latency
         self._latencies.append(latency)
-        return FrameResult(frame.index, frame.name, frame.image, mask, probabilities, latency)
+        labels = None
+        if self._tracker is not None:
+            labels = self._tracker.follow(mask, self.point.labels(mask)[0])
+        return FrameResult(
+            frame.index, frame.name, frame.image, mask, probabilities, latency, labels
+        )

@@ -1,4 +1,4 @@
-"""Objects of masks: components, objects that touch told apart, their table, and their matching.
+"""Objects of masks: components, objects that touch told apart, their table, matching, tracking.
 
 Masks are NumPy arrays, of images or of volumes, whose voxels are their pixels. A class's objects
 are the connected components of its pixels; id 0 is background (in a multilabel mask every channel
@@ -21,10 +21,12 @@ from keras_deepskip.objects.matching import (
 )
 from keras_deepskip.objects.parting import neighbours, separate_objects
 from keras_deepskip.objects.tables import object_sums, object_table, table_of_sums
+from keras_deepskip.objects.tracking import ObjectTracker
 
 __all__ = [
     "CONNECTIVITIES",
     "CRITERIA",
+    "ObjectTracker",
     "check_criterion",
     "check_same_shape",
     "class_boxes",
