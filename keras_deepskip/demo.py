@@ -19,8 +19,8 @@ from keras_deepskip.training import Recipe, train
 
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
 # pixels wide up to the size they have there.
-SCENES = {"kind": "coins", "images": 48, "size": (8, 60), "count": (4, 12)}
-RECIPE = Recipe(epochs=8, steps_per_epoch=30, batch_size=8, crop_size=128, validation_windows=24)
+SCENES = {"kind": "coins", "images": 96, "size": (8, 60), "count": (4, 12)}
+RECIPE = Recipe(epochs=12, steps_per_epoch=40, batch_size=8, crop_size=128, validation_windows=24)
 
 
 def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
@@ -32,7 +32,7 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
         out: folder to write to: `data/`, `run/` (as `train` leaves it), `found/` (as `predict`
             does), `saved_model/`, `photograph/`, and `report.html`.
         seed: of the scenes and of the training.
-        epochs: of training; None takes the recipe's 8.
+        epochs: of training; None takes the recipe's 12.
         verbose: 0 shows nothing, 1 bars, 2 a line an epoch; `"auto"` bars on a terminal.
 
     Returns:

@@ -8,6 +8,7 @@ import pytest
 from keras_deepskip import build_model
 from keras_deepskip.inference import predict, predict_tiled
 from keras_deepskip.inference.sources import open_source
+from keras_deepskip.inference.zarrs import zarr_placement
 from tests import tiny
 
 zarr = pytest.importorskip("zarr")
@@ -81,6 +82,44 @@ def test_predict_takes_the_image_and_its_levels(tmp_path):
     path = write_ome(tmp_path / "a.ome.zarr", bright, "yx", levels=2)
     rows = predict(tiny.bright_model(), [path, path / "1"], tmp_path / "out", verbose=0)
     assert [(row["image"], row["area"]) for row in rows] == [("a", 78), ("a_1", 18)]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_size_of_pixels_is_that_of_the_level(tmp_path, version):
+    path = write_ome(tmp_path / "a.zarr", IMAGE.transpose(2, 0, 1), "cyx", version, levels=2)
+    assert zarr_placement(path).pixel_size is None
+    group = zarr.open_group(str(path), mode="r+")
+    attributes = dict(group.attrs)
+    (scales,) = attributes.get("multiscales") or attributes["ome"]["multiscales"]
+    units = {"c": {}, "y": {"unit": "micrometer"}, "x": {"unit": "nanometer"}}
+    scales["axes"] = [{"name": name, **unit} for name, unit in units.items()]
+    for level, dataset in enumerate(scales["datasets"]):
+        scale = [1, 0.25 * 2**level, 500 * 2**level]
+        dataset["coordinateTransformations"] = [
+            {"type": "scale", "scale": scale}, {"type": "translation", "translation": [0, 1, 1]},
+        ]  # fmt: skip
+    scales["coordinateTransformations"] = [{"type": "scale", "scale": [1, 2, 1]}]
+    group.attrs.update(attributes)
+    assert zarr_placement(path).pixel_size == zarr_placement(path / "0").pixel_size == (0.5, 0.5)
+    assert zarr_placement(path / "1").pixel_size == (1.0, 1.0)
+    zarr.create_array(str(tmp_path / "plain.zarr"), shape=(4, 4), dtype="uint8")
+    assert zarr_placement(tmp_path / "plain.zarr").pixel_size is None
+
+
+def test_measures_in_micrometres(tmp_path):
+    pytest.importorskip("skimage")
+    bright = np.zeros((40, 44), "uint8")
+    bright[5:15, 7:27] = 200
+    path = write_ome(tmp_path / "a.ome.zarr", bright, "yx")
+    group = zarr.open_group(str(path), mode="r+")
+    (scales,) = group.attrs["multiscales"]
+    scales["axes"] = [{"name": name, "unit": "micrometer"} for name in "yx"]
+    step = {"type": "scale", "scale": [0.5, 0.5]}
+    scales["datasets"][0]["coordinateTransformations"] = [step]
+    group.attrs["multiscales"] = [scales]
+    (row,) = predict(tiny.bright_model(), path, tmp_path / "out", measures=True, verbose=0)
+    assert row["area"] == 200
+    assert [value for name, value in row.items() if name.startswith("area_")] == [50.0]
 
 
 @pytest.mark.parametrize("output", ["mask", "probabilities"])

@@ -86,29 +86,30 @@ def _ome_size(file):
     pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
     sizes = []
     for axis in "YX":
-        unit = MICROMETRES.get(str(pixels.get(f"PhysicalSize{axis}Unit", "µm")).lower())
-        sizes.append(_positive(pixels.get(f"PhysicalSize{axis}"), unit))
+        unit = pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        sizes.append(micrometres(pixels.get(f"PhysicalSize{axis}"), unit))
     return None if None in sizes else tuple(sizes)
 
 
 def _imagej_size(file):
     """ImageJ's unit is in its description, how many pixels it has in the tags of resolution."""
-    unit = MICROMETRES.get(str((file.imagej_metadata or {}).get("unit", "")).lower())
+    unit = (file.imagej_metadata or {}).get("unit")
     sizes = []
     for name in ("YResolution", "XResolution"):
         tag = file.pages[0].tags.get(name)
         pixels, units = (0, 1) if tag is None else tag.value
-        sizes.append(_positive(units / pixels if pixels else None, unit))
+        sizes.append(micrometres(units / pixels if pixels else None, unit))
     return None if None in sizes else tuple(sizes)
 
 
-def _positive(size, unit):
-    """A size in micrometres; None if the file has none that makes sense."""
+def micrometres(size, unit):
+    """A length in a unit of its file in micrometres; None if there is none that makes sense."""
     try:
         size = float(size)
     except (TypeError, ValueError):
         return None
-    return size * unit if unit and 0 < size < float("inf") else None
+    factor = MICROMETRES.get(str(unit).lower())
+    return size * factor if factor and 0 < size < float("inf") else None
 
 
 def _geo_keys(tags):

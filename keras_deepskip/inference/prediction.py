@@ -22,7 +22,7 @@ from keras_deepskip.inference.sinks import label_type, write_tiff
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.inference.tta import KINDS
-from keras_deepskip.inference.zarrs import is_zarr, zarr_name
+from keras_deepskip.inference.zarrs import is_zarr, zarr_name, zarr_placement
 from keras_deepskip.models import RunLike, class_names_of, input_range_of, resolve_model
 from keras_deepskip.objects import object_table
 
@@ -84,8 +84,8 @@ def predict(
         measures: whether `objects.csv` also has each object's equivalent diameter, perimeter,
             eccentricity, solidity and mean intensity of each channel, as scikit-image measures
             them, in pixels and in the image's values; area, diameter and perimeter also in
-            micrometres where OME-TIFF or ImageJ's TIFF say how large a pixel is. Images read in
-            parts leave them empty.
+            micrometres where OME-TIFF, OME-Zarr or ImageJ's TIFF say how large a pixel is. Images
+            read in parts leave them empty.
         formats: further forms to write the objects in, each pixel of them: `"coco"`
             (`annotations.json`, COCO's file of instances in RLE, with the mean probability as
             `score`), `"geojson"` (`geojson/NAME.geojson`, outlines for QuPath and GIS: in map
@@ -139,7 +139,8 @@ def predict(
                 f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
                 f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
             )
-        place = placement_of(sample.image)
+        placed = zarr_placement if is_zarr(sample.image) else placement_of
+        place = placed(sample.image)
         sized |= place.pixel_size is not None
         predict_one = predict_large if large else _predict_small
         found.append(predict_one(model, source, sample, folder, place=place, **asked))

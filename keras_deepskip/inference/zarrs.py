@@ -1,8 +1,10 @@
 """Zarr arrays and OME-Zarr images (NGFF 0.4 and 0.5), seen with the channels last."""
 
+import math
 from pathlib import Path
 
 from keras_deepskip._checks import require
+from keras_deepskip.data.placement import Placement, micrometres
 
 LARGE = '"keras-deepskip[large]"'  # the extra that brings zarr and dask
 OME_SUFFIX = ".ome.zarr"  # results under such a name are written as OME-Zarr
@@ -103,6 +105,42 @@ def open_zarr(path):
         )
     array = node[scales[0]["datasets"][0]["path"]]
     return ChannelsLast(array, _axes(scales[0], array.ndim), path)
+
+
+def zarr_placement(path):
+    """The size of the pixels of an OME-Zarr image, or of a level of it: a `Placement`.
+
+    Args:
+        path: the group, or the array of a level. What is no such image says nothing.
+    """
+    path = Path(path)
+    zarr = require("zarr", LARGE, f"{path}: an image in Zarr")
+    for place, level in ((path, None), (path.parent, path.name)):
+        try:
+            scales = _multiscales(zarr.open_group(str(place), mode="r"))
+        except Exception:  # an array, or no Zarr at all
+            continue
+        for dataset in scales[0]["datasets"] if scales else ():
+            if level in (None, dataset["path"]):
+                return Placement(_pixel_size(scales[0], dataset))
+    return Placement()
+
+
+def _pixel_size(scales, dataset):
+    """Height and width of a level's pixels in micrometres, or None."""
+    axes = {}
+    for number, axis in enumerate(scales.get("axes") or ()):
+        if isinstance(axis, dict) and axis.get("name") in ("y", "x"):
+            axes[axis["name"]] = number, axis.get("unit")
+    steps = [*dataset.get("coordinateTransformations", ())]
+    steps += scales.get("coordinateTransformations", ())  # of the image as a whole
+    factors = [step["scale"] for step in steps if step.get("type") == "scale" and "scale" in step]
+    if len(axes) < 2 or not factors:
+        return None
+    sizes = []
+    for number, unit in (axes["y"], axes["x"]):
+        sizes.append(micrometres(math.prod(own[number] for own in factors), unit))
+    return None if None in sizes else tuple(sizes)
 
 
 def create_ome(path, shape, dtype):
