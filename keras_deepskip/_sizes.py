@@ -40,7 +40,8 @@ def predict_on_batch(model, images):
         Array or tensor (N, H, W, K).
     """
     if keras.backend.backend() != "jax" or not _takes_any_size(model):
-        return model.predict_on_batch(images)
+        # Under a strategy of TensorFlow each replica predicts the whole batch.
+        return model.predict_on_batch(images)[: len(images)]
     programs = _known.setdefault(model, _Programs(model))
     return programs.predict(np.asarray(images))
 

@@ -311,7 +311,9 @@ class TensorBoardLogger(keras.callbacks.Callback):
         return {**scalars, "train/learning_rate": float(rate)}
 
     def _add_pictures(self, step):
-        predicted = masks_from_outputs(self.model.predict_on_batch(self.images))
+        outputs = self.model.predict_on_batch(self.images)
+        # Under a strategy of TensorFlow each replica predicts the whole batch.
+        predicted = masks_from_outputs(outputs[: len(self.pictures)])
         rows = zip(self.pictures, self.masks, predicted, strict=True)
         for number, (picture, truth, prediction) in enumerate(rows, start=1):
             picture = draw_comparison(picture, truth, prediction)
