@@ -284,19 +284,34 @@ def test_no_objects_give_a_table_of_headings(tmp_path):
     assert len((tmp_path / "out" / "objects.csv").read_text().splitlines()) == 1
 
 
-def test_an_unreadable_image_is_named_and_nothing_before_it_is_lost(tmp_path):
-    write_png(tmp_path / "in" / "a.png", squares((8, 9), (1, 1, 3)))
-    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
-    write_png(tmp_path / "in" / "c.png", squares((8, 9), (1, 1, 3)))
-    with pytest.raises(ValueError, match=r"b\.png: a PNG, JPEG or TIFF image was expected"):
-        predict(tiny.bright_model(), tmp_path / "in", tmp_path / "out", verbose=0)
-    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert sorted(path.parent.name + "/" + path.name for path in written) == [
-        "labels/a.tif",
-        "masks/a.png",
-        "overlays/a.png",
-    ]
-    assert read_image(tmp_path / "out" / "masks" / "a.png").sum() == 9
+def test_an_unreadable_image_is_a_line_of_failures_and_the_others_are_found(tmp_path):
+    images, out = tmp_path / "in", tmp_path / "out"
+    write_png(images / "a.png", squares((8, 9), (1, 1, 3)))
+    (images / "b.png").write_bytes(b"no picture")
+    write_png(images / "c.png", squares((8, 9), (1, 1, 3)))
+    (images / "d.png").write_bytes((images / "c.png").read_bytes()[:-30])
+    with pytest.warns(UserWarning, match="2 of 4 images .*failures.csv lists them.*b.png"):
+        rows = predict(tiny.bright_model(), images, out, formats=["coco"], verbose=0)
+    assert [(row["image"], row["area"]) for row in rows] == [("a", 9), ("c", 9)]
+    with (out / "failures.csv").open(newline="") as file:
+        failed = list(csv.DictReader(file))
+    assert [row["image"] for row in failed] == ["b", "d"]
+    assert failed[0]["file"] == str(images / "b.png")
+    assert "b.png: a PNG, JPEG or TIFF image was expected" in failed[0]["error"]
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["a.png", "c.png"]
+    assert len(json.loads((out / "annotations.json").read_text())["images"]) == 2
+    for name in ("b.png", "d.png"):
+        (images / name).unlink()
+    predict(tiny.bright_model(), images, out, verbose=0)
+    assert not (out / "failures.csv").exists()
+
+
+def test_where_no_image_can_be_read_the_first_is_named(tmp_path):
+    for name in "ab":
+        tmp_path.joinpath(f"{name}.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"a\.png: a PNG, JPEG or TIFF image was expected"):
+        predict(tiny.bright_model(), tmp_path, tmp_path / "out", verbose=0)
+    assert not list((tmp_path / "out").rglob("*.csv"))
 
 
 def test_a_wrong_number_of_channels_is_named(tmp_path):

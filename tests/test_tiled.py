@@ -551,7 +551,7 @@ def test_objects_of_a_large_image_are_whole(tmp_path, everything_is_large, suffi
     picture = open_source(out / "overlays" / "a.png", 3).read((slice(None), slice(None)))
     assert picture.shape == (44, 57, 3)
     files = sorted(p.name for p in out.rglob("*") if p.is_file())
-    assert files == ["a.png", "a.tif", "a.tif", "images.csv", "objects.csv"]
+    assert files == ["a.png", "a.tif", "a.tif", "a.tif", "images.csv", "objects.csv"]
 
 
 def test_a_large_image_and_a_small_one_tell_the_same(tmp_path, monkeypatch, everything_is_large):

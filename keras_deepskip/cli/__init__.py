@@ -69,7 +69,8 @@ def main(arguments=None):
         arguments: list of texts; None takes those of the command line.
 
     Returns:
-        0; 1 after an error, or if `audit` found errors; 130 after an interrupt (SIGTERM too).
+        0; 1 after an error, if `audit` found errors or `predict` left images out; 130 after an
+        interrupt (SIGTERM too).
 
     Example:
 

@@ -120,6 +120,7 @@ def run_predict(options):
         formats=options.formats or (),
     )
     print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
+    return int((Path(options.out) / "failures.csv").is_file())  # it told of them
 
 
 def run_stream(options):

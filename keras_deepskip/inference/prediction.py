@@ -1,7 +1,9 @@
 """`predict`: masks, overlays and a table of the objects found."""
 
+import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +34,7 @@ COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
     "top", "left", "bottom", "right", "mean_probability",
 )  # fmt: skip
+FAILURE_COLUMNS = ("image", "file", "error")
 TABLE = {*COLUMNS, "class_id"}  # what is no measure
 
 
@@ -61,6 +64,9 @@ def predict(
     `images.csv`, a line for each image and class: number of objects, share of the pixels that they
     cover, mean area. Masks and labels of a GeoTIFF keep its place on the map; its mask is
     `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
+
+    Of several images, one that cannot be read does not end it: it is a line of `failures.csv`, with
+    the error, and a warning tells how many there are.
 
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
@@ -102,10 +108,9 @@ def predict(
     Raises:
         ImportError: if `measures` are asked for and scikit-image is not installed, or a format and
             its package is not.
-        ValueError: if an image cannot be read, or its channels do not fit the model: it is named,
-            and what was written for those before it stays. Also if two images share a name, if
-            `out` is the folder of the images, or if the model gives no probabilities or is
-            multilabel.
+        ValueError: if no image can be read, or none fits the model: the first is named. Also if two
+            images share a name, if `out` is the folder of the images, or if the model gives no
+            probabilities or is multilabel.
 
     Example:
 
@@ -130,36 +135,75 @@ def predict(
         "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
         "measures": measures, "forms": forms, "verbose": resolve_verbose(verbose),
     }  # fmt: skip
-    listed, found, sized = [], [], False
+    found, failures = [], []
     for index, sample in enumerate(samples, start=1):
-        source = open_source(sample.image, channels, expected=expected)
-        large = math.prod(source.sizes) > LARGE
-        if large and formats:
-            raise ValueError(
-                f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
-                f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
-            )
-        placed = zarr_placement if is_zarr(sample.image) else placement_of
-        place = placed(sample.image)
-        sized |= place.pixel_size is not None
-        predict_one = predict_large if large else _predict_small
-        found.append(predict_one(model, source, sample, folder, place=place, **asked))
-        listed.append((sample, source.sizes))
+        try:
+            source = open_source(sample.image, channels, expected=expected)
+            found.append(_predicted(model, source, sample, folder, formats, asked))
+        except ValueError as error:
+            failures.append((sample, error))
         progress.update(index)
+    if failures and not found:
+        raise failures[0][1]
     for form in forms:
         form.finish()
+    sized = any(image.pixel_size is not None for image in found)
     measured = columns(channels, sized) if measures else []
-    rows = _write_tables(folder, listed, found, names, classes, measured)
+    _tell_failures(folder, failures, len(samples))
+    rows = _write_tables(folder, found, names, classes, measured)
     forget_finished(folder, [sample.name for sample in samples])
     return rows
 
 
-def _write_tables(folder, listed, found, names, classes, measured):
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What was found in an image: the lines of `object_table`, and what tables say of the image."""
+
+    name: str
+    objects: list[dict]
+    sizes: tuple[int, ...]
+    pixel_size: tuple[float, float] | None
+
+
+def _predicted(model, source, sample, folder, formats, asked):
+    """Writes an image's files; returns a `_Found`."""
+    large = math.prod(source.sizes) > LARGE
+    if large and formats:
+        raise ValueError(
+            f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
+            f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
+        )
+    placed = zarr_placement if is_zarr(sample.image) else placement_of
+    place = placed(sample.image)
+    predict_one = predict_large if large else _predict_small
+    objects = predict_one(model, source, sample, folder, place=place, **asked)
+    return _Found(sample.name, objects, source.sizes, place.pixel_size)
+
+
+def _tell_failures(folder, failures, count):
+    """Writes `failures.csv`, and warns of it; without failures there is none."""
+    path = folder / "failures.csv"
+    if not failures:
+        _files.remove(path)
+        return
+    lines = [
+        {"image": sample.name, "file": str(sample.image), "error": str(error)}
+        for sample, error in failures
+    ]
+    _files.write_text(path, _files.csv_text(lines, FAILURE_COLUMNS))
+    warnings.warn(
+        f"{len(failures)} of {count} images could not be predicted; {path} lists them. The first: "
+        f"{failures[0][1]}",
+        stacklevel=3,
+    )
+
+
+def _write_tables(folder, found, names, classes, measured):
     """Writes `images.csv` and, last, `objects.csv`; returns the lines of this."""
     rows, lines = [], []
-    for (sample, sizes), objects in zip(listed, found, strict=True):
-        rows += [_row(sample.name, *item, names) for item in enumerate(objects, 1)]
-        lines += counts(sample.name, objects, math.prod(sizes), classes)
+    for image in found:
+        rows += [_row(image.name, *item, names) for item in enumerate(image.objects, 1)]
+        lines += counts(image.name, image.objects, math.prod(image.sizes), classes)
     named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:], *measured)
     _files.write_text(folder / "images.csv", _files.csv_text(lines, IMAGE_COLUMNS))
     _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))
