@@ -248,3 +248,20 @@ def test_an_interrupt_on_the_command_line(first_epoch, monkeypatch, capsys):
     assert "The same command with --resume continues it." in capsys.readouterr().err
     assert json.loads((first_epoch / "training_state" / "state.json").read_text())["epoch"] == 1
     assert not tiny.leftovers(first_epoch)
+
+
+def test_auto_begins_a_run_and_continues_it(tmp_path):
+    def stop(epoch, logs):
+        if epoch:
+            raise KeyboardInterrupt
+
+    out, breaks = tmp_path / "run", keras.callbacks.LambdaCallback(on_epoch_begin=stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.data(), out, tiny.RECIPE, resume="auto", callbacks=[breaks], verbose=0,
+              **tiny.MODEL)  # fmt: skip
+    command = ["train", "--data", str(tiny.data()), "--out", str(out), "--resume", "auto"]
+    assert cli.main([*command, *tiny.flags()]) == 0
+    assert_ends_like_the_uninterrupted_run(out)
+    assert cli.main([*command, *tiny.flags()]) == 0  # all is done
+    with pytest.raises(ValueError, match="`resume` must be one of"):
+        train(tiny.data(), out, tiny.RECIPE, resume="yes", verbose=0)

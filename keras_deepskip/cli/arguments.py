@@ -65,7 +65,7 @@ def describe_train(command):
         metavar="NAME",
         help="light_vgg16 (default), light_resnet34, or any of `backbones --list`",
     )
-    options.add("resume", action="store_true")
+    options.add("resume", type=str, nargs="?", const=True, choices=("auto",))
     main.add_argument(
         "--folds",
         type=int,

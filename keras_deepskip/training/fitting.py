@@ -54,7 +54,7 @@ def train(
     split_file: str | os.PathLike | None = None,
     fractions: Sequence[float] = (0.6, 0.15, 0.25),
     group_by: str | None = None,
-    resume: bool = False,
+    resume: bool | str = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
     **model_options: Any,
@@ -89,7 +89,8 @@ def train(
         fractions: shares of train, validation and test images of a seeded split.
         group_by: regular expression; images whose names agree in its first group stay together.
         resume: continues the run in `out`; the arguments must be those it was begun with (except
-            `data`, which may have moved).
+            `data`, which may have moved). `"auto"` begins one where there is none, so that one call
+            serves jobs that may be stopped and started again.
         callbacks: Keras callbacks beside the recipe's own.
         verbose: as in `Model.fit`; `"auto"` shows a bar on a terminal, else a line an epoch.
         **model_options: for `build_model`: `backbone`, `weights`, `skips`, `levels`, ... With

@@ -69,7 +69,7 @@ def cross_validate(
     ensemble: bool = False,
     masks: MaskReading | None = None,
     group_by: str | None = None,
-    resume: bool = False,
+    resume: bool | str = False,
     callbacks: Callable[[], Sequence[keras.callbacks.Callback]] | None = None,
     verbose: int | str = "auto",
     **arguments: Any,
@@ -92,6 +92,7 @@ def cross_validate(
         masks: a `MaskReading`, as of `train`.
         group_by: regular expression; images whose names agree in its first group stay together.
         resume: continues what was begun in `out`; the arguments must be those it was begun with.
+            Here `"auto"` is the same as True.
         callbacks: None, or a function that returns Keras callbacks for a fold.
         verbose: as in `Model.fit`.
         **arguments: of `train`, such as `channels` and options of the model.
@@ -124,7 +125,7 @@ def cross_validate(
             write_split(split_file, split)
         run = train(
             survey, folder, recipe, masks=masks, split_file=split_file, group_by=group_by,
-            resume=resume and (folder / CONFIG).exists(),
+            resume=bool(resume) and (folder / CONFIG).exists(),
             callbacks=callbacks() if callbacks else (), verbose=verbose, **arguments,
         )  # fmt: skip
         runs.append(run)

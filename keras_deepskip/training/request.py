@@ -75,14 +75,22 @@ class Request:
 def begun_config(out, request, resume):
     """Returns the `config.json` of the run to resume; None where a new run begins.
 
+    Args:
+        out: the run's folder.
+        request: the `Request`.
+        resume: True, False, or `"auto"`: whichever of them fits.
+
     Raises:
         ValueError: if `out` holds a run and `resume` is false, if it holds none and `resume` is
             true, or if the run was begun with other arguments.
     """
     path = out / CONFIG
+    _checks.check_choice("resume", resume, (True, False, "auto"))
+    resume = path.exists() if resume == "auto" else resume
     if resume and not path.exists():
         raise ValueError(
-            f"{out} holds no run to resume (no {CONFIG}). Leave out `resume` to begin one"
+            f"{out} holds no run to resume (no {CONFIG}). Leave out `resume` to begin one, or "
+            "give 'auto'"
         )
     if not path.exists():
         return None
