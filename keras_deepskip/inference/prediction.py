@@ -34,6 +34,7 @@ COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
     "top", "left", "bottom", "right", "mean_probability",
 )  # fmt: skip
+WHOLE = (slice(None), slice(None))
 FAILURE_COLUMNS = ("image", "file", "error")
 TABLE = {*COLUMNS, "class_id"}  # what is no measure
 
@@ -138,10 +139,11 @@ def predict(
     found, failures = [], []
     for index, sample in enumerate(samples, start=1):
         try:
-            source = open_source(sample.image, channels, expected=expected)
-            found.append(_predicted(model, source, sample, folder, formats, asked))
+            source, place, image = _opened(sample, channels, expected)
         except ValueError as error:
             failures.append((sample, error))
+        else:
+            found.append(_predicted(model, sample, source, place, image, folder, formats, asked))
         progress.update(index)
     if failures and not found:
         raise failures[0][1]
@@ -165,18 +167,25 @@ class _Found:
     pixel_size: tuple[float, float] | None
 
 
-def _predicted(model, source, sample, folder, formats, asked):
+def _opened(sample, channels, expected):
+    """An image as a `Source`, its `Placement`, and its pixels: None if it is read in parts."""
+    source = open_source(sample.image, channels, expected=expected)
+    placed = zarr_placement if is_zarr(sample.image) else placement_of
+    small = math.prod(source.sizes) <= LARGE
+    return source, placed(sample.image), source.read(WHOLE) if small else None
+
+
+def _predicted(model, sample, source, place, image, folder, formats, asked):
     """Writes an image's files; returns a `_Found`."""
-    large = math.prod(source.sizes) > LARGE
-    if large and formats:
+    if image is not None:
+        objects = _predict_small(model, image, sample, folder, place=place, **asked)
+        return _Found(sample.name, objects, source.sizes, place.pixel_size)
+    if formats:
         raise ValueError(
             f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
             f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
         )
-    placed = zarr_placement if is_zarr(sample.image) else placement_of
-    place = placed(sample.image)
-    predict_one = predict_large if large else _predict_small
-    objects = predict_one(model, source, sample, folder, place=place, **asked)
+    objects = predict_large(model, source, sample, folder, place=place, **asked)
     return _Found(sample.name, objects, source.sizes, place.pixel_size)
 
 
@@ -219,7 +228,7 @@ def _found(source):
 
 def _predict_small(
     model,
-    source,
+    image,
     sample,
     out,
     *,
@@ -233,7 +242,7 @@ def _predict_small(
     **_,
 ):
     """Writes an image's files; returns the lines of `object_table`."""
-    name, image = sample.name, source.read((slice(None), slice(None)))
+    name = sample.name
     outputs = probabilities_of(model, image, tta)  # (H, W, K)
     mask = point.masks(outputs[None])[0]
     labels, count = point.labels(mask)
