@@ -20,7 +20,7 @@ from keras_deepskip.training import Recipe, train
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
 # pixels wide up to the size they have there.
 SCENES = {"kind": "coins", "images": 96, "size": (8, 60), "count": (4, 12)}
-RECIPE = Recipe(epochs=12, steps_per_epoch=40, batch_size=8, crop_size=128, validation_windows=24)
+RECIPE = Recipe(epochs=12, steps_per_epoch=80, batch_size=4, crop_size=128, validation_windows=24)
 
 
 def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):

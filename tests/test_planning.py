@@ -71,11 +71,11 @@ def test_pixels_of_small_objects_count_more_beside_large_ones(tmp_path):
 
 def test_crops_grow_with_large_objects_and_shrink_with_images(tmp_path):
     usual = plan_of(scenes(tmp_path / "a")).recipe
-    assert (usual.crop_size, usual.batch_size) == (160, 8)
+    assert (usual.crop_size, usual.batch_size) == (160, 4)
     large = plan_of(scenes(tmp_path / "b", count=8, size=700, height=130, width=130)).recipe
-    assert (large.crop_size, large.batch_size) == (224, 4)
+    assert (large.crop_size, large.batch_size) == (224, 2)
     small = plan_of(scenes(tmp_path / "c", size=90)).recipe
-    assert (small.crop_size, small.batch_size) == (96, 16)
+    assert (small.crop_size, small.batch_size) == (96, 11)
 
 
 def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
@@ -97,7 +97,7 @@ def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
         for name, value in plan.recipe.to_dict().items()
         if value != getattr(asked, name)
     }
-    planned = {"epochs": 3, "steps_per_epoch": 43, "steps": None, "schedule": "cosine"}
+    planned = {"epochs": 1, "steps_per_epoch": 130, "steps": None, "schedule": "cosine"}
     assert changed == planned
     assert Plan.from_dict(plan.to_dict()) == plan
 
@@ -114,7 +114,7 @@ def test_images_that_are_seen_often_look_different_each_time(tmp_path):
 def test_without_a_budget_the_validation_decides(tmp_path):
     scenes(tmp_path, count=10, size=60, objects=2)
     plan = plan_of(tmp_path)
-    assert plan.recipe.schedule == "plateau" and plan.recipe.total_steps == 6000
+    assert plan.recipe.schedule == "plateau" and plan.recipe.total_steps == 12_000
     assert "at most" in plan.reasons["epochs"]
     for budget in ({"steps": 300}, {"epochs": 6}, {"minutes": 2}, {"schedule": "cosine"}):
         assert plan_of(tmp_path, Recipe(**budget)).recipe.schedule == "cosine"

@@ -37,7 +37,7 @@ from keras_deepskip.training.request import Request, begun_config
 from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
 from keras_deepskip.training.speed import seconds_per_step
 
-LEVEL_STEPS = 1000  # with the schedule "plateau", before the learning rate falls
+LEVEL_STEPS = 2000  # with the schedule "plateau", before the learning rate falls
 PATIENCE = 12  # epochs, likewise
 KEPT = 0.93  # share of a budget of minutes that steps may take; the rest is for what varies
 

@@ -16,12 +16,12 @@ from keras_deepskip.data import Sample, Survey
 from keras_deepskip.data.survey import ImageFacts, MaskFacts
 from keras_deepskip.training.recipe import Recipe
 
-CROP, BATCH = 160, 8  # where nothing speaks for others: 12.8 objects of 32 px beside each other
+CROP, BATCH = 160, 4  # where nothing speaks for others
 STRIDE = 32  # crops are multiples of it
 LARGEST_CROP = 224
 FIELD = 1.5  # crops are at least so many times the longer side of a large object
-STEPS_PER_EPOCH = 50
-MOST_STEPS, USUAL_STEPS = 6000, 2000  # where no budget is given: of "plateau", of "cosine"
+STEPS_PER_EPOCH = 100
+MOST_STEPS, USUAL_STEPS = 12_000, 4000  # where no budget is given: of "plateau", of "cosine"
 RARE = 0.1  # share of the pixels on objects below which most crops are drawn on objects
 RARE_SHARE = 0.8  # of crops on objects then
 TILT = 0.15  # mean of log(height / width) of objects from which on a scene has an up and a down
@@ -30,7 +30,7 @@ UNEVEN = 1.5  # how much more upper and lower halves differ than left and right 
 SLIGHT = 0.2  # standard deviations of an image by which they differ at least, likewise
 OFTEN = 20  # times that training goes over the pixels of its images, from which on crops jitter
 SMALL, LARGE, SOME, BALANCE = 20, 40, 0.1, 0.5  # sides of objects, a share of each, what it gives
-STEPS_PER_MINUTE = 150  # guessed, where a budget of minutes is not yet measured
+STEPS_PER_MINUTE = 300  # guessed, where a budget of minutes is not yet measured
 FEW_IMAGES = 8
 FEW_OBJECTS = 20
 # Of older runs, whose recipes were complete
@@ -207,8 +207,9 @@ def _crop_size(facts, recipe):
 
 
 def _batch_size(facts, recipe):
+    """Twice as many steps of half as many crops find more in the same time."""
     size = max(2, round(BATCH * (CROP / recipe.crop_size) ** 2))
-    size = min(size, 2 * BATCH)
+    size = min(size, 4 * BATCH)
     return size, f"about as many pixels as {BATCH} crops of {CROP}"
 
 

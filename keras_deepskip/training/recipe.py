@@ -35,7 +35,7 @@ class Recipe:
     Attributes:
         epochs: rounds of `steps_per_epoch` batches, each evaluated on the validation images; at
             most, with the schedule `"plateau"`.
-        steps: batches in all; an epoch is about 50 of them.
+        steps: batches in all; an epoch is about 100 of them.
         minutes: how long training may take, evaluation included. How many steps that is, is
             measured on the machine before the first one.
         schedule: of the learning rate after the warm-up: `"cosine"` falls to 0 along a half cosine;
