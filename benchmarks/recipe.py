@@ -3,11 +3,12 @@
     python benchmarks/recipe.py FOLDER... --out results.jsonl [--seeds 3] [--steps 300]
         [--variant NAME=JSON ...]
 
-Each line of the results is one training, judged on its test images. Before: crops of 160, half of
-them on objects, all flips and quarter turns, threshold 0.5, every component. Now: what the plan
-chooses. `--variant` adds one: fields of `Recipe` in place of what the plan chooses. A seed has one
-split, so figures of one seed are pairs. Trainings that the file already has are not repeated: an
-interrupted run goes on. Prints a table of means and standard deviations over the seeds.
+Each line of the results is one training, judged on its test images. Before: batches of 8 crops of
+160, half of them on objects, all flips and quarter turns, threshold 0.5, every component. Now: what
+the plan chooses, of half as many pixels in twice the steps. `--variant` adds one: fields of
+`Recipe` in place of what the plan chooses. A seed has one split, so figures of one seed are pairs.
+Trainings that the file already has are not repeated: an interrupted run goes on. Prints a table of
+means and standard deviations over the seeds.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from keras_deepskip.training import Recipe
 
 BEFORE = {
     "crop_size": 160, "batch_size": 8, "positive_share": 0.5, "scene": "any", "jitter": False,
-    "size_balance": 0.0,
+    "size_balance": 0.0, "include_absent": True,
 }  # fmt: skip
 FIGURES = ("iou", "f1", "recall <8x8", "recall 8x8-16x16", "recall 16x16-32x32", "false")
 
@@ -42,7 +43,8 @@ def main():
             for name, fields in variants.items():
                 key = [folder.name, name, seed, options.steps]
                 if key not in [row["key"] for row in done]:
-                    recipe = Recipe(steps=options.steps, seed=seed, **fields)
+                    steps = options.steps * (1 if name == "before" else 2)
+                    recipe = Recipe(steps=steps, seed=seed, **fields)
                     done.append({"key": key, **train_and_judge(folder, recipe, name == "before")})
                     with options.out.open("a") as file:
                         file.write(json.dumps(done[-1]) + "\n")
@@ -56,7 +58,7 @@ def arguments():
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=300, help="of 8 crops of 160, or as much")
     parser.add_argument("--variant", type=variant, action="append", default=[])
     return parser.parse_args()
 
