@@ -154,7 +154,8 @@ def test_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RECIPE", recipe)
     page = demo.demo(tmp_path / "demo", epochs=1, verbose=0)
     text = page.read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 4  # two comparisons, the photograph, the curves
+    # two comparisons, the photograph, the curves of training and of thresholds
+    assert text.count("data:image/png;base64,") == 5
     assert "349,632" in text and "Objects, matched one to one" in text
     for name in ("objects.csv", "overlays/coins.png", "masks/coins.png"):
         assert (tmp_path / "demo" / "found" / name).is_file()

@@ -20,8 +20,8 @@ class ObjectStream:
     Example:
 
     >>> stream = ObjectStream((2, 4))
-    >>> stream.update((slice(0, 2), slice(0, 2)), np.array([[0, 1], [0, 0]]))
-    >>> stream.update((slice(0, 2), slice(2, 4)), np.array([[0, 0], [1, 0]]))
+    >>> numbers = stream.update((slice(0, 2), slice(0, 2)), np.array([[0, 1], [0, 0]]))
+    >>> numbers = stream.update((slice(0, 2), slice(2, 4)), np.array([[0, 0], [1, 0]]))
     >>> [(row["area"], row["left"], row["right"]) for row in stream.table()]
     [(2, 1, 3)]
     """
