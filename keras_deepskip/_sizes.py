@@ -34,14 +34,14 @@ def predict_on_batch(model, images):
 
     Args:
         model: a built `keras.Model` of one input and one output.
-        images: array (N, H, W, C).
+        images: array (N, H, W, C); of a model of several inputs what it takes, N of each.
 
     Returns:
         Array or tensor (N, H, W, K).
     """
     if keras.backend.backend() != "jax" or not _takes_any_size(model):
         # Under a strategy of TensorFlow each replica predicts the whole batch.
-        return model.predict_on_batch(images)[: len(images)]
+        return model.predict_on_batch(images)[: len(keras.tree.flatten(images)[0])]
     programs = _known.setdefault(model, _Programs(model))
     return programs.predict(np.asarray(images))
 

@@ -164,3 +164,11 @@ def test_sides_of_canvases():
     assert [_sizes.side(n) for n in (1, 128, 129, 1024)] == [128, 128, 256, 1024]
     assert [_sizes.side(n, fine=True) for n in (128, 129, 193, 1025)] == [128, 192, 256, 1536]
     assert _sizes.side(70, multiple=48) == 144
+
+
+def test_a_model_of_several_inputs_gives_a_row_for_each_image():
+    inputs = {name: keras.Input((None, None, 1), name=name) for name in ("image", "other")}
+    model = keras.Model(inputs, keras.layers.Add()(list(inputs.values())))
+    values = np.random.default_rng(0).random((5, 8, 9, 1)).astype("float32")
+    found = _sizes.predict_on_batch(model, {"image": values, "other": values})
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), 2 * values, rtol=1e-6)

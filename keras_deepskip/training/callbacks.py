@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_deepskip import _files
+from keras_deepskip import _files, _sizes
 from keras_deepskip._progress import say
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
@@ -311,9 +311,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
         return {**scalars, "train/learning_rate": float(rate)}
 
     def _add_pictures(self, step):
-        outputs = self.model.predict_on_batch(self.images)
-        # Under a strategy of TensorFlow each replica predicts the whole batch.
-        predicted = masks_from_outputs(outputs[: len(self.pictures)])
+        predicted = masks_from_outputs(_sizes.predict_on_batch(self.model, self.images))
         rows = zip(self.pictures, self.masks, predicted, strict=True)
         for number, (picture, truth, prediction) in enumerate(rows, start=1):
             picture = draw_comparison(picture, truth, prediction)
