@@ -212,9 +212,8 @@ class Survey:
         """
         listed = [self.mask(sample) for sample in self.all_samples]
         if any(pool.scan is None and pool.samples for pool in self.pools.values()):
-            reading = dataclasses.replace(
-                reading, kind="classes"
-            )  # COCO and YOLO name their classes
+            # COCO and YOLO name their classes
+            reading = dataclasses.replace(reading, kind="classes")
         return decide_kind([facts for facts in listed if isinstance(facts, MaskFacts)], reading)
 
     def reads_as(self, reading: MaskReading) -> bool:

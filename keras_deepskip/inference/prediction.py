@@ -177,15 +177,15 @@ def _opened(sample, channels, expected):
 
 def _predicted(model, sample, source, place, image, folder, formats, asked):
     """Writes an image's files; returns a `_Found`."""
-    if image is not None:
-        objects = _predict_small(model, image, sample, folder, place=place, **asked)
-        return _Found(sample.name, objects, source.sizes, place.pixel_size)
-    if formats:
+    if image is None and formats:
         raise ValueError(
             f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
             f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
         )
-    objects = predict_large(model, source, sample, folder, place=place, **asked)
+    if image is None:
+        objects = predict_large(model, source, sample, folder, place=place, **asked)
+    else:
+        objects = _predict_small(model, image, sample, folder, place=place, **asked)
     return _Found(sample.name, objects, source.sizes, place.pixel_size)
 
 

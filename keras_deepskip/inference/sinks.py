@@ -291,7 +291,6 @@ def write_tiff(path, array, place=NOWHERE, dtype=None, table=None):
     import tifffile
 
     dtype = np.dtype(dtype or array.dtype)
-
     channels = array.dtype.kind == "f"  # masks have none
     options = {"planarconfig": "contig"} if channels and array.shape[-1] > 1 else {}
     if place.pixel_size is not None:

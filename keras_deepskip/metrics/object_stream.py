@@ -39,6 +39,7 @@ class ObjectStream:
         self.rightmost = _Line(height)
         # The pixel before a block's first, down and right, which both lines have lost by then.
         self.corners = {}
+        self._whole = None  # what `_merged` gives, until more comes
 
     def update(self, box, mask, probabilities=None):
         """Takes a block of the mask. Those above and to the left of it must have come before.
@@ -55,6 +56,7 @@ class ObjectStream:
         Raises:
             ValueError: if the mask is no such array.
         """
+        self._whole = None
         labels, count = label_objects(mask, self.connectivity)
         mask = np.asarray(mask)
         rows, columns = box
@@ -98,13 +100,16 @@ class ObjectStream:
 
     def _merged(self):
         """The sums of whole objects, of each number its object, and the objects' order."""
+        if self._whole is not None:
+            return self._whole
         sums = {name: np.concatenate([s[name] for s in self.sums]) for name in self.sums[0]}
         whole = self._components()
         merged = {name: _summed(values, whole) for name, values in sums.items() if name in SUMMED}
         merged |= {name: _extreme(np.minimum, sums[name], whole) for name in ("low", "first")}
         merged |= {"high": _extreme(np.maximum, sums["high"], whole)}
         merged["class_id"] = _extreme(np.minimum, sums["class_id"], whole)
-        return merged, whole, np.lexsort((merged["first"], merged["class_id"]))
+        self._whole = merged, whole, np.lexsort((merged["first"], merged["class_id"]))
+        return self._whole
 
     def _join(self, line, place, start, numbers, classes):
         """Notes which objects of the block's edge continue in the line of pixels just before it."""

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from keras_deepskip import _checks
 from keras_deepskip.objects.labels import check_mask
-from keras_deepskip.objects.matching import check_same_shape, match_objects
+from keras_deepskip.objects.matching import check_criterion, check_same_shape, match_objects
 
 OVERLAP = 0.1  # IoU from which on two objects of successive frames may be one
 
@@ -34,8 +33,7 @@ class ObjectTracker:
     """
 
     def __init__(self, threshold: float = OVERLAP):
-        if not _checks.check_number("threshold", threshold, 0, 1):
-            raise ValueError("`threshold` must be above 0. Received: 0")
+        check_criterion("iou", threshold)
         self.threshold = threshold
         self.count = 0
         self._before: tuple[np.ndarray, np.ndarray] | None = None

@@ -18,7 +18,7 @@ from keras_deepskip.models import mean_model
 from keras_deepskip.operating_point import OperatingPoint, store_operating_point
 from keras_deepskip.training.fitting import train
 from keras_deepskip.training.recipe import Recipe
-from keras_deepskip.training.run import CONFIG, MODEL, Run
+from keras_deepskip.training.run import MODEL, Run
 
 FOLDS = "folds.json"  # the figures of each fold, their mean and spread
 
@@ -125,7 +125,7 @@ def cross_validate(
             write_split(split_file, split)
         run = train(
             survey, folder, recipe, masks=masks, split_file=split_file, group_by=group_by,
-            resume=bool(resume) and (folder / CONFIG).exists(),
+            resume="auto" if resume else False,
             callbacks=callbacks() if callbacks else (), verbose=verbose, **arguments,
         )  # fmt: skip
         runs.append(run)
