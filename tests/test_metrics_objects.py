@@ -26,7 +26,13 @@ from keras_deepskip.metrics import (
     object_counts,
     object_metrics,
 )
-from keras_deepskip.objects import label_objects, match_objects, object_table
+from keras_deepskip.objects import (
+    label_in_blocks,
+    label_objects,
+    match_objects,
+    object_table,
+    separate_objects,
+)
 
 METRICS = (ObjectRecall, ObjectPrecision, ObjectF1)
 
@@ -142,6 +148,82 @@ def test_blocks_tell_what_the_whole_mask_tells(shape, size, share, connectivity,
     assert len(found) == len(expected)
     for row, wanted in zip(found, expected, strict=True):
         assert row == pytest.approx(wanted)
+
+
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(5, 30), st.integers(5, 30)),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
+@settings(max_examples=60, deadline=None)
+def test_blocks_tell_apart_what_the_whole_mask_does(shape, size, by_rows, seed):
+    """Discs of two classes that touch across blocks; labels, numbers and lines are the same."""
+    rng = np.random.default_rng(seed)
+    mask = discs(rng, shape)
+    outputs = rng.random((*shape, 3))
+    rows, columns = (pieces(length, side) for length, side in zip(shape, size, strict=True))
+    order = list(itertools.product(rows, columns))
+    if not by_rows:
+        order = [(row, column) for column in columns for row in rows]
+    stream, labels = ObjectStream(shape, separate=True), np.zeros(shape, int)
+    for box in order:
+        for place, numbers in stream.update(box, mask[box], outputs[box]):
+            assert not labels[place][numbers > 0].any()  # none comes twice
+            labels[place] += numbers
+    expected, count = separate_objects(mask)
+    np.testing.assert_array_equal(stream.numbering()[labels], expected)
+    lines = object_table(mask, outputs, labels=expected)
+    assert len(stream.table()) == len(lines) == count
+    for row, wanted in zip(stream.table(), lines, strict=True):
+        assert row == pytest.approx(wanted)
+
+
+def discs(rng, shape):
+    """A mask of discs, some of which touch."""
+    mask, (y, x) = np.zeros(shape, "uint8"), np.indices(shape)
+    for _ in range(1 + shape[0] * shape[1] // 80):
+        radius, class_id = rng.uniform(1, 6), rng.integers(1, 3)
+        top, left = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        mask[(y - top) ** 2 + (x - left) ** 2 <= radius**2] = class_id
+    return mask
+
+
+def test_a_stream_keeps_no_more_than_what_may_still_grow():
+    """Of 40 blocks in a column, each with a component of its own and one that goes through all."""
+    stream = ObjectStream((400, 10), separate=True)
+    mask = np.zeros((400, 10), "uint8")
+    mask[4::10, 5:8], mask[:, 1] = 1, 1
+    most = 0
+    for top in range(0, 400, 10):
+        box = slice(top, top + 10), slice(0, 10)
+        stream.update(box, mask[box])
+        most = max(most, len(stream._growing.pixels))
+    assert most == 1 and not stream._growing.pixels and not stream._growing.parent
+    assert len(stream.table()) == separate_objects(mask)[1]
+
+
+def test_labels_of_an_array_are_written_block_by_block():
+    mask = discs(np.random.default_rng(0), (50, 70))
+    labels = np.zeros(mask.shape, "uint16")
+    rows = label_in_blocks(mask, labels, separate=True, block=16)
+    expected, _ = separate_objects(mask)
+    np.testing.assert_array_equal(labels, expected)
+    assert rows == object_table(mask, labels=expected)
+    rows = label_in_blocks(mask, labels, block=16)  # what was there is overwritten
+    np.testing.assert_array_equal(labels, label_objects(mask)[0])
+    assert rows == object_table(mask) == label_in_blocks(mask, block=33)
+
+
+def test_labels_of_an_array_need_a_fitting_one():
+    mask = np.zeros((40, 40), "uint8")
+    mask[::2, ::2] = 1
+    with pytest.raises(ValueError, match="more than 255 objects or parts of them. Take uint32"):
+        label_in_blocks(mask, np.zeros(mask.shape, "uint8"))
+    with pytest.raises(ValueError, match=r"out.shape=\(4, 4\)"):
+        label_in_blocks(mask, np.zeros((4, 4), "uint8"))
+    with pytest.raises(ValueError, match="separate=True, connectivity=4"):
+        ObjectStream((4, 4), connectivity=4, separate=True)
 
 
 def test_a_stream_without_probabilities_or_objects():

@@ -17,6 +17,7 @@ from keras_deepskip.data import write_png
 from keras_deepskip.inference import plan_tiles, predict, predict_tiled, sinks
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.layers import CropToMatch
+from keras_deepskip.objects import label_in_blocks, separate_objects
 from keras_deepskip.tiling import blended_spans, blocks, exact_spans
 from tests import tiny
 
@@ -627,6 +628,20 @@ def test_dask_arrays_give_what_one_pass_gives(light):
     mask = predict_tiled(model, lazy, tile=100, output="mask", tta="flips")
     expected = predict_tiled(model, image, tile=100, output="mask", tta="flips")
     assert mask.dtype == np.uint8 and np.array_equal(mask.compute(scheduler="sync"), expected)
+
+
+def test_objects_of_dask_arrays_are_labelled_in_zarr(tmp_path):
+    array, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
+    y, x = np.indices((90, 130))
+    inside = sum((y - 40) ** 2 + (x - at) ** 2 <= 144 for at in (20, 42, 64, 86, 108)) > 0
+    mask = array.from_array(inside.astype("uint8"), chunks=25)
+    labels = zarr.create_array(
+        tmp_path / "labels.zarr", shape=mask.shape, dtype="uint16", chunks=(32, 32)
+    )
+    rows = label_in_blocks(mask, labels, separate=True, block=32)
+    expected, count = separate_objects(inside)
+    assert len(rows) == count == 5
+    np.testing.assert_array_equal(labels[:], expected)
 
 
 def test_dask_arrays_that_do_not_fit_are_refused(light, tmp_path):

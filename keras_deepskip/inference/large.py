@@ -1,6 +1,5 @@
 """`predict` on an image too large for memory: its mask, its objects and a small overlay."""
 
-import collections
 import warnings
 
 import numpy as np
@@ -12,13 +11,7 @@ from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.sinks import FileSink, LabelFile, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled, work_key
 from keras_deepskip.inference.windows import result_form, why_inexact
-from keras_deepskip.metrics.object_stream import ObjectStream
-from keras_deepskip.objects import (
-    label_objects,
-    object_sums,
-    separate_objects,
-    table_of_sums,
-)
+from keras_deepskip.objects import ObjectStream
 
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
 PICTURE = 2048  # longest side of an overlay
@@ -84,52 +77,19 @@ def forget_finished(out, names):
 
 def _go_through(source, outputs, point, masks, labels, picture):
     """Fills the files and the picture, if there is one; returns the objects."""
-    found = ObjectStream(source.sizes)
+    found = ObjectStream(source.sizes, separate=point.separate)
     spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
     for box, _ in tiling.blocks(spans, panel=1):
         values = np.asarray(outputs[box])
         mask = _mask_of(outputs, box, point)
         masks.write(box, mask)
-        numbers = found.update(box, mask, values)
-        if not point.separate:
-            labels.write(box, numbers)
+        for place, numbers in found.update(box, mask, values):
+            labels.add(place, numbers)
         if picture is not None:
             picture.add(box, source.read(box), mask)
     masks.finish()
-    rows = found.table()
-    if point.separate:
-        rows = list(_separated(rows, outputs, point, labels))
-    labels.finish(None if point.separate else found.numbering())
-    return rows
-
-
-def _separated(rows, outputs, point, file):
-    """The objects of each component, told apart as in the whole image: they see it alone."""
-    from scipy import ndimage
-
-    seen: collections.Counter = collections.Counter()
-    for row in rows:
-        ends = (row["top"], row["bottom"]), (row["left"], row["right"])
-        box = tuple(
-            slice(max(low - 1, 0), min(high + 1, length))
-            for (low, high), length in zip(ends, outputs.shape, strict=False)
-        )
-        mask = _mask_of(outputs, box, point)
-        components, _ = label_objects(np.where(mask == row["class_id"], 1, 0))
-        alike = [
-            number
-            for number, place in enumerate(ndimage.find_objects(components), start=1)
-            if (components == number).sum() == row["area"]
-            and [(s.start + b.start, s.stop + b.start) for s, b in zip(place, box, strict=True)]
-            == list(ends)
-        ]
-        key = (row["class_id"], row["area"], ends)
-        own = np.where(components == alike[seen[key]], mask, 0)  # two may be entwined
-        seen[key] += 1
-        labels, _ = separate_objects(own)
-        file.add(box, labels)
-        sums = object_sums(labels, own, np.asarray(outputs[box]), [side.start for side in box])
-        yield from table_of_sums(sums, axes=2)
+    labels.finish(found.numbering())
+    return found.table()
 
 
 def _mask_of(outputs, box, point):

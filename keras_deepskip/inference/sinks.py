@@ -191,14 +191,26 @@ class _LineWriter:
         self.notes = {"offset": offset}
 
     def write(self, box, values):
+        for line, place in self._lines(box):
+            self.file.seek(place)
+            self.file.write(values[line].data)
+
+    def read(self, box):
+        others = self.shape[len(box) :]
+        values = np.empty([side.stop - side.start for side in box] + list(others), self.dtype)
+        for line, place in self._lines(box):
+            self.file.seek(place)
+            self.file.readinto(values[line].data)
+        return values
+
+    def _lines(self, box):
+        """Yields each line of a box, and where in the file it begins."""
         others = self.shape[len(box) :]  # channels, which a box always holds whole
         corner = [side.start for side in box] + [0] * len(others)
-        *lines, _ = values.shape[: len(box)]
-        for line in np.ndindex(*lines):
+        for line in np.ndindex(*(side.stop - side.start for side in box[:-1])):
             at = [c + i for c, i in zip(corner, (*line, *[0] * (1 + len(others))), strict=True)]
             place = int(np.ravel_multi_index(at, self.shape)) * self.dtype.itemsize
-            self.file.seek(self.notes["offset"] + place)
-            self.file.write(values[line].data)
+            yield line, self.notes["offset"] + place
 
     def reach_the_disk(self):
         self.file.flush()
@@ -220,7 +232,7 @@ def _begin_npy(path, shape, dtype):
 
 
 class LabelFile:
-    """The labels of a large image: a TIFF that is filled object by object, or part by part.
+    """The labels of a large image: a TIFF that is filled part by part.
 
     Args:
         path: the TIFF; it appears when it is whole.
@@ -229,7 +241,7 @@ class LabelFile:
     """
 
     def __init__(self, path, sizes, place=NOWHERE):
-        self.path, self.place, self.count = Path(path), place, 0
+        self.path, self.place = Path(path), place
         self.unfinished = self.path.with_name(f".{self.path.stem}.unfinished.npy")
         dtype = np.dtype("uint32")
         with _files.writing(self.path):
@@ -237,37 +249,23 @@ class LabelFile:
             offset = _begin_npy(self.unfinished, sizes, dtype)
             self.writer = _LineWriter(self.unfinished, offset, tuple(sizes), dtype)
 
-    def add(self, box, labels):
-        """Adds the objects of a part of the image: `labels` from 1 on, 0 leaves pixels alone."""
-        count = int(labels.max(initial=0))
-        numbers = np.where(labels > 0, labels + np.uint32(self.count), 0).astype("uint32")
-        self.count += count
-        top, left = (side.start for side in box)
+    def add(self, box, numbers):
+        """Writes the numbers of a part of the image; 0 leaves pixels alone."""
         with _files.writing(self.path):
-            for row, line in enumerate(numbers):
-                edges = np.flatnonzero(np.diff(line > 0, prepend=False, append=False))
-                for start, stop in edges.reshape(-1, 2).tolist():
-                    at = (slice(top + row, top + row + 1), slice(left + start, left + stop))
-                    self.writer.write(at, line[None, start:stop])
+            others = self.writer.read(box)
+            self.writer.write(box, np.where(numbers > 0, numbers.astype("uint32"), others))
 
-    def write(self, box, numbers):
-        """Writes all numbers of a part of the image."""
-        with _files.writing(self.path):
-            self.writer.write(box, np.ascontiguousarray(numbers, "uint32"))
-
-    def finish(self, numbering=None):
+    def finish(self, numbering):
         """Gives the file its name.
 
         Args:
-            numbering: array that says what each number written becomes; None keeps all.
+            numbering: array that says what each number written becomes.
         """
-        count = self.count if numbering is None else int(numbering.max())
         with _files.writing(self.path):
             self.writer.close()
             values = np.load(self.unfinished, mmap_mode="r", allow_pickle=False)
-            dtype = label_type(count)
-            renumber = None if numbering is None else numbering.astype(dtype)
-            write_tiff(self.path, values, self.place, dtype, renumber)
+            dtype = label_type(int(numbering.max()))
+            write_tiff(self.path, values, self.place, dtype, numbering.astype(dtype))
         del values
         _files.remove(self.unfinished)
 

@@ -6,8 +6,8 @@ from keras_deepskip.metrics.finest_level import FinestLevel
 from keras_deepskip.metrics.object_counts import COCO_STRATA, SIZE_STRATA, ObjectCounts
 from keras_deepskip.metrics.object_metrics import ObjectF1, ObjectPrecision, ObjectRecall
 from keras_deepskip.metrics.object_quality import ObjectQuality
-from keras_deepskip.metrics.object_stream import ObjectStream
 from keras_deepskip.metrics.pixel import F1, Dice, IoU, Precision, Recall, masks_from_outputs
+from keras_deepskip.objects import ObjectStream
 
 __all__ = [
     "COCO_STRATA",

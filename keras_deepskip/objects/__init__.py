@@ -19,6 +19,7 @@ from keras_deepskip.objects.matching import (
     match_objects,
     overlapping_pairs,
 )
+from keras_deepskip.objects.object_stream import ObjectStream, label_in_blocks
 from keras_deepskip.objects.parting import neighbours, separate_objects
 from keras_deepskip.objects.tables import object_sums, object_table, table_of_sums
 from keras_deepskip.objects.tracking import ObjectTracker
@@ -26,10 +27,12 @@ from keras_deepskip.objects.tracking import ObjectTracker
 __all__ = [
     "CONNECTIVITIES",
     "CRITERIA",
+    "ObjectStream",
     "ObjectTracker",
     "check_criterion",
     "check_same_shape",
     "class_boxes",
+    "label_in_blocks",
     "label_objects",
     "match_objects",
     "neighbours",
