@@ -1,11 +1,201 @@
-"""Training on several devices of one machine, which are virtual here."""
+"""Training on several devices, which are virtual here: as on one, on each backend."""
 
+import dataclasses
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 
 import keras
+import numpy as np
 import pytest
 
+from keras_deepskip import build_model
+from keras_deepskip.data import MaskReading, WindowDataset, find_samples
+from keras_deepskip.training import Recipe, cross_validate, on_devices, train
+from keras_deepskip.training.devices import check_shares
 from tests import tiny
+
+BACKEND = keras.backend.backend()
+RECIPE = dataclasses.replace(tiny.RECIPE, epochs=2, batch_size=4)
+MODEL = {**tiny.MODEL, "dropout": 0}
+TOLERANCE = 1e-5  # of losses and weights after four steps; measured: 4e-6 and less
+
+# Trains with each number of devices given, and prints the history and the weights of each run.
+TRAIN = """
+import dataclasses, json, os, pathlib, sys
+data, out, devices, windows = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
+from keras_deepskip.training import train
+from tests import test_devices
+
+recipe = dataclasses.replace(test_devices.RECIPE, validation_windows=int(windows))
+for count in map(int, devices.split(",")):
+    folder = out / str(count)
+    arguments = {"devices": count, "resume": "auto", "verbose": 0, **test_devices.MODEL}
+    if "INTERRUPTED" in os.environ and count > 1:
+        try:
+            train(data, folder, recipe, callbacks=[test_devices.Interrupt()], **arguments)
+        except KeyboardInterrupt:
+            arguments["devices"] = 1
+    run = train(data, folder, recipe, **arguments)
+    if os.environ.get("RANK", "0") == "0":
+        weights = [value.tolist() for value in run.model.get_weights()]
+        (folder / "result.json").write_text(json.dumps([run.history, weights]))
+"""
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Interrupts the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def results(folder):
+    history, weights = json.loads((folder / "result.json").read_text())
+    return history, [np.array(value) for value in weights]
+
+
+def assert_alike(one, other):
+    """Losses, metrics and weights of two runs agree."""
+    for row, wanted in zip(one[0], other[0], strict=True):
+        for name in row.keys() - {"seconds"}:
+            assert row[name] == pytest.approx(wanted[name], abs=TOLERANCE), name
+    for value, wanted in zip(one[1], other[1], strict=True):
+        np.testing.assert_allclose(value, wanted, atol=TOLERANCE)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch has a process for each device")
+@pytest.mark.parametrize("windows", [4, 1])
+def test_several_devices_train_as_one(tmp_path, windows):
+    """Also where a run of two is resumed on one, and with fewer windows than there are devices."""
+    count = 2 if windows == 4 else 4
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"} if BACKEND == "jax" else {}
+    flags |= {"INTERRUPTED": "yes"} if windows == 4 else {}
+    counts = "1,2,4" if BACKEND == "jax" else f"1,{count}"  # TensorFlow: one group in a process
+    tiny.python(TRAIN, tiny.data(), tmp_path, counts, windows, **flags)
+    assert_alike(results(tmp_path / str(count)), results(tmp_path / "1"))
+    if BACKEND == "jax":
+        assert_alike(results(tmp_path / "4"), results(tmp_path / "1"))
+
+
+def torchrun(out, processes=2, code=TRAIN):
+    """Begins code in several processes; returns the launcher."""
+    script = out.parent / "train.py"
+    script.write_text(code)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}",
+         f"--master-port={port}", str(script), str(tiny.data()), str(out), "1", "4"],
+        env=tiny.environ(PYTHONPATH=str(tiny.ROOT)), cwd=tiny.ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="processes of PyTorch")
+def test_several_processes_train_as_one_also_after_a_kill(tmp_path):
+    """A worker is killed in the first epoch, or later; the others end, and a new start goes on."""
+    launcher = torchrun(tmp_path / "two")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "two" / "1" / "config.json").exists():
+        assert launcher.poll() is None and time.monotonic() < deadline, launcher.communicate()[0]
+        time.sleep(0.05)
+    os.kill(workers_of(launcher.pid)[-1], signal.SIGKILL)
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode != 0 and "SIGKILL" in output
+    assert not (tmp_path / "two" / "1" / "result.json").exists()
+
+    again = torchrun(tmp_path / "two")
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, output[-4000:]
+    tiny.python(TRAIN, tiny.data(), tmp_path / "one", 1, 4)
+    assert_alike(results(tmp_path / "two" / "1"), results(tmp_path / "one" / "1"))
+
+
+DISAGREE = """
+import os, sys
+from keras_deepskip.training import Recipe, train
+train(sys.argv[1], sys.argv[2], Recipe(steps=4 + int(os.environ["RANK"])), verbose=0)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="processes of PyTorch")
+def test_processes_that_disagree_end_before_anything_is_written(tmp_path):
+    launcher = torchrun(tmp_path / "two", code=DISAGREE)
+    output, _ = launcher.communicate(timeout=120)
+    assert launcher.returncode != 0 and "steps=5 in process 1, 4 in process 0" in output
+    assert not (tmp_path / "two").exists()
+
+
+def workers_of(pid):
+    """The processes that a launcher has started."""
+    import psutil
+
+    return sorted(child.pid for child in psutil.Process(pid).children())
+
+
+# ---- What is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch has a process for each device")
+def test_more_devices_than_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"at most \d+, as many as .* sees here \(.*devices=99"):
+        train(tiny.data(), tmp_path / "run", RECIPE, devices=99, verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="PyTorch has a process for each device")
+def test_pytorch_needs_a_process_for_each_device():
+    with pytest.raises(ValueError, match="torchrun --nproc-per-node"), on_devices(2):
+        pass
+    with on_devices("all") as count:
+        assert count == 1
+
+
+def test_devices_that_do_not_fit():
+    with pytest.raises(ValueError, match="shared equally among 3 devices.*batch_size=4"):
+        check_shares(4, 3)
+    with pytest.raises(ValueError, match="`devices` must be"), on_devices(0):
+        pass
+
+
+def test_folds_are_for_one_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    if BACKEND == "torch":
+        with pytest.raises(ValueError, match="one after the other.*2 processes"):
+            cross_validate(tiny.data(), tmp_path, Recipe(epochs=1), verbose=0)
+
+
+# ---- Windows that fill a batch up ----------------------------------------------------------------
+
+
+def test_the_last_batch_of_windows_is_filled_up_with_ignored_pixels():
+    samples = find_samples(tiny.data())[:3]
+    plain = WindowDataset(samples, crop_size=48, batch_size=2)
+    filled = WindowDataset(samples, crop_size=48, batch_size=2, shares=2)
+    assert [len(images) for images, _ in plain] == [2, 1]
+    assert [len(images) for images, _ in filled] == [2, 2]
+    images, masks = filled[1]
+    assert (masks[1] == -1).all() and np.array_equal(masks[0], plain[1][1][0])
+    assert np.isfinite(images).all()
+    own = WindowDataset(samples, 48, 2, masks=MaskReading(ignore_class=255), shares=2)
+    assert (own[1][1][1] == 255).all()
+    model = build_model(levels=2, base_filters=2)
+    model.compile(loss=keras.losses.MeanSquaredError())
+    assert np.isfinite(model.evaluate(plain, verbose=0))
+
+
+# ---- A strategy of the user's own ----------------------------------------------------------------
 
 MIRRORED = """
 import dataclasses, json, sys
@@ -24,7 +214,7 @@ print(json.dumps([run.history, found.objects["all"]]))
 """
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow")
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 def test_train_under_mirrored_strategy(tmp_path):
     """Each replica predicts the whole batch, of which objects and pictures are counted once."""
     history, objects = json.loads(tiny.python(MIRRORED, tmp_path / "run").splitlines()[-1])

@@ -66,6 +66,7 @@ def describe_train(command):
         help="light_vgg16 (default), light_resnet34, or any of `backbones --list`",
     )
     options.add("resume", type=str, nargs="?", const=True, choices=("auto",))
+    options.add("devices", type=values.number_or_all, metavar="N")
     main.add_argument(
         "--folds",
         type=int,

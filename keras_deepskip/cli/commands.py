@@ -13,12 +13,13 @@ NO_DATA = "with --model, --data must name a folder with images/ and masks/"
 
 def run_train(options):
     from keras_deepskip.training import Recipe, train
+    from keras_deepskip.training.processes import started_processes
 
     recipe = Recipe(**_fields(options, (f.name for f in dataclasses.fields(Recipe))))
     arguments = {
         "masks": _masks(options),
         "resume": options.resume,
-        **_fields(options, ("channels", "input_range", "group_by")),
+        **_fields(options, ("channels", "input_range", "group_by", "devices")),
         **_chosen_model(options),
     }
     if options.folds:
@@ -27,6 +28,8 @@ def run_train(options):
     if options.ensemble:
         raise ValueError("--ensemble joins the networks of folds. Received: no --folds. Add it")
     run = train(options.data, options.out, recipe, split_file=options.split_file, **arguments)
+    if not started_processes().first:
+        return
     best = run.history[run.best_epoch - 1]
     point = run.operating_point
     print(f"{run.plan.text()}\n")

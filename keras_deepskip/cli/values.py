@@ -23,6 +23,11 @@ def number_or_none(text):
     return None if text.lower() == "none" else int(text) or None
 
 
+def number_or_all(text):
+    """Reads a whole number, or `all`."""
+    return text if text == "all" else int(text)
+
+
 def named_folder(text):
     """Reads `NAME=FOLDER` as (name, folder)."""
     name, _, folder = text.partition("=")

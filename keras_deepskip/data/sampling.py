@@ -188,6 +188,8 @@ class WindowDataset(keras.utils.PyDataset):
         cache_bytes: decoded images are kept up to this many bytes.
         survey: None, or a `Survey` of the files, which has the images' sizes.
         disk_cache_bytes, fill: as in `CropDataset`.
+        shares: number of devices that share a batch: the last one is filled up to a multiple of it
+            with windows of which all pixels are ignored.
 
     Raises:
         ValueError: as `CropDataset`.
@@ -214,9 +216,12 @@ class WindowDataset(keras.utils.PyDataset):
         survey=None,
         disk_cache_bytes=0,
         fill=0.0,
+        shares=1,
     ):
         super().__init__()
         self.crop_size = check_integer("crop_size", crop_size)
+        self.shares = check_integer("shares", shares)
+        self._ignored = no_data.ignored_id(None if masks is None else masks.ignore_class)
         self.batch_size = check_integer("batch_size", batch_size)
         self._pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes, fill)
         places = [
@@ -235,12 +240,13 @@ class WindowDataset(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         start = range(len(self))[index] * self.batch_size
-        return _stacked(
-            [
-                self._pairs.crop(place, window, self.crop_size)
-                for place, window in self.places[start : start + self.batch_size]
-            ]
-        )
+        pairs = [
+            self._pairs.crop(place, window, self.crop_size)
+            for place, window in self.places[start : start + self.batch_size]
+        ]
+        image, mask = pairs[-1]
+        pairs += [(image, np.full_like(mask, self._ignored))] * (-len(pairs) % self.shares)
+        return _stacked(pairs)
 
 
 VARIANCE_FLOOR = 1e-4  # of a channel's variance, as a share of the greatest channel's

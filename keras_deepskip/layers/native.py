@@ -91,6 +91,19 @@ def normalize_batch(x, gamma, beta, epsilon):
     return _NORMALIZE[BACKEND](x, gamma, beta, epsilon)
 
 
+def batch_is_shared():
+    """Whether other replicas (TensorFlow) or processes (PyTorch) hold further shares of a batch.
+
+    Under JAX operations are on the whole batch wherever its parts lie.
+    """
+    return _SHARED[BACKEND]() if BACKEND in _SHARED else False
+
+
+def moments_of_shares(x, axes):
+    """The mean and the (biased) variance of each channel over all shares of a batch."""
+    return _MOMENTS[BACKEND](x, axes)
+
+
 # --- Few filters: neighbouring pixels of a row together ------------------------------------------
 
 
@@ -227,6 +240,17 @@ def _normalize_tensorflow(x, gamma, beta, epsilon):
     return y, mean, variance * ((count - 1) / count)
 
 
+def _shared_tensorflow():
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context is not None and context.num_replicas_in_sync > 1
+
+
+def _moments_tensorflow(x, axes):
+    return ops.moments(x, axes, synchronized=True)
+
+
 # --- PyTorch ------------------------------------------------------------------------------------
 
 
@@ -279,6 +303,46 @@ def _normalize_torch(x, gamma, beta, epsilon):
         _channels_first(x), gamma, beta, None, None, True, 0.0, epsilon
     )  # scale = 1 / sqrt(variance + epsilon)
     return y.permute(0, 2, 3, 1), mean, scale.pow(-2) - epsilon
+
+
+def _shared_torch():
+    from torch import distributed
+
+    ready = distributed.is_available() and distributed.is_initialized()
+    return ready and distributed.get_world_size() > 1
+
+
+def _moments_torch(x, axes):
+    import torch
+
+    x = x.float()
+    count = x.numel() / x.shape[-1]
+    own = torch.stack([x.sum(axes), x.square().sum(axes), x.new_full((x.shape[-1],), count)])
+    total, squares, count = _sum_of_shares_torch().apply(own)
+    mean = total / count
+    return mean, (squares / count - mean.square()).clamp(min=0)
+
+
+@functools.cache
+def _sum_of_shares_torch():
+    """A sum over all processes, whose gradient is the sum of all processes' gradients."""
+    import torch
+    from torch import distributed
+
+    class SumOfShares(torch.autograd.Function):
+        @staticmethod
+        def forward(context, own):
+            total = own.clone()
+            distributed.all_reduce(total)
+            return total
+
+        @staticmethod
+        def backward(context, gradient):
+            total = gradient.contiguous().clone()
+            distributed.all_reduce(total)
+            return total
+
+    return SumOfShares
 
 
 # --- JAX ----------------------------------------------------------------------------------------
@@ -367,3 +431,11 @@ _NORMALIZE = {
     "torch": _normalize_torch,
 }
 NORMALIZES = BACKEND in _NORMALIZE
+_SHARED = {
+    "tensorflow": _shared_tensorflow,
+    "torch": _shared_torch,
+}
+_MOMENTS = {
+    "tensorflow": _moments_tensorflow,
+    "torch": _moments_torch,
+}

@@ -7,6 +7,7 @@ from keras_deepskip.training.callbacks import (
     TensorBoardLogger,
     TrainingDiverged,
 )
+from keras_deepskip.training.devices import on_devices
 from keras_deepskip.training.fitting import train
 from keras_deepskip.training.folds import CrossValidation, cross_validate
 from keras_deepskip.training.planning import Plan, make_plan
@@ -25,5 +26,6 @@ __all__ = [
     "TrainingDiverged",
     "cross_validate",
     "make_plan",
+    "on_devices",
     "train",
 ]

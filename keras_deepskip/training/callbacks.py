@@ -103,6 +103,23 @@ class SeedEpochs(keras.callbacks.Callback):
             state.assign([int(other) >> 1, 0])  # 31 bits, which all backends' states hold
 
 
+class LossOfWindows(keras.callbacks.Callback):
+    """Has `val_loss` be the mean over true windows, where others of no loss fill batches up.
+
+    Args:
+        windows: a `WindowDataset`.
+    """
+
+    def __init__(self, windows):
+        super().__init__()
+        count = len(windows.places)
+        self.factor = (count + -count % windows.shares) / count
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs and "val_loss" in logs:
+            logs["val_loss"] *= self.factor
+
+
 class ValidationScore(keras.callbacks.Callback):
     """Adds `val_score` to the logs: the mean of `val_iou` and `val_object_f1`, of what is known.
 

@@ -22,6 +22,7 @@ from keras_deepskip.models import load_model
 from keras_deepskip.operating_point import store_operating_point
 from keras_deepskip.training.callbacks import (
     Checkpoint,
+    LossOfWindows,
     SeedEpochs,
     StopOnNaN,
     TensorBoardLogger,
@@ -30,8 +31,10 @@ from keras_deepskip.training.callbacks import (
     seed_generators,
 )
 from keras_deepskip.training.compiling import build, check_own_outputs, enter_stage
+from keras_deepskip.training.devices import check_shares, on_devices, validation_shares
 from keras_deepskip.training.material import Material
 from keras_deepskip.training.plateau import FollowPlateau, Plateau
+from keras_deepskip.training.processes import joined_processes
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.request import Request, begun_config
 from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
@@ -55,6 +58,7 @@ def train(
     fractions: Sequence[float] = (0.6, 0.15, 0.25),
     group_by: str | None = None,
     resume: bool | str = False,
+    devices: int | str = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
     **model_options: Any,
@@ -91,6 +95,8 @@ def train(
         resume: continues the run in `out`; the arguments must be those it was begun with (except
             `data`, which may have moved). `"auto"` begins one where there is none, so that one call
             serves jobs that may be stopped and started again.
+        devices: how many devices of this machine share each batch, or `"all"`: see `on_devices`.
+            A run may be resumed with other ones.
         callbacks: Keras callbacks beside the recipe's own.
         verbose: as in `Model.fit`; `"auto"` shows a bar on a terminal, else a line an epoch.
         **model_options: for `build_model`: `backbone`, `weights`, `skips`, `levels`, ... With
@@ -101,7 +107,8 @@ def train(
 
     Raises:
         ValueError: if the audit finds errors in the data, if `out` already holds a run and `resume`
-            is false, if `resume` is true and arguments differ, or if `model` does not fit.
+            is false, if `resume` is true and arguments differ, if `model` does not fit, or if
+            there are fewer devices, or the batch is no multiple of them.
         TrainingDiverged: if the loss is no longer finite; the last good weights are kept.
         OSError: if a file cannot be written; what was there is unchanged.
 
@@ -120,28 +127,49 @@ def train(
         recipe or Recipe(), masks or MaskReading(), channels, input_range, split, model,
         model_options,
     )  # fmt: skip
-    _files.remove_leftovers(out)  # of a process that was killed here
-    config = begun_config(out, request, resume)
-    checkpoint = Checkpoint(out, network_of=lambda form: adapter_of(form).network(form))
-    last = checkpoint.restore() if config else None
-    if config:
-        material = Material.recorded(folder, out, config)
-    else:
-        material = Material.surveyed(data, request, verbose)
-    plan = read_plan(out, config) if config else material.plan(request.recipe)
-    model = _model_to_fit(request, plan.recipe, material, last)
-    if plan.recipe.minutes is not None:
-        plan = _measured(plan, model, request, material, begun)
-    datasets = material.datasets(plan.recipe, _takes_one_size(request.model))
-    if request.model is not None:
-        check_own_outputs(model, datasets[1][0][0])
-    if not config:
-        _begin(folder, out, request, plan, material)
-    _fit(model, datasets, request, plan.recipe, material, checkpoint, callbacks, verbose)
-    _decide(out, plan.recipe, material)
+    with joined_processes() as processes, processes.folder(out) as own:
+        verbose = verbose if processes.first else 0
+        processes.check_alike({**request.to_json(), "versions": versions()})
+        _files.remove_leftovers(own)  # of a process that was killed here
+        config = begun_config(own, request, resume)
+        checkpoint = Checkpoint(own, network_of=lambda form: adapter_of(form).network(form))
+        with on_devices(devices) as count:
+            _check_layout(request.model, count)
+            shares = validation_shares(count)
+            last = checkpoint.restore() if config else None
+            if config:
+                material = Material.recorded(folder, own, config).for_shares(shares)
+            else:
+                material = Material.surveyed(data, request, verbose).for_shares(shares)
+            plan = read_plan(own, config) if config else material.plan(request.recipe)
+            check_shares(plan.recipe.batch_size, count)
+            model = _model_to_fit(request, plan.recipe, material, last)
+            if plan.recipe.minutes is not None:
+                plan = _measured(plan, model, request, material, begun, shares, processes)
+            datasets = material.datasets(plan.recipe, _takes_one_size(request.model), shares)
+            if request.model is not None:
+                check_own_outputs(model, datasets[1][0][0])
+            if not config:
+                _begin(own, folder, out, request, plan, material)
+            _fit(
+                model, datasets, request, plan.recipe, material, checkpoint, callbacks, verbose,
+                processes,
+            )  # fmt: skip
+        if processes.first:
+            _decide(own, plan.recipe, material)
     run = Run.load(out, folder)
     vars(run)["split"] = material.split  # it is known, and not read again
     return run
+
+
+def _check_layout(model, devices):
+    """Raises a ValueError if a user's model cannot be on the devices: it was made without them."""
+    if model is not None and devices > 1 and keras.backend.backend() != "torch":
+        raise ValueError(
+            "`devices` is for models that `train` builds, as variables are laid out when they are "
+            f"made. Received: a model, for {devices} devices. Build it inside "
+            "`training.on_devices(...)`, and call `train` there without `devices`"
+        )
 
 
 def _model_to_fit(request, recipe, material, last):
@@ -153,20 +181,21 @@ def _model_to_fit(request, recipe, material, last):
     return adapter_of(network).training_form(network)
 
 
-def _measured(plan, model, request, material, begun):
+def _measured(plan, model, request, material, begun, shares, processes):
     """The plan with as many epochs as the minutes allow, by steps that are timed here."""
     epochs = plan.recipe.freeze_epochs + 1
     recipe = dataclasses.replace(plan.recipe, minutes=None, epochs=epochs)
     masks, adapter = material.masks, adapter_of(model)
     crops, windows = (
         adapter.dataset(part, masks.ignore_class)
-        for part in material.datasets(recipe, _takes_one_size(request.model))
+        for part in material.datasets(recipe, _takes_one_size(request.model), shares)
     )
     enter_stage(model, recipe.stages[-1], recipe, request.model_options, masks)
+    crops = processes.share(crops)
     step, compiling = seconds_per_step(model, crops, windows, recipe.steps_per_epoch)
     budget = 60 * plan.recipe.minutes * KEPT - (time.perf_counter() - begun) - compiling
     seed_generators(recipe.seed)
-    return plan.measured(step, budget)
+    return processes.same(plan.measured(step, budget))
 
 
 def _takes_one_size(model):
@@ -174,17 +203,17 @@ def _takes_one_size(model):
     return model is not None and model.input_shape[1:3] != (None, None)
 
 
-def _begin(folder, out, request, plan, material):
+def _begin(own, folder, out, request, plan, material):
     """Has the run's folder say how to repeat it, before the first step."""
-    material.write(out)
-    _files.write_json(out / PLAN, plan.to_dict())
+    material.write(own)
+    _files.write_json(own / PLAN, plan.to_dict())
     absolute = folder.resolve()
     source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
     made = {"facts": material.facts, "versions": versions()}
-    _files.write_json(out / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
+    _files.write_json(own / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
 
 
-def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verbose):
+def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verbose, processes):
     """Fits the stages of the recipe, from the epoch after the last whole one."""
     masks, adapter = material.masks, adapter_of(model)
     images, truth, pictures = material.shown(datasets[1])
@@ -199,17 +228,19 @@ def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verb
         checkpoint.patience = None if stage.frozen else recipe.patience
         plateau = _plateau(stage, recipe, checkpoint)
         model.fit(
-            crops,
+            processes.share(crops),
             validation_data=windows,
             epochs=stage.end,
             initial_epoch=done,
             shuffle=False,  # batch i of epoch e is a pure function of the seed
             callbacks=[
+                *processes.train_together(model),
                 SeedEpochs(recipe.seed),
                 FollowEpoch(crops),
                 StopOnNaN(),
                 *adapter.callbacks(),
                 ObjectMetricsCallback(windows, **counted),
+                LossOfWindows(datasets[1]),
                 ValidationScore(),
                 *plateau,
                 *callbacks,

@@ -17,6 +17,7 @@ from keras_deepskip.inference import evaluate
 from keras_deepskip.models import mean_model
 from keras_deepskip.operating_point import OperatingPoint, store_operating_point
 from keras_deepskip.training.fitting import train
+from keras_deepskip.training.processes import started_processes
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.run import MODEL, Run
 
@@ -102,7 +103,7 @@ def cross_validate(
 
     Raises:
         ValueError: if there are fewer groups of images than folds, if the folder says its own split
-            (`train/`, `val/`), and as `train`.
+            (`train/`, `val/`), in several processes of `torchrun`, and as `train`.
 
     Example:
 
@@ -113,6 +114,12 @@ def cross_validate(
     """
     out, recipe = Path(out), recipe or Recipe()
     _checks.check_integer("folds", folds, minimum=2)
+    if started_processes().count > 1:
+        raise ValueError(
+            "folds are trained one after the other, by one process. Received: "
+            f"{started_processes().count} processes. Train each fold by itself: "
+            "train(split_file=...)"
+        )
     if recipe.minutes is not None:
         recipe = dataclasses.replace(recipe, minutes=recipe.minutes / folds)
     survey = data

@@ -91,6 +91,14 @@ class Material:
         split = load_split(data, out / SPLIT, group_by=config["data"]["group_by"])
         return cls(split, masks_of(config), config["facts"])
 
+    def for_shares(self, shares):
+        """The data for batches of windows that may be filled up with ignored pixels."""
+        if shares == 1 or self.masks.ignore_class is not None:
+            return self
+        return dataclasses.replace(
+            self, masks=dataclasses.replace(self.masks, ignore_class=IGNORED)
+        )
+
     def write(self, out):
         """Writes the split, what its images hold, and the audit into the folder of a new run."""
         write_split(out / SPLIT, self.split)
@@ -101,12 +109,13 @@ class Material:
         samples = getattr(self.split, part)
         return {sample.name: self.survey.digest(sample.image) for sample in samples}
 
-    def datasets(self, recipe, fixed_size=False):
+    def datasets(self, recipe, fixed_size=False, shares=1):
         """Returns crops to train on, and windows to validate on.
 
         Args:
             recipe: the `Recipe`, without gaps.
             fixed_size: whether windows must be of the crops' size, as a model for one size needs.
+            shares: of how many devices each batch of windows must be a multiple.
         """
         shared = {
             "channels": self.facts["channels"],
@@ -137,10 +146,12 @@ class Material:
                 min(FEWEST_WINDOWS, recipe.validation_windows),
                 round(share * recipe.validation_windows),
             ),
+            shares=shares,
             **shared,
         )
         wished = max(1, round(share * recipe.batch_size))
-        windows.batch_size = _even_batch(len(windows.places), wished)
+        size = _even_batch(len(windows.places), wished)
+        windows.batch_size = size + -size % shares
         return crops, windows
 
     def _window_size(self, recipe):
