@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from keras_deepskip.data import MaskReading, find_samples, read_image, write_png
-from keras_deepskip.inference import evaluate, predict
+from keras_deepskip.inference import evaluate, predict, prediction
 from tests import tiny
 
 
@@ -341,3 +341,82 @@ def test_masks_that_were_drawn_are_not_written_over(tmp_path, source):
     with pytest.raises(ValueError, match="`out` must be a folder of its own"):
         predict(tiny.bright_model(), tmp_path / source, tmp_path, verbose=0)
     assert (tmp_path / "masks" / "x.png").read_bytes() == before
+
+
+# ---- Interrupted, and taken up -------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The images that are predicted, by their sizes; and a size at which it is interrupted."""
+    seen, plain = {"sizes": [], "interrupt": None}, prediction.probabilities_of
+
+    def probabilities_of(model, image, *others):
+        if image.shape[0] == seen["interrupt"]:
+            raise KeyboardInterrupt
+        seen["sizes"].append(image.shape[0])
+        return plain(model, image, *others)
+
+    monkeypatch.setattr(prediction, "probabilities_of", probabilities_of)
+    return seen
+
+
+def files_of(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_an_interrupted_call_is_taken_up(tmp_path, counted):
+    """Finished images are not predicted again; all files are those of an uninterrupted call."""
+    images, out = tmp_path / "in", tmp_path / "out"
+    for number in range(4):
+        write_png(images / f"{number}.png", squares((20 + number, 25), (1, 1, 3), (9, 9, 4)))
+    options = {"formats": ["coco", "yolo"], "measures": True, "verbose": 0}
+    expected = predict(tiny.bright_model(), images, tmp_path / "whole", **options)
+    counted.update(sizes=[], interrupt=22)
+    with pytest.raises(KeyboardInterrupt):
+        predict(tiny.bright_model(), images, out, **options)
+    assert counted["sizes"] == [20, 21]
+    assert not (out / "objects.csv").exists()
+
+    notes = out / ".finished.jsonl"
+    notes.write_text(notes.read_text()[:-7])  # killed while the second image was noted
+    counted.update(sizes=[], interrupt=None)
+    assert predict(tiny.bright_model(), images, out, **options) == expected
+    assert counted["sizes"] == [21, 22, 23]
+    assert files_of(out) == files_of(tmp_path / "whole")
+    assert not notes.exists()
+
+
+@pytest.mark.parametrize("change", ["threshold", "image", "model"])
+def test_what_another_call_has_done_is_not_taken(tmp_path, counted, change):
+    images, out, model = tmp_path / "in", tmp_path / "out", tiny.bright_model()
+    for number in range(2):
+        write_png(images / f"{number}.png", squares((20 + number, 25), (1, 1, 3)))
+    counted["interrupt"] = 21
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, images, out, verbose=0)
+    counted.update(sizes=[], interrupt=None)
+    options = {"threshold": 0.4} if change == "threshold" else {}
+    if change == "image":
+        write_png(images / "0.png", squares((20, 25), (1, 1, 5)))
+    if change == "model":
+        model = keras.models.clone_model(model)
+        model.set_weights([1.1 * weight for weight in tiny.bright_model().get_weights()])
+    rows = predict(model, images, out, verbose=0, **options)
+    assert counted["sizes"] == [20, 21]
+    assert rows[0]["area"] == (25 if change == "image" else 9)
+
+
+def test_images_by_a_pattern(tmp_path):
+    for plate in "ab":
+        write_png(tmp_path / plate / f"{plate}_well.png", squares((8, 9), (1, 1, 3)))
+        write_png(tmp_path / plate / f"{plate}_other.png", squares((8, 9), (1, 1, 2)))
+    pattern = str(tmp_path / "*" / "*_well.png")
+    rows = predict(tiny.bright_model(), pattern, tmp_path / "out", verbose=0)
+    assert [(row["image"], row["area"]) for row in rows] == [("a_well", 9), ("b_well", 9)]
+    with pytest.raises(FileNotFoundError, match="no file or folder has such a path"):
+        predict(tiny.bright_model(), str(tmp_path / "*.gif"), tmp_path / "out", verbose=0)

@@ -9,7 +9,7 @@ from keras_deepskip._checks import check_probabilities
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.sinks import FileSink, LabelFile, write_tiff
-from keras_deepskip.inference.tiled import predict_tiled, work_key
+from keras_deepskip.inference.tiled import predict_tiled
 from keras_deepskip.inference.windows import result_form, why_inexact
 from keras_deepskip.objects import ObjectStream
 
@@ -18,18 +18,19 @@ PICTURE = 2048  # longest side of an overlay
 
 
 def predict_large(
-    model, source, sample, out, *, probabilities, overlays, point, place, tta, verbose, **_
+    model, source, sample, out, *, key, probabilities, overlays, point, place, tta, verbose, **_
 ):
     """Writes `masks/` and `labels/NAME.tif`, a reduced overlay, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
-    there yet; an image that was finished is not predicted again.
+    there yet.
 
     Args:
         model: as of `predict`.
         source: the image, a `Source`.
         sample: its `Sample`.
         out: the folder to write to.
+        key: a text that other work has not.
         probabilities, overlays, tta, verbose: as of `predict`.
         point: the `OperatingPoint`.
         place: the image's `Placement`, which the files keep.
@@ -38,12 +39,6 @@ def predict_large(
         The lines of `object_table`.
     """
     name = sample.name
-    finished = out / f".{name}.finished.json"
-    key = work_key(model, source, [probabilities, overlays, point.to_dict(), tta])
-    if finished.is_file():
-        known = _files.read_json(finished, "an image's objects")
-        if known["key"] == key:
-            return known["objects"]
     path = out / f".{name}.npy"
     reason = why_inexact(model, source.sizes)
     if reason:
@@ -65,14 +60,7 @@ def predict_large(
         write_tiff(out / "probabilities" / f"{name}.tif", outputs, place)
     del outputs
     _files.remove(path)
-    _files.write_json(finished, {"key": key, "objects": objects})
     return objects
-
-
-def forget_finished(out, names):
-    """Removes the notes of `predict_large` once all images are done."""
-    for name in names:
-        _files.remove(out / f".{name}.finished.json")
 
 
 def _go_through(source, outputs, point, masks, labels, picture):

@@ -1,6 +1,7 @@
 """`predict`: masks, overlays and a table of the objects found."""
 
 import dataclasses
+import glob
 import math
 import os
 import warnings
@@ -16,8 +17,9 @@ from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.data.placement import placement_of
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
+from keras_deepskip.inference.finished import Finished
 from keras_deepskip.inference.forms import ImageObjects, forms_of
-from keras_deepskip.inference.large import forget_finished, predict_large
+from keras_deepskip.inference.large import predict_large
 from keras_deepskip.inference.measures import IMAGE_COLUMNS, columns, counts, measure
 from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.sinks import label_type, write_tiff
@@ -73,12 +75,15 @@ def predict(
     the same result. One of more than 16 million is also read and written in parts, so that it may
     be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
     (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
-    pixel and class of disk, and its labels 4 more. Interrupted, the same call resumes.
-    Objects are whole wherever windows meet.
+    pixel and class of disk, and its labels 4 more. Objects are whole wherever windows meet.
+
+    Interrupted or killed at any moment, the same call resumes: images whose files are all there
+    are not predicted again (nor are finished windows of large ones).
 
     Args:
         model: a built `keras.Model` with probabilities as output, or a `Run`.
-        images: a folder of images, an image file, a `.npy` or `.zarr` array, or a list of these.
+        images: a folder of images, an image file, a `.npy` or `.zarr` array, a pattern of paths
+            (`"plates/*/well_?.tif"`; `**` goes into sub-folders), or a list of these.
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
@@ -136,6 +141,7 @@ def predict(
         "probabilities": probabilities, "overlays": overlays, "point": point, "tta": tta,
         "measures": measures, "forms": forms, "verbose": resolve_verbose(verbose),
     }  # fmt: skip
+    finished = Finished(folder, model, [probabilities, overlays, point.to_dict(), tta, measures])
     found, failures = [], []
     for index, sample in enumerate(samples, start=1):
         try:
@@ -143,7 +149,7 @@ def predict(
         except ValueError as error:
             failures.append((sample, error))
         else:
-            found.append(_predicted(model, sample, source, place, image, folder, formats, asked))
+            found.append(_predicted(model, sample, source, place, image, folder, finished, asked))
         progress.update(index)
     if failures and not found:
         raise failures[0][1]
@@ -153,7 +159,7 @@ def predict(
     measured = columns(channels, sized) if measures else []
     _tell_failures(folder, failures, len(samples))
     rows = _write_tables(folder, found, names, classes, measured)
-    forget_finished(folder, [sample.name for sample in samples])
+    finished.close(forget=True)
     return rows
 
 
@@ -175,18 +181,34 @@ def _opened(sample, channels, expected):
     return source, placed(sample.image), source.read(WHOLE) if small else None
 
 
-def _predicted(model, sample, source, place, image, folder, formats, asked):
-    """Writes an image's files; returns a `_Found`."""
-    if image is None and formats:
+def _predicted(model, sample, source, place, image, folder, finished, asked):
+    """Writes an image's files, unless an interrupted call has done it; returns a `_Found`."""
+    if image is None and asked["forms"]:
         raise ValueError(
-            f"{sample.image}: an image of at most {LARGE:,} pixels was expected for formats "
-            f"{', '.join(formats)}. Received: {source.sizes}. Leave `formats` out"
+            f"{sample.image}: an image of at most {LARGE:,} pixels was expected for other formats. "
+            f"Received: {source.sizes}. Leave `formats` out"
         )
-    if image is None:
-        objects = predict_large(model, source, sample, folder, place=place, **asked)
+    key = finished.key(sample, source)
+    objects = finished.known.get(key)
+    if objects is not None:
+        _add_to_forms(asked["forms"], sample, folder, objects, place)
     else:
-        objects = _predict_small(model, image, sample, folder, place=place, **asked)
+        if image is None:
+            objects = predict_large(model, source, sample, folder, key=key, place=place, **asked)
+        else:
+            objects = _predict_small(model, image, sample, folder, place=place, **asked)
+        finished.add(key, objects)
     return _Found(sample.name, objects, source.sizes, place.pixel_size)
+
+
+def _add_to_forms(forms, sample, folder, objects, place):
+    """Adds the objects of an image that was done before, whose labels are on the disk."""
+    if forms:
+        import tifffile
+
+        labels = tifffile.imread(folder / "labels" / f"{sample.name}.tif")
+        for form in forms:
+            form.add(ImageObjects(sample, labels, objects, place))
 
 
 def _tell_failures(folder, failures, count):
@@ -220,7 +242,12 @@ def _write_tables(folder, found, names, classes, measured):
 
 
 def _found(source):
-    """The images of a folder; a file or a Zarr array is an image."""
+    """The images of a folder or a pattern; a file or a Zarr array is an image."""
+    if glob.has_magic(str(source)) and not Path(source).exists():
+        paths = sorted(glob.glob(str(source), recursive=True))
+        if not paths:
+            raise FileNotFoundError(f"{source}: no file or folder has such a path")
+        return [sample for path in paths for sample in _found(path)]
     if is_zarr(source):
         return [Sample(zarr_name(Path(source)), Path(source))]
     return find_images(source)

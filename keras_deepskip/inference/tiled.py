@@ -120,7 +120,7 @@ def predict_tiled(
         sink = ArraySink(shape, dtype)
     else:
         asked = [settings, output, threshold, shape]
-        sink = FileSink(out, shape, dtype, work_key(model, source, asked))
+        sink = FileSink(out, shape, dtype, image_key(work_key(model, asked), source))
     predict = predictor(model, min(batch_size, plan.windows), tta)
     order = tiling.blocks(plan.spans, PANEL)
     progress = keras.utils.Progbar(len(order), verbose=verbose, unit_name="block")
@@ -207,14 +207,18 @@ def _put_together(block, spans, results):
     return total
 
 
-def work_key(model, source, asked):
-    """A text that other work has not: another model, image, or way of predicting."""
+def work_key(model, asked):
+    """A text that other work has not: another model, or way of predicting."""
     found = hashlib.sha256(model.to_json().encode())
     for weight in model.get_weights():
         found.update(np.ascontiguousarray(weight).tobytes())
-    found.update(source.fingerprint().encode())
     found.update(json.dumps(asked).encode())
     return found.hexdigest()
+
+
+def image_key(work, source):
+    """A text that the same work on another image has not."""
+    return hashlib.sha256(f"{work} {source.fingerprint()}".encode()).hexdigest()
 
 
 def _is_dask(image):
