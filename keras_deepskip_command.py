@@ -23,8 +23,17 @@ def main():
             os.environ.setdefault(name, value)
         if len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_BACKEND:
             _load_backend_quietly()
+    from keras_deepskip._backend import BACKENDS, import_keras
     from keras_deepskip.cli import main
 
+    try:
+        if len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_BACKEND:
+            import_keras()
+    except ModuleNotFoundError as error:
+        if error.name not in BACKENDS:
+            raise
+        print(f"keras-deepskip: {error}", file=sys.stderr)
+        return 1
     return main()
 
 

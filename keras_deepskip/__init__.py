@@ -4,10 +4,12 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
+from keras_deepskip._backend import import_keras
 from keras_deepskip._versions import __version__
 
 if TYPE_CHECKING or "keras_deepskip_command" not in sys.modules:
     # Loaded at once: models, losses and metrics reload by Keras only if they are registered.
+    import_keras()
     from keras_deepskip import layers, losses, metrics
     from keras_deepskip.models import build_model, load_model
 

@@ -58,6 +58,37 @@ def test_the_import_loads_little():
     assert tiny.python(code).strip().splitlines()[-1] == "[]"
 
 
+MISSING = """
+import importlib.util, sys
+missing = sys.argv[1].split(",")
+
+class Missing:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+plain = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name in missing else plain(name)
+sys.meta_path.insert(0, Missing)
+"""
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("missing", ["tensorflow,torch", "tensorflow,torch,jax"])
+def test_a_backend_that_is_not_installed_is_one_line(missing):
+    code = MISSING + "sys.argv[1:] = ['plan', '--data', 'x']\nimport keras_deepskip_command as c\n"
+    env = {name: v for name, v in tiny.environ().items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit(c.main())", missing],
+        env={**env, "HOME": str(tiny.scratch())}, cwd=tiny.ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 1
+    assert "backend tensorflow (KERAS_BACKEND is not set), which is not installed." in line
+    fix = 'pip install "keras-deepskip[tensorflow]"' if "jax" in missing else "KERAS_BACKEND=jax"
+    assert fix in line
+
+
 def test_version_and_help_load_no_backend():
     code = (
         "import contextlib, sys, keras_deepskip_command as command\n"

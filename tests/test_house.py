@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "keras_deepskip"
 # A floor imports lower floors, and within itself only what its own folder holds.
 FLOORS = {
     "_versions": 0, "_checks": 0, "_files": 0, "_tables": 0, "_processes": 0, "tiling": 0,
-    "_progress": 0, "_graphs": 0, "_docstrings": 0,
+    "_progress": 0, "_graphs": 0, "_docstrings": 0, "_backend": 0,
     "objects": 0, "analysis": 0,
     "_labels": 0, "_sizes": 0,
     "layers": 1, "losses": 1, "metrics": 1,

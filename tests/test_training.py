@@ -362,19 +362,19 @@ def events_of(folder):
 
 
 def test_logs_hold_all_figures_and_pictures():
+    """The two curves of a figure have one name in two folders: TensorBoard shows one chart."""
     run = tiny.run()
-    events = events_of(run.folder / "logs")
-    tags = events.Tags()
-    expected = {
-        f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}"
-        for name, value in run.history[0].items()
-        if value is not None and name not in ("epoch", "seconds")
-    }
-    assert set(tags["scalars"]) == expected | {"train/learning_rate"}
+    train, events = (events_of(run.folder / "logs" / part) for part in ("train", "validation"))
+    known = {name for name, value in run.history[0].items() if value is not None}
+    known -= {"epoch", "seconds"}
+    own = {name for name in known if not name.startswith("val_")}
+    assert set(train.Tags()["scalars"]) == own | {"learning_rate"}
+    assert set(events.Tags()["scalars"]) == {name[4:] for name in known - own}
     for row in run.history:
-        losses = {event.step: event.value for event in events.Scalars("validation/loss")}
-        assert losses[row["epoch"]] == pytest.approx(row["val_loss"])
-    pictures = [tag for tag in tags["images"] if tag.startswith("image_truth_prediction/")]
+        for part, name in ((train, "loss"), (events, "val_loss")):
+            losses = {event.step: event.value for event in part.Scalars("loss")}
+            assert losses[row["epoch"]] == pytest.approx(row[name])
+    pictures = [tag for tag in events.Tags()["images"] if tag.startswith("image_truth_prediction/")]
     assert pictures
     steps = [
         (picture.step, picture.width, picture.height) for picture in events.Images(pictures[0])
@@ -394,14 +394,14 @@ def logged(folder, epochs, loss, **arguments):
 def test_a_resumed_log_hides_what_it_logs_again(tmp_path):
     logged(tmp_path, [0, 1, 2], loss=1.0)  # a run that was killed: never closed
     logged(tmp_path, [1, 2], loss=2.0).on_train_end()
-    assert len(list(tmp_path.iterdir())) == 2
-    events = events_of(tmp_path)
-    assert [(e.step, e.value) for e in events.Scalars("train/loss")] == [
+    assert len(list((tmp_path / "train").iterdir())) == 2
+    events = events_of(tmp_path / "train")
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [
         (1, 1.0),
         (2, 2.0),
         (3, 2.0),
     ]
-    assert "validation/loss" not in events.Tags()["scalars"]  # NaN is no point
+    assert not events_of(tmp_path / "validation").Tags()["scalars"]  # NaN is no point
 
 
 def test_pictures_show_what_the_logger_is_given(tmp_path):
@@ -413,7 +413,7 @@ def test_pictures_show_what_the_logger_is_given(tmp_path):
     shown = np.full((1, 8, 12, 3), 77, "uint8")
     masks = np.zeros((1, 8, 12, 1), "uint8")
     logged(tmp_path, [0], 1.0, images=images, masks=masks, pictures=shown).on_train_end()
-    (picture,) = events_of(tmp_path).Images("image_truth_prediction/1")
+    (picture,) = events_of(tmp_path / "validation").Images("image_truth_prediction/1")
     array = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
     assert array.shape == (8, 44, 3)
     assert (array[:, :12] == 77).all()
@@ -584,7 +584,7 @@ except ImportError:
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="about the other backends")
 def test_all_but_the_export_works_without_tensorflow(tmp_path):
     assert tiny.python(WITHOUT, tiny.data(), tmp_path / "run").endswith("not there\n")
-    tags = events_of(tmp_path / "run" / "logs").Tags()
-    assert {"train/loss", "validation/iou", "validation/object_f1"} <= set(tags["scalars"])
+    tags = events_of(tmp_path / "run" / "logs" / "validation").Tags()
+    assert {"loss", "iou", "object_f1"} <= set(tags["scalars"])
     assert "image_truth_prediction/1" in tags["images"]
     assert (tmp_path / "run" / "found" / "objects.csv").exists()

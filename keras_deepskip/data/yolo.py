@@ -111,7 +111,7 @@ def class_names(path: Path) -> list[str]:
         ValueError: if it names no classes, or one twice.
         ImportError: if `pyyaml` is missing.
     """
-    yaml = require("yaml", '"keras-deepskip[yolo]"', f"{path}: reading it")
+    yaml = require("yaml", "pyyaml", f"{path}: reading it")
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: the names of the classes of labels/*.txt were expected in it. Received: no "

@@ -22,6 +22,7 @@ from keras_deepskip.training.run import (
     order,
 )
 
+LOG_PARTS = ("train", "validation")
 SCORED = ("val_iou", "val_object_f1")
 
 
@@ -271,8 +272,9 @@ class Checkpoint(keras.callbacks.Callback):
 class TensorBoardLogger(keras.callbacks.Callback):
     """Writes TensorBoard logs on any backend, TensorFlow installed or not.
 
-    Scalars after every epoch, those of the training batches under `train/` and those of the
-    validation under `validation/`; and pictures of image | truth | prediction, in which missed
+    Scalars after every epoch, those of the training batches in the folder `train` and those of the
+    validation in `validation`, so that the two curves of a figure share one chart; and pictures of
+    image | truth | prediction, in which missed
     objects are red, false ones amber and found ones green. Values that are not finite are left out.
     What older files of the folder hold of the same epochs is no longer shown.
 
@@ -304,35 +306,41 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._events is None:
-            self._events = EventFile(self.folder, first_step=epoch + 1)
+            self._events = {
+                part: EventFile(self.folder / part, first_step=epoch + 1) for part in LOG_PARTS
+            }
 
     def on_epoch_end(self, epoch, logs=None):
-        for name, value in self._scalars(logs or {}).items():
+        for (part, name), value in self._scalars(logs or {}).items():
             if math.isfinite(value):
-                self._events.add_scalar(name, value, epoch + 1)
+                self._events[part].add_scalar(name, value, epoch + 1)
         if self.images is not None and (epoch % self.every == 0 or epoch + 1 == self.epochs):
             self._add_pictures(epoch + 1)
-        self._events.flush()
+        for events in self._events.values():
+            events.flush()
 
     def on_train_end(self, logs=None):
-        self._events.close()
+        for events in self._events.values():
+            events.close()
         self._events = None
 
     def _scalars(self, logs):
-        """Tag and number of all that is logged."""
+        """Part, tag and number of all that is logged."""
         scalars = {
-            f"validation/{name[4:]}" if name.startswith("val_") else f"train/{name}": float(value)
+            ("validation", name[4:]) if name.startswith("val_") else ("train", name): float(value)
             for name, value in logs.items()
         }
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        return {**scalars, "train/learning_rate": float(rate)}
+        return {**scalars, ("train", "learning_rate"): float(rate)}
 
     def _add_pictures(self, step):
         predicted = masks_from_outputs(_sizes.predict_on_batch(self.model, self.images))
         rows = zip(self.pictures, self.masks, predicted, strict=True)
         for number, (picture, truth, prediction) in enumerate(rows, start=1):
             picture = draw_comparison(picture, truth, prediction)
-            self._events.add_picture(f"image_truth_prediction/{number}", picture, step)
+            self._events["validation"].add_picture(
+                f"image_truth_prediction/{number}", picture, step
+            )
 
 
 def _finite(value):

@@ -26,8 +26,8 @@ class EventFile:
     Example:
 
     ```python
-    events = EventFile("runs/first/logs", first_step=1)
-    events.add_scalar("train/loss", 0.5, step=1)
+    events = EventFile("runs/first/logs/train", first_step=1)
+    events.add_scalar("loss", 0.5, step=1)
     events.close()
     ```
     """

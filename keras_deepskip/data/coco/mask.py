@@ -73,7 +73,7 @@ class CocoMask:
 
     def _painted(self, values):
         """A canvas on which each region has its value; those whose value is None are left out."""
-        coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
+        coco = require("pycocotools.mask", "pycocotools", "A COCO mask")
         check_size(self, self.height, self.width, LABEL_BYTES)
         # Runs are kept, not rasterized masks, which would not fit into memory for many objects.
         codes = self._codes(coco, [annotation for _, annotation in self.regions])

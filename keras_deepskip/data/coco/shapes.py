@@ -144,7 +144,7 @@ def _cover(measured, images):
     doubtful &= ~lines & (measured.lengths() <= BATCH) & (height * width <= max_pixels())
     covers = ~lines
     for place in np.flatnonzero(doubtful).tolist() if doubtful.any() else ():
-        coco = require("pycocotools.mask", '"keras-deepskip[coco]"', "A COCO mask")
+        coco = require("pycocotools.mask", "pycocotools", "A COCO mask")
         size = images[place]["height"], images[place]["width"]
         covers[place] = coco.area(coco.frPyObjects([measured.flat(place)], *size))[0] > 0
     return covers
