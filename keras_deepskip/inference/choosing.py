@@ -1,6 +1,7 @@
-"""`choose_operating_point`: threshold and smallest object, by the objects found in validation."""
+"""`choose_operating_point`: threshold and smallest object, by what is found in validation."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import keras
@@ -19,7 +20,8 @@ THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 
 AREAS = (0, 4, 6, 9, 12, 16, 24, 32, 48, 64, 96, 128)  # least areas that are tried, in pixels
 SMALLEST_SHARE = 0.02  # of true objects, at most, that may be smaller than the least area
 FEWEST = 5  # true objects; of fewer nothing is learnt
-GAIN = 0.01  # by which another point must be better than the default one
+GAIN = 0.005  # of the score, by which another point must be better
+DOUBT = 0.1  # likewise another threshold, divided by the root of the number of true objects
 MOST_CLASSES = 16  # of more no threshold is chosen: each is looked at at each
 MOST_PIXELS = 2**26  # of validation images that are looked at
 
@@ -31,9 +33,10 @@ class OperatingChoice:
     Attributes:
         point: the `OperatingPoint`.
         curve: a dict for each threshold, with the best least area there: `threshold`, `min_area`,
-            `recall`, `precision`, `f1`. Of several classes there is one row for each class.
+            `recall`, `precision` and `f1` of objects, `iou` of pixels. Of several classes there is
+            one row for each class.
         images, objects: how many validation images and true objects it was chosen on.
-        score: the F measure there.
+        score: the mean of the F measure and the IoU there.
     """
 
     point: OperatingPoint
@@ -53,15 +56,17 @@ def choose_operating_point(
     masks: MaskReading | None = None,
     prefer: str | None = None,
 ) -> OperatingChoice:
-    """Chooses the threshold and the least area by the objects found in images with masks.
+    """Chooses the threshold and the least area by what is found in images with masks.
 
     Of all thresholds that are tried, with the best least area of each class there, the one of the
-    highest F measure of objects (matched by an IoU of 0.5) is taken: of several classes the mean,
-    by their numbers of objects. Of more than 16 classes the least areas alone are chosen. The
-    default (0.5, any area) stays where nothing is better by 0.01, and where there are fewer than
-    five true objects. A least area never exceeds that of 2 % of the true objects. Where the samples
-    say which object each pixel is of (`instances/`), it is also decided whether objects that touch
-    are told apart by their shape.
+    highest score is taken: the mean of the F measure of objects (matched by an IoU of 0.5) and of
+    the IoU of pixels; of several classes their mean, by their numbers of objects. (Where objects
+    are few, the F measure alone jumps from one threshold to the next.) Of more than 16 classes the
+    least areas alone are chosen. The default (0.5, any area) stays where there are fewer than five
+    true objects, or nothing is better: by 0.005, another threshold by 0.1 / sqrt(number of true
+    objects) more, as few say little. A least area never exceeds that of 2 % of the true objects.
+    Where the samples say which object each pixel is of (`instances/`), it is also decided whether
+    objects that touch are told apart by their shape.
 
     Args:
         model: a built `keras.Model` with probabilities as output.
@@ -102,6 +107,7 @@ class _Counts:
     # (class, threshold, whether separated): of each object the area of its component
     predicted: dict
     found: dict  # likewise, whether each has a true object
+    pixels: dict  # (class, threshold): of each component its area, and how much of it is true
     true: dict  # class: list of arrays of areas
 
 
@@ -109,7 +115,7 @@ def _counts(model, samples, reading):
     classes, fill = model.output_shape[-1], fill_of(model)
     ignore = no_data.ignored_id(reading.ignore_class)
     ways = (False, True) if any(has_objects(own, reading) for own in samples) else (False,)
-    counts, pixels, images = _Counts({}, {}, {}), 0, 0
+    counts, pixels, images = _Counts({}, {}, {}, {}), 0, 0
     for sample in samples:
         image, mask = load_pair(sample, model.input_shape[-1], reading)
         pixels += mask.size
@@ -135,6 +141,8 @@ def _count(counts, class_id, threshold, inside, true_labels, ways):
     """Counts the objects of a class in one image, at one threshold."""
     components, found = label_objects(inside)
     sizes = np.bincount(components.ravel(), minlength=found + 1)
+    hits = np.bincount(components[true_labels > 0], minlength=found + 1)
+    counts.pixels.setdefault((class_id, threshold), []).append(np.stack([sizes, hits])[:, 1:])
     for separate in ways:
         labels, found = separate_objects(inside) if separate else (components, found)
         pairs, _ = match_objects(true_labels, labels)
@@ -168,26 +176,24 @@ def _choice(counts, classes, beta, images, separate):
 def _threshold(rows, objects):
     """The threshold of all classes, and each class's row there.
 
-    Another than 0.5 is taken if the classes together are clearly better there than at the default
-    point; each class's least area, at 0.5, if that class is.
+    Each class's least area, at 0.5, is taken if that class is clearly better with it; another
+    threshold if the classes together are.
     """
     at = {row["threshold"]: {} for own in rows.values() for row in own}
     for class_id, own in rows.items():
         for row in own:
             at[row["threshold"]][class_id] = row
-    best = max(at, key=lambda t: (round(_mean(at[t], objects), 3), -abs(t - 0.5)))
-    plain = {
-        class_id: {**row, "min_area": 0, "score": row["plain"]} for class_id, row in at[0.5].items()
-    }
-    enough = sum(objects.values()) >= FEWEST
-    if best != 0.5 and enough and _mean(at[best], objects) >= _mean(plain, objects) + GAIN:
-        return best, at[best]
     chosen = {
         class_id: row
         if objects[class_id] >= FEWEST and row["score"] >= row["plain"] + GAIN
-        else plain[class_id]
+        else {**row, "min_area": 0, "score": row["plain"]}
         for class_id, row in at[0.5].items()
     }
+    best = max(at, key=lambda t: (round(_mean(at[t], objects), 3), -abs(t - 0.5)))
+    count = sum(objects.values())
+    least = _mean(chosen, objects) + GAIN + DOUBT / math.sqrt(max(count, 1))
+    if best != 0.5 and count >= FEWEST and _mean(at[best], objects) >= least:
+        return best, at[best]
     return 0.5, chosen
 
 
@@ -208,20 +214,26 @@ def _rows(counts, class_id, areas, beta, separate):
         if own == class_id and way == separate:
             predicted = np.concatenate(counts.predicted[key])
             found = np.concatenate(counts.found[key])
-            tried = [_row(threshold, area, predicted, found, len(areas), beta) for area in least]
-            rows.append({"class": class_id, **max(tried, key=lambda row: row["score"])})
-            rows[-1]["plain"] = tried[0]["score"]
+            pixels = np.concatenate(counts.pixels[own, threshold], axis=1)
+            tried = [_row(area, predicted, found, pixels, areas, beta) for area in least]
+            best = max(tried, key=lambda row: row["score"])
+            rows.append(
+                {"class": class_id, "threshold": threshold, **best, "plain": tried[0]["score"]}
+            )
     return rows
 
 
-def _row(threshold, area, predicted, found, objects, beta):
-    stays = predicted >= area
+def _row(area, predicted, found, pixels, true, beta):
+    """The figures of one least area."""
+    stays, objects = predicted >= area, len(true)
     right, stated = int((found & stays).sum()), int(stays.sum())
-    precision, recall = right / max(stated, 1), right / max(objects, 1)
+    inside, hits = pixels[:, pixels[0] >= area].sum(axis=1).tolist()
+    union = int(true.sum()) + inside - hits
+    iou = hits / union if union else 0.0
     weighted = beta**2 * objects + stated  # F = (1 + b^2) TP / (b^2 P + predicted)
-    score = (1 + beta**2) * right / weighted if weighted else 0.0
-    f1 = 2 * right / (objects + stated) if objects + stated else 0.0
+    measure = (1 + beta**2) * right / weighted if weighted else 0.0
     return {
-        "threshold": threshold, "min_area": area, "recall": recall, "precision": precision,
-        "f1": f1, "score": score,
+        "min_area": area, "recall": right / max(objects, 1), "precision": right / max(stated, 1),
+        "f1": 2 * right / (objects + stated) if objects + stated else 0.0, "iou": iou,
+        "score": (measure + iou) / 2,
     }  # fmt: skip
