@@ -430,6 +430,32 @@ def test_logs_that_cannot_be_written_end_the_training(tmp_path):
 # ---- The recipe ----------------------------------------------------------------------------------
 
 
+def test_accumulated_gradients_are_those_of_a_large_batch():
+    """Of a network without batch norms: two batches of 2 change the weights as one of 4 does."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(8, 9, 9, 3)).astype("float32")
+    masks = (rng.random((8, 9, 9, 1)) > 0.7).astype("int32")
+    initial, found = None, {}
+    for every, batch in ((None, 4), (2, 2)):
+        inputs = keras.Input((9, 9, 3))
+        hidden = keras.layers.Conv2D(4, 3, padding="same", activation="tanh")(inputs)
+        outputs = keras.layers.Conv2D(1, 1, activation="sigmoid")(hidden)
+        model = keras.Model(inputs, outputs)
+        initial = initial or model.get_weights()
+        model.set_weights(initial)
+        recipe = Recipe(
+            epochs=2, steps_per_epoch=8 // batch, batch_size=batch, crop_size=32, accumulate=every,
+            schedule="plateau", size_balance=0.0, include_absent=True,
+        )  # fmt: skip
+        compile_stage(model, recipe.stages[-1], recipe, MaskReading(num_classes=1))
+        model.fit(images, masks, batch_size=batch, epochs=2, shuffle=False, verbose=0)
+        found[every] = model.get_weights()
+        assert int(model.optimizer.iterations) == 4
+    for one, other, begun in zip(found[None], found[2], initial, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+        assert not np.allclose(one, begun, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "values, words",
     [

@@ -52,14 +52,17 @@ def compile_stage(model, stage, recipe, masks):
         loss = DeepSupervisionLoss(loss, masks.num_classes, model.layers[-1].level_weights)
         metrics = [FinestLevel(metric, masks.num_classes) for metric in metrics]
     loss = None if adapter_of(model).computes_loss else loss
-    optimizer = keras.optimizers.Adam(_learning_rate(stage, recipe))
+    accumulate = recipe.accumulate if recipe.accumulate != 1 else None  # Keras wants 2 at least
+    optimizer = keras.optimizers.Adam(
+        _learning_rate(stage, recipe), gradient_accumulation_steps=accumulate
+    )
     model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     # Made here, the optimizer's variables don't cost TensorFlow a second tracing of the first step.
     model.optimizer.build(model.trainable_variables)
 
 
 def _learning_rate(stage, recipe):
-    """A schedule by steps; with "plateau" a number, which `FollowPlateau` sets for each epoch."""
+    """A schedule by batches; with "plateau" a number, which `FollowPlateau` sets for each epoch."""
     if stage.schedule == "plateau":
         return stage.learning_rate
     steps = (stage.end - stage.begin) * recipe.steps_per_epoch

@@ -43,6 +43,9 @@ class Recipe:
             falls to 0 in a third of the epochs until then, and training ends.
         steps_per_epoch: batches a round.
         batch_size: crops a batch.
+        accumulate: batches whose gradients are averaged before the weights change, for crops of
+            which no large batch fits into memory: the effect of a batch so many times as large,
+            but for batch norms, which see each batch alone. None changes them after each batch.
         crop_size: side of the square crops, in pixels.
         positive_share: share of the crops that are taken around an object, so that rare objects
             are seen.
@@ -91,6 +94,7 @@ class Recipe:
     minutes: float | None = None
     steps_per_epoch: int | None = None
     batch_size: int | None = None
+    accumulate: int | None = None
     crop_size: int | None = None
     positive_share: float | None = None
     scene: str | None = None
@@ -117,7 +121,9 @@ class Recipe:
     disk_cache_bytes: int = 2**34
 
     def __post_init__(self):
-        for name in ("epochs", "steps", "steps_per_epoch", "batch_size", "crop_size"):
+        for name in (
+            "epochs", "steps", "steps_per_epoch", "batch_size", "accumulate", "crop_size"
+        ):  # fmt: skip
             if getattr(self, name) is not None:
                 _checks.check_integer(name, getattr(self, name))
         self._check_budget()
