@@ -54,7 +54,7 @@ def test_quickstart(here, capsys):
     assert "644,192 weights" in said
     assert "largest difference after reload: 0.0" in said
     assert (here / "quickstart.png").stat().st_size > 1000
-    assert list((here / "logs" / "quickstart").glob("events*"))
+    assert list((here / "logs" / "quickstart" / "train").glob("events*"))
 
 
 @pytest.mark.one_backend
@@ -67,6 +67,37 @@ def test_train_folder(here, capsys):
     said = capsys.readouterr().out
     assert "all within 1e-05" in said and "Objects, matched one to one" in said
     assert (here / "out" / "saved_model" / "saved_model.pb").is_file()
+
+
+@pytest.mark.one_backend
+def test_search(here, capsys):
+    """Interrupted in the second trial, it goes on with that one, and ends with three in all."""
+    pytest.importorskip("optuna")
+    data.sample("set", images=6, height=48, width=48, count=(1, 3), size=(8, 14))
+    example = runpy.run_path(str(ROOT / "examples" / "search.py"))
+    main, whole = example["main"], example["best_f1"]
+    tried, arguments = [], {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2}
+    arguments |= {"validation_windows": 2, "network": NETWORK}
+
+    def best_f1(folder, out, fields, *others):
+        tried.append(fields)
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return whole(folder, out, fields, *others)
+
+    main.__globals__["best_f1"] = best_f1
+    main.__globals__["choices"] = lambda trial: {"crop_size": 32, **sample_of(trial)}
+    with pytest.raises(KeyboardInterrupt):
+        main("set", "out", 3, **arguments)
+    study = main("set", "out", 3, **arguments)
+    assert tried[2] == tried[1] and len(tried) == 4
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("COMPLETE") == 3 and states.count("FAIL") == 1
+    assert "Object F1 0." in capsys.readouterr().out
+
+
+def sample_of(trial):
+    return {"learning_rate": trial.suggest_float("learning_rate", 1e-3, 6e-3, log=True)}
 
 
 @pytest.mark.one_backend
