@@ -210,7 +210,9 @@ def test_tiff_white_is_zero_and_palette(tmp_path):
 def test_a_stack_of_slices_is_refused(tmp_path):
     stack = np.zeros((4, *SHAPE), "uint8")
     tifffile.imwrite(tmp_path / "z.tif", stack, imagej=True, metadata={"axes": "ZYX"})
-    with pytest.raises(ValueError, match=r"z\.tif.*axes ZYX.*each slice"):
+    with pytest.raises(
+        ValueError, match=r"z\.tif: an image, .*a stack of slices .*axes ZYX.*files of their own"
+    ):
         read_image(tmp_path / "z.tif")
 
 

@@ -268,7 +268,7 @@ def lone_ome(path):
 REFUSED = {
     "Lab colours": ("a.tif", lab, "kind CIELAB"),
     "a part of an OME-TIFF": ("a.tif", lone_ome, "1 of 2 planes are in other files"),
-    "a stack": ("a.tif", stack, "two dimensions"),
+    "a stack": ("a.tif", stack, "a stack of slices"),
     "a GIF": ("a.png", lambda p: Image.fromarray(IDS).save(p, "GIF"), "a PNG, JPEG or TIFF"),
     "complex numbers": ("a.npy", complex_npy, "an array of numbers"),
     "an object array": ("a.npy", lambda p: np.save(p, np.array([{}])), "an array of numbers"),

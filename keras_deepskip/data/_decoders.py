@@ -115,7 +115,7 @@ def _decode_tiff(path, shown):
             raise
         if not array.size:
             raise ValueError("it has no pixels")
-        array = _channels_last(array, series.axes)
+        array = _channels_last(path, array, series.axes)
         if shown or not file.is_imagej:
             array = _as_shown(array, page)
         palette = None
@@ -260,7 +260,7 @@ def check_tiles(file, series, path):
         _tiff_bounds.check_segments(file, series)
 
 
-def _channels_last(array, axes):
+def _channels_last(path, array, axes):
     """Brings a TIFF's array to `(H, W, C)`; `axes` names its axes, one letter each."""
     named = list(axes)
     for axis in range(array.ndim - 1, -1, -1):  # axes of length one say nothing
@@ -270,9 +270,12 @@ def _channels_last(array, axes):
     if array.ndim == 2:
         return array[..., None]
     if array.ndim != 3 or any(letter in "ZT" for letter in named):
+        kind = "frames" if "T" in named else "slices"
         raise ValueError(
-            f"an image of two dimensions and channels was expected. Received: shape {array.shape}, "
-            f"axes {''.join(named)}; write each slice as a file of its own"
+            f"{path}: an image, with channels if need be, was expected. Received: a stack of "
+            f"{kind} (shape {array.shape}, axes {''.join(named)}). Write those {kind} that are to "
+            "be looked at as files of their own, or a projection of all. Networks for volumes are "
+            "trained in Python, by `build_model` and `fit`: docs/backbones.md"
         )
     channel = next((axis for axis, letter in enumerate(named) if letter in "SC"), None)
     if channel is None:
