@@ -52,6 +52,39 @@ for count in map(int, devices.split(",")):
 """
 
 
+# A `fit` of one's own, with the package's loss, metrics, data and callbacks.
+FIT = """
+import json, os, sys
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+from keras_deepskip import build_model
+from keras_deepskip.data import CropDataset, FollowEpoch, WindowDataset, find_samples
+from keras_deepskip.losses import SmallObjectLoss
+from keras_deepskip.metrics import IoU, ObjectMetricsCallback
+from keras_deepskip.training import on_devices
+from tests import test_devices
+
+samples, losses = find_samples(sys.argv[1]), []
+crops = CropDataset(samples, crop_size=32, batch_size=4, batches_per_epoch=2)
+windows = WindowDataset(samples[:4], crop_size=48, batch_size=4)
+for devices in (1, 2):
+    keras.utils.set_random_seed(0)
+    with on_devices(devices) as count:
+        assert count == devices
+        model = build_model(**test_devices.MODEL)
+        model.compile("adam", SmallObjectLoss(), metrics=[IoU()])
+        watch = [FollowEpoch(crops), ObjectMetricsCallback(windows)]
+        history = model.fit(
+            crops, validation_data=windows, epochs=2, shuffle=False, callbacks=watch, verbose=0
+        )
+        losses.append(history.history)
+print(json.dumps(losses))
+"""
+
+
 class Interrupt(keras.callbacks.Callback):
     """Interrupts the second epoch."""
 
@@ -97,6 +130,15 @@ def test_several_devices_train_as_one(tmp_path, windows):
     assert_alike(results(tmp_path / str(count)), results(tmp_path / "1"))
     if BACKEND == "jax":
         assert_alike(results(tmp_path / "4"), results(tmp_path / "1"))
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="`fit` alone does not join processes")
+def test_a_fit_of_ones_own(tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} if BACKEND == "jax" else {}
+    one, two = json.loads(tiny.python(FIT, tiny.data(), **flags).splitlines()[-1])
+    assert one.keys() == two.keys() and {"loss", "val_iou", "val_object_f1"} <= one.keys()
+    for name, values in one.items():
+        assert two[name] == pytest.approx(values, abs=TOLERANCE, nan_ok=True), name
 
 
 def torchrun(out, code=TRAIN, **environment):
