@@ -20,6 +20,8 @@ from keras_deepskip.training import Recipe, train
 # Coins, so that the network can be tried on a real photograph of coins at the end; from a few
 # pixels wide up to the size they have there.
 SCENES = {"kind": "coins", "images": 96, "size": (8, 60), "count": (4, 12)}
+GREY_EVERY = 4  # one in so many scenes is grey
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in a grey value (ITU-R BT.601)
 RECIPE = Recipe(epochs=12, steps_per_epoch=80, batch_size=4, crop_size=128, validation_windows=24)
 
 
@@ -58,6 +60,7 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
 
     log("1/6 Making scenes of small coins among other things ...")
     data = sample(out / "data", seed=seed, **SCENES)
+    _make_grey(data / "images")
     log("2/6 Auditing them ...")
     report = audit(data, seed=seed)
     log(f"3/6 Training {recipe.epochs} epochs ({keras.backend.backend()} backend) ...")
@@ -102,6 +105,13 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
     page.add_block("\n".join(f"{name}: {value}" for name, value in versions().items()))
     page.write(out / "report.html")
     return out / "report.html"
+
+
+def _make_grey(folder):
+    """Takes the colours out of some scenes: the network must not rely on them in photographs."""
+    for path in sorted(folder.iterdir())[1::GREY_EVERY]:
+        grey = np.round(read_image(path).astype("float32") @ np.array(LUMA, "float32"))
+        write_png(path, np.repeat(grey[..., None].astype("uint8"), 3, axis=-1))
 
 
 def _photograph(folder):
