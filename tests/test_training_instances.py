@@ -44,4 +44,4 @@ def test_an_interrupted_training_goes_on_and_leaves_a_network_of_images(tmp_path
     assert run.model.output_shape == (None, None, None, 1)
     found = evaluate(run.model, run.split.test, verbose=0)
     assert 0 <= found.pixels["IoU"] <= 1
-    assert list((tmp_path / "logs").glob("events*"))
+    assert list((tmp_path / "logs" / "validation").glob("events*"))
