@@ -18,16 +18,17 @@ NEEDS_NO_BACKEND = ("-h", "--help", "--version")
 
 def main():
     """Runs `keras_deepskip.cli.main` with the backend's log lines off, unless the user set them."""
+    needs_backend = len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_BACKEND
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         for name, value in LEVELS.items():
             os.environ.setdefault(name, value)
-        if len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_BACKEND:
+        if needs_backend:
             _load_backend_quietly()
     from keras_deepskip._backend import BACKENDS, import_keras
     from keras_deepskip.cli import main
 
     try:
-        if len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_BACKEND:
+        if needs_backend:
             import_keras()
     except ModuleNotFoundError as error:
         if error.name not in BACKENDS:

@@ -14,12 +14,11 @@ def import_keras():
             that are, and what to do.
     """
     try:
-        import keras
+        import keras  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name not in BACKENDS:
             raise
         raise ModuleNotFoundError(_text(error.name), name=error.name) from None
-    return keras
 
 
 def _text(missing):

@@ -7,6 +7,7 @@ from keras_deepskip.objects.growing import GrowingComponents, MaskPart
 from keras_deepskip.objects.labels import label_objects
 from keras_deepskip.objects.parting import separate_objects
 from keras_deepskip.objects.tables import object_sums, table_of_sums
+from keras_deepskip.tiling import blocks, exact_spans
 
 SUMMED = ("area", "places", "probability")
 
@@ -176,7 +177,8 @@ def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=20
             f"mask.shape={tuple(mask.shape)}, out.shape={getattr(out, 'shape', None)}"
         )
     stream = ObjectStream(mask.shape, separate=separate)
-    boxes = list(_boxes(mask.shape, block))
+    spans = [exact_spans(length, block, 1, 0, 0) for length in mask.shape]
+    boxes = [box for box, _ in blocks(spans, panel=1)]
     for box in boxes:
         values = None if probabilities is None else np.asarray(probabilities[box])
         parts = stream.update(box, np.asarray(mask[box]), values)
@@ -190,12 +192,6 @@ def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=20
         for box in boxes:
             out[box] = final[np.asarray(out[box])]
     return stream.table()
-
-
-def _boxes(shape, size):
-    for top in range(0, shape[0], size):
-        for left in range(0, shape[1], size):
-            yield slice(top, min(top + size, shape[0])), slice(left, min(left + size, shape[1]))
 
 
 def _check_holds(out, number):
