@@ -9,12 +9,12 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
+from keras_deepskip._backend import BACKENDS
 from keras_deepskip._versions import versions
 from keras_deepskip.studies.timing.machine import machine
 from keras_deepskip.studies.timing.process_pool import Failure, ProcessPool
 from keras_deepskip.studies.timing.timed_networks import TIMED_NETWORKS
 
-BACKENDS = ("tensorflow", "jax", "torch")
 MODES = ("predict", "train")
 # The first call compiles, and on TensorFlow the second step of a training may compile once more.
 WARM_UPS = 2
