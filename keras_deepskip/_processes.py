@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package
-THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+JAX_THREADS = "NPROC"  # XLA's pools on a CPU
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", JAX_THREADS)
 # Each process takes of a GPU's memory what it needs; else the first one takes nearly all.
 GPU_SHARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 CPU_ONLY = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu", "KERAS_TORCH_DEVICE": "cpu"}
@@ -36,6 +37,28 @@ def child_environment(backend, threads=None, **variables):
         **(dict.fromkeys(THREADS, str(threads)) if threads else {}),
         **variables,
     }
+
+
+def use_threads(count):
+    """Has the backend compute with so many threads in this process, as far as it still can be told.
+
+    TensorFlow and JAX make their threads when they first compute; after that they keep them.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        torch.set_num_threads(count)
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        with contextlib.suppress(RuntimeError):  # it has begun
+            tf.config.threading.set_intra_op_parallelism_threads(count)
+            tf.config.threading.set_inter_op_parallelism_threads(count)
+    else:
+        os.environ[JAX_THREADS] = str(count)
 
 
 def start_process(module, *arguments, environment, **streams):

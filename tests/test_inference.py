@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from keras_deepskip.data import MaskReading, find_samples, read_image, write_png
-from keras_deepskip.inference import evaluate, predict, prediction
+from keras_deepskip.inference import evaluate, image_work, predict
 from tests import tiny
 
 
@@ -326,11 +326,37 @@ def test_a_wrong_number_of_channels_is_named(tmp_path):
         predict(tiny.bright_model(3), tmp_path / "five.tif", tmp_path / "out", verbose=0)
 
 
+def test_images_of_one_name_are_named_by_their_folders(tmp_path):
+    """In a list, by a pattern, in a folder of folders, in a file of paths."""
+    for number, folder in enumerate(("a", "b/c")):
+        write_png(tmp_path / "in" / folder / "x.png", squares((8, 9), (1, 1, 3 + number)))
+    (tmp_path / "list.txt").write_text("in/a/x.png\n\nin/b/c/x.png\n")
+    folders = [tmp_path / "in" / "a", tmp_path / "in" / "b" / "c"]
+    pattern = str(tmp_path / "in" / "**" / "*.png")
+    for number, source in enumerate([folders, pattern, tmp_path / "in", tmp_path / "list.txt"]):
+        out = tmp_path / f"out{number}"
+        options = {"formats": ["coco"], "verbose": 0}
+        rows = predict(tiny.bright_model(), source, out, **options)
+        assert [(row["image"], row["area"]) for row in rows] == [("a/x", 9), ("b/c/x", 16)]
+        for folder in ("masks", "overlays"):
+            names = [str(path.relative_to(out / folder)) for path in (out / folder).rglob("*.png")]
+            assert sorted(names) == ["a/x.png", "b/c/x.png"]
+        images = json.loads((out / "annotations.json").read_text())["images"]
+        assert [image["file_name"] for image in images] == ["a/x.png", "b/c/x.png"]
+
+
+def test_results_in_the_folder_of_the_images_are_no_images(tmp_path):
+    write_png(tmp_path / "a" / "x.png", squares((8, 9), (1, 1, 3)))
+    for _ in range(2):
+        rows = predict(tiny.bright_model(), tmp_path, tmp_path / "found", verbose=0)
+        assert [row["image"] for row in rows] == ["a/x"]
+
+
 def test_names_that_clash_are_refused(tmp_path):
-    for folder in "ab":
-        write_png(tmp_path / folder / "x.png", np.zeros((4, 5), "uint8"))
+    for suffix in ("png", "npy"):
+        (tmp_path / f"x.{suffix}").touch()
     with pytest.raises(ValueError, match="several images share a name. Received: x"):
-        predict(tiny.bright_model(), [tmp_path / "a", tmp_path / "b"], tmp_path / "out", verbose=0)
+        predict(tiny.bright_model(), str(tmp_path / "x.*"), tmp_path / "out", verbose=0)
     assert not (tmp_path / "out").exists()
 
 
@@ -349,7 +375,7 @@ def test_masks_that_were_drawn_are_not_written_over(tmp_path, source):
 @pytest.fixture
 def counted(monkeypatch):
     """The images that are predicted, by their sizes; and a size at which it is interrupted."""
-    seen, plain = {"sizes": [], "interrupt": None}, prediction.probabilities_of
+    seen, plain = {"sizes": [], "interrupt": None}, image_work.probabilities_of
 
     def probabilities_of(model, image, *others):
         if image.shape[0] == seen["interrupt"]:
@@ -357,7 +383,7 @@ def counted(monkeypatch):
         seen["sizes"].append(image.shape[0])
         return plain(model, image, *others)
 
-    monkeypatch.setattr(prediction, "probabilities_of", probabilities_of)
+    monkeypatch.setattr(image_work, "probabilities_of", probabilities_of)
     return seen
 
 
@@ -382,13 +408,13 @@ def test_an_interrupted_call_is_taken_up(tmp_path, counted):
     assert counted["sizes"] == [20, 21]
     assert not (out / "objects.csv").exists()
 
-    notes = out / ".finished.jsonl"
+    (notes,) = (out / ".finished").iterdir()
     notes.write_text(notes.read_text()[:-7])  # killed while the second image was noted
     counted.update(sizes=[], interrupt=None)
     assert predict(tiny.bright_model(), images, out, **options) == expected
     assert counted["sizes"] == [21, 22, 23]
     assert files_of(out) == files_of(tmp_path / "whole")
-    assert not notes.exists()
+    assert not (out / ".finished").exists()
 
 
 @pytest.mark.parametrize("change", ["threshold", "image", "model"])

@@ -11,7 +11,7 @@ from PIL import Image
 import keras_deepskip
 from keras_deepskip import cli
 from keras_deepskip.data import MaskReading, Sample, audit, find_samples, has_objects, load_objects
-from keras_deepskip.inference import choose_operating_point, evaluate, predict, prediction
+from keras_deepskip.inference import choose_operating_point, evaluate, image_work, predict
 from keras_deepskip.metrics import ObjectCounts
 from keras_deepskip.objects import label_objects, separate_objects
 from keras_deepskip.operating_point import (
@@ -247,7 +247,7 @@ def test_objects_of_large_images_are_those_of_one_pass(tmp_path, monkeypatch, se
     options = {"separate": separate, "min_area": 9, "verbose": 0, "overlays": False}
     images = tmp_path / "data" / "images"
     expected = predict(tiny.bright_model(), images, tmp_path / "one", **options)
-    monkeypatch.setattr(prediction, "LARGE", 100)
+    monkeypatch.setattr(image_work, "LARGE", 100)
     monkeypatch.setattr("keras_deepskip.inference.large.BLOCK", 64)
     found = predict(tiny.bright_model(), images, tmp_path / "parts", **options)
     assert separate_objects(inside)[1] > label_objects(inside)[1]

@@ -8,7 +8,7 @@ import pytest
 
 from keras_deepskip import load_model
 from keras_deepskip.data import MaskReading, find_samples, read_image
-from keras_deepskip.inference import choose_operating_point, evaluate, predict, prediction, stream
+from keras_deepskip.inference import choose_operating_point, evaluate, image_work, predict, stream
 from keras_deepskip.layers import ImageNormalization
 from keras_deepskip.objects import label_objects, remove_small
 from keras_deepskip.operating_point import (
@@ -193,7 +193,7 @@ def test_everything_decides_by_it_unless_told_otherwise(tmp_path, monkeypatch):
     assert len(predict(model, images, tmp_path / "b", min_area=0, verbose=0)) == 45
     assert [result.mask.sum() for result in stream(model, images)] == [9 * 64] * 3
 
-    monkeypatch.setattr(prediction, "LARGE", 1000)  # read and written in parts
+    monkeypatch.setattr(image_work, "LARGE", 1000)  # read and written in parts
     monkeypatch.setattr("keras_deepskip.inference.large.BLOCK", 21)
     assert len(predict(model, images, tmp_path / "c", verbose=0)) == 27
     large = [read_image(tmp_path / "c" / "masks" / f"s{n}.tif") for n in range(3)]

@@ -509,11 +509,9 @@ def test_a_full_disk_is_an_error_and_the_work_goes_on(small, tmp_path, monkeypat
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    from keras_deepskip.inference import large, tiled, windows
-    from keras_deepskip.inference import predict as function
+    from keras_deepskip.inference import image_work, large, tiled, windows
 
-    module = sys.modules[function.__module__]
-    monkeypatch.setattr(module, "LARGE", 1000)
+    monkeypatch.setattr(image_work, "LARGE", 1000)
     monkeypatch.setattr(large, "BLOCK", 50)
     monkeypatch.setattr(large, "PICTURE", 60)
     monkeypatch.setattr(windows, "TILES", {2: 40, 3: 40})

@@ -124,6 +124,8 @@ def describe_predict(command):
         "formats", flag="--format", dest="formats", action="append", default=None, metavar="NAME"
     )
     options.add("tta", metavar="WAYS")
+    options.add("tables", nargs="+", metavar="FORM")
+    options.add("cluster", metavar="local:N|tcp://HOST:PORT")
 
 
 def describe_stream(command):

@@ -119,10 +119,10 @@ def run_predict(options):
         options.images,
         options.out,
         **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "separate")),
-        **_fields(options, ("measures", "tta")),
+        **_fields(options, ("measures", "tta", "tables", "cluster")),
         formats=options.formats or (),
     )
-    print(f"Found {len(objects)} objects. Wrote {Path(options.out) / 'objects.csv'}")
+    print(f"Found {len(objects)} objects. Wrote {objects.path}")
     return int((Path(options.out) / "failures.csv").is_file())  # it told of them
 
 

@@ -39,7 +39,7 @@ def predict_large(
         The lines of `object_table`.
     """
     name = sample.name
-    path = out / f".{name}.npy"
+    path = out / f".{name.replace('/', '%2F')}.npy"
     reason = why_inexact(model, source.sizes)
     if reason:
         warnings.warn(

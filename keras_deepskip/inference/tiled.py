@@ -159,6 +159,26 @@ def probabilities_of(model, image, tta=None):
     return outputs
 
 
+def probabilities_of_batch(model, images, batch_size, tta=None):
+    """As `probabilities_of`, of several images of one size at once.
+
+    Args:
+        model: as of `probabilities_of`.
+        images: array (N, H, W, C), of few pixels in all.
+        batch_size: images of a whole batch (see `predictor`).
+        tta: test-time augmentation, as of `predict_tiled`.
+
+    Returns:
+        Array (N, H, W, K), float32.
+
+    Raises:
+        ValueError: as `probabilities_of`.
+    """
+    outputs = predictor(model, batch_size, tta)(images)
+    check_probabilities(outputs)
+    return outputs
+
+
 # --- The work -------------------------------------------------------------------------------------
 
 

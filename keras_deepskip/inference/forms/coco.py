@@ -1,5 +1,8 @@
 """`annotations.json`: COCO's file of instances, in compressed RLE."""
 
+import json
+from pathlib import PurePath
+
 import numpy as np
 
 from keras_deepskip import _files
@@ -7,41 +10,52 @@ from keras_deepskip.inference.forms.form import Form
 
 
 class Coco(Form):
-    """Collects the objects of all images; the file is written at the end."""
+    """Has each image's annotations handed on; the file is written at the end."""
 
     name, packages = "coco", {"pycocotools.mask": "coco"}
 
-    def __init__(self, folder, names):
-        super().__init__(folder, names)
-        self.images, self.annotations = [], []
-
     def add(self, found):
-        """Takes an image's objects."""
+        """Returns an image, and its annotations, without their numbers."""
         height, width = found.labels.shape
-        image_id, file_name = len(self.images) + 1, found.sample.image.name
-        self.images.append(
-            {"id": image_id, "file_name": file_name, "height": height, "width": width}
-        )
+        name = PurePath(found.sample.name).with_name(found.sample.image.name)
+        annotations = []
         for row, outline in zip(found.rows, outlines_in_coco(found.labels), strict=True):
             left, top = row["left"], row["top"]
-            self.annotations.append(
+            annotations.append(
                 {
-                    "id": len(self.annotations) + 1, "image_id": image_id,
                     "category_id": row["class_id"], "segmentation": outline,
                     "bbox": [left, top, row["right"] - left, row["bottom"] - top],
                     "area": row["area"], "iscrowd": 0,
                     "score": round(row["mean_probability"], 4),
                 }
             )  # fmt: skip
+        image = {"file_name": name.as_posix(), "height": height, "width": width}
+        return {"image": image, "annotations": annotations}
 
-    def finish(self):
-        """Writes the file."""
-        content = {
-            "images": self.images,
-            "categories": [{"id": i, "name": name} for i, name in self.names.items()],
-            "annotations": self.annotations,
-        }
-        _files.write_json(self.folder / "annotations.json", content)
+    def finish(self, pieces):
+        """Writes the file, a line for each image and annotation."""
+        categories = [{"id": i, "name": name} for i, name in self.names.items()]
+        images = ({"id": i, **piece["image"]} for i, piece in enumerate(pieces(), start=1))
+        parts = {"images": images, "categories": categories, "annotations": _numbered(pieces())}
+        with (
+            _files.replacing(self.folder / "annotations.json") as new,
+            new.open("w", encoding="utf-8") as file,
+        ):
+            for number, (name, items) in enumerate(parts.items()):
+                file.write(f'{"," if number else "{"}\n"{name}": [')
+                for index, item in enumerate(items):
+                    file.write(f"{',' if index else ''}\n{json.dumps(item)}")
+                file.write("\n]")
+            file.write("\n}\n")
+
+
+def _numbered(pieces):
+    """Yields the annotations of all images, each with its number and its image's."""
+    number = 0
+    for image_id, piece in enumerate(pieces, start=1):
+        for annotation in piece["annotations"]:
+            number += 1
+            yield {"id": number, "image_id": image_id, **annotation}
 
 
 def outlines_in_coco(labels):

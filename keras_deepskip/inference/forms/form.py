@@ -57,8 +57,20 @@ class Form:
         self.folder, self.names = folder, names
 
     def add(self, found):
-        """Takes an image's `ImageObjects`."""
+        """Writes what is of one image alone; other processes may do so for other images.
+
+        Args:
+            found: the image's `ImageObjects`.
+
+        Returns:
+            What `finish` needs of the image, fit for JSON, or None.
+        """
         raise NotImplementedError
 
-    def finish(self):
-        """Comes after the last image."""
+    def finish(self, pieces):
+        """Comes after the last image, once.
+
+        Args:
+            pieces: function that returns an iterator over what `add` has returned, in the images'
+                order.
+        """

@@ -27,7 +27,7 @@ class Yolo(Form):
         path = self.folder / "yolo" / "labels" / f"{found.sample.name}.txt"
         _files.write_text(path, "".join(lines))
 
-    def finish(self):
+    def finish(self, pieces):
         """Writes the classes' names."""
         names = [f"  {i - 1}: {json.dumps(name)}\n" for i, name in self.names.items()]
         _files.write_text(self.folder / "yolo" / "data.yaml", "names:\n" + "".join(names))
