@@ -83,10 +83,18 @@ def writing(path):
         raise failure from error
 
 
-def remove_leftovers(folder):
-    """Removes what `replacing` and `replacing_folder` left in a folder when they were killed."""
-    for path in Path(folder).glob(f".*{MARK}*"):
-        remove(path)
+def remove_leftovers(folder, below=False):
+    """Removes what `replacing` and `replacing_folder` left in a folder when they were killed.
+
+    Args:
+        folder: the folder.
+        below: whether its folders are gone through too, but for those that are one result, Zarr's.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            if name.startswith(".") and MARK in name:
+                remove(Path(place, name))
+        folders[:] = [n for n in folders if below and MARK not in n and not n.endswith(".zarr")]
 
 
 def remove(path):

@@ -19,7 +19,7 @@ import keras
 
 from keras_deepskip import _files
 from keras_deepskip._checks import require
-from keras_deepskip._processes import GPU_SHARING, child_environment
+from keras_deepskip._processes import GPU_SHARING, THREADS, child_environment
 from keras_deepskip._versions import versions
 from keras_deepskip.inference.shards import COMPARED, Job, check_worker, predict_shard, shards_of
 from keras_deepskip.inference.zarrs import LARGE
@@ -67,6 +67,8 @@ def predict_on_cluster(cluster):
 
 
 def _predict_groups(cluster, work, groups, finished):
+    from distributed.comm import get_address_host
+
     if not groups:
         return
     with _client(cluster) as client:
@@ -74,7 +76,15 @@ def _predict_groups(cluster, work, groups, finished):
         finished.folder.mkdir(parents=True, exist_ok=True)
         with _files.replacing(finished.folder / MODEL) as new:
             work.model.save(new)
-        job = _job(work, finished, workers)
+        hosts = {} if isinstance(cluster, int) else Counter(map(get_address_host, workers))
+        job = Job(
+            model=finished.folder / MODEL,
+            wanted=work.wanted,
+            work=work.work,
+            versions=versions(),
+            directory=os.getcwd(),
+            hosts=dict(hosts),
+        )
         _check_versions(client, job)
         client.run(check_worker, job)
         shards = shards_of(groups, finished, len(workers))
@@ -85,19 +95,6 @@ def _predict_groups(cluster, work, groups, finished):
             yield from result.failures
 
 
-def _job(work, finished, workers):
-    from distributed.comm import get_address_host
-
-    return Job(
-        model=finished.folder / MODEL,
-        wanted=work.wanted,
-        work=work.work,
-        versions=versions(),
-        directory=os.getcwd(),
-        workers=dict(Counter(map(get_address_host, workers))),
-    )
-
-
 @contextlib.contextmanager
 def _client(cluster):
     """A client of the cluster; processes that are started here end with it."""
@@ -106,8 +103,9 @@ def _client(cluster):
     if isinstance(cluster, int):
         from dask.system import CPU_COUNT
 
-        threads = max(CPU_COUNT // cluster, 1)
-        environment = child_environment(keras.backend.backend(), threads, **GPU_SHARING)
+        share = dict.fromkeys(THREADS, str(max(CPU_COUNT // cluster, 1)))
+        given = {name: os.environ[name] for name in THREADS if name in os.environ}
+        environment = child_environment(keras.backend.backend(), **share, **GPU_SHARING) | given
         with (
             distributed.LocalCluster(
                 n_workers=cluster, threads_per_worker=1, processes=True, dashboard_address=None,
@@ -152,8 +150,8 @@ def _check_versions(client, job):
             if own != job.versions[name]:
                 raise RuntimeError(
                     f"workers of the caller's versions were expected: {name} "
-                    f"{job.versions[name]}. Received: {own or 'none'} at {address}. Install it "
-                    "there, and start the workers again"
+                    f"{job.versions[name]}. Received: {name} {own or '(none)'} at {address}. "
+                    "Install it there, and start the workers again"
                 )
 
 

@@ -181,7 +181,7 @@ class ImageWork:
         if wanted.probabilities:
             _write_probabilities(wanted.folder / "probabilities", name, outputs)
         rows = object_table(mask, outputs, labels=labels)
-        found = ImageObjects(opened.sample, labels, rows, place)
+        found = ImageObjects(opened.sample, opened.image, mask, labels, rows, place)
         pieces = {form.name: form.add(found) for form in self.forms}
         if wanted.measures:
             measured = measure(labels, opened.image, place.pixel_size)

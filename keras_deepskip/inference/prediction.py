@@ -94,8 +94,9 @@ def predict(
             (`annotations.json`, COCO's file of instances in RLE, with the mean probability as
             `score`), `"geojson"` (`geojson/NAME.geojson`, outlines for QuPath and GIS: in map
             coordinates if the image is a GeoTIFF, else in pixels), `"imagej"` (`rois/NAME.zip`,
-            regions of ImageJ), `"yolo"` (`yolo/labels/NAME.txt`, for segmentation, and
-            `yolo/data.yaml`). Not for images read in parts.
+            regions of ImageJ), `"ome-zarr"` (`zarr/NAME.ome.zarr`, NGFF 0.5: the image, and its
+            objects and classes as label images, for napari), `"yolo"` (`yolo/labels/NAME.txt`, for
+            segmentation, and `yolo/data.yaml`). Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         tables: in which forms to write the tables: `"csv"`, `"parquet"` (`objects.parquet` and
@@ -141,6 +142,7 @@ def predict(
     work = ImageWork(model, wanted, work_key(model, wanted.key()))
     samples = chosen_images(images, folder)
     finished = Finished(folder, work.work)
+    killed = cluster is not None or finished.folder.is_dir()  # then files may have been cut off
     finished.look_up(samples, work.stamp)
     groups = [
         group for group in groups_of(samples) if not all(each.name in finished for each in group)
@@ -155,6 +157,8 @@ def predict(
     if failed and not len(finished):
         finished.forget()
         raise failed[0][1]
+    if killed:
+        _files.remove_leftovers(folder, below=True)
     for form in work.forms:
         form.finish(functools.partial(_pieces, form.name, finished, samples))
     measured = columns(channels, finished.sized) if measures else []

@@ -18,7 +18,7 @@ ROUNDS = 4  # shards that each worker gets at least, if there are images enough
 COMPARED = ("keras_deepskip", "keras", "backend")  # of the versions
 
 _one_at_a_time = threading.Lock()  # a backend's own threads use all cores of this process
-_works: dict[str, tuple] = {}  # of this process: the last job's `ImageWork` and `NoteFile`
+_works: dict[tuple, tuple] = {}  # of this process: the last job's `ImageWork` and `NoteFile`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Job:
         work: a text that other work has not.
         versions: of the process that calls, as of `versions`.
         directory: the folder that paths are relative to.
-        workers: how many workers each host has.
+        hosts: how many workers each host has, which share its cores; none where they were started
+            with their share.
     """
 
     model: Path
@@ -39,7 +40,7 @@ class Job:
     work: str
     versions: dict[str, str]
     directory: str
-    workers: dict[str, int]
+    hosts: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +111,15 @@ def _work_of(job):
     """The model, which a process loads once, and its file of notes."""
     from distributed import get_worker
 
-    if job.work not in _works:
+    key = job.work, job.directory, job.wanted.folder
+    if key not in _works:
         check_worker(job, get_worker())
-        use_threads(_threads(job, get_worker()))
+        if job.hosts:
+            use_threads(_threads(job, get_worker()))
         work = ImageWork(load_model(job.model), job.wanted, job.work)
         _works.clear()
-        _works[job.work] = work, NoteFile(job.wanted.folder / FOLDER, make_folder=False)
-    return _works[job.work]
+        _works[key] = work, NoteFile(job.wanted.folder / FOLDER, make_folder=False)
+    return _works[key]
 
 
 def check_worker(job, dask_worker):
@@ -145,7 +148,7 @@ def _threads(job, worker):
     from distributed.comm import get_address_host
 
     host = get_address_host(worker.address)
-    return max(CPU_COUNT // job.workers.get(host, 1), 1)
+    return max(CPU_COUNT // job.hosts.get(host, 1), 1)
 
 
 def _portable(error):

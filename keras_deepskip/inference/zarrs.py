@@ -159,7 +159,7 @@ def create_ome(path, shape, dtype):
     chunks = tuple(1 if axis == "c" else min(n, 512) for axis, n in zip(axes, stored, strict=True))
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     group.create_array("0", shape=stored, chunks=chunks, dtype=dtype)
-    group.attrs["ome"] = {"version": VERSION, "multiscales": [_level(axes)]}
+    group.attrs["ome"] = {"version": VERSION, "multiscales": [multiscale(axes)]}
     return open_ome(path)
 
 
@@ -171,11 +171,21 @@ def open_ome(path, mode="r+"):
     return ChannelsLast(group["0"], axes, path) if "c" in axes else group["0"]
 
 
-def _level(axes):
-    kinds = {"c": "channel"}
-    scale = {"type": "scale", "scale": [1.0] * len(axes)}
+def multiscale(axes, pixel_size=None):
+    """The metadata of an image of one level, `0`.
+
+    Args:
+        axes: their names, such as `("c", "y", "x")`.
+        pixel_size: height and width of a pixel in micrometres, or None.
+    """
+    lengths = {} if pixel_size is None else dict(zip("yx", pixel_size, strict=True))
+    units = {axis: {"unit": "micrometer"} for axis in lengths}
+    scale = {"type": "scale", "scale": [float(lengths.get(axis, 1)) for axis in axes]}
     return {
-        "axes": [{"name": axis, "type": kinds.get(axis, "space")} for axis in axes],
+        "axes": [
+            {"name": axis, "type": "channel" if axis == "c" else "space", **units.get(axis, {})}
+            for axis in axes
+        ],
         "datasets": [{"path": "0", "coordinateTransformations": [scale]}],
     }
 

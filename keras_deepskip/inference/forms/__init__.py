@@ -5,9 +5,10 @@ from keras_deepskip.inference.forms.coco import Coco
 from keras_deepskip.inference.forms.form import ImageObjects
 from keras_deepskip.inference.forms.geojson import GeoJson
 from keras_deepskip.inference.forms.imagej import ImageJ
+from keras_deepskip.inference.forms.ome_zarr import OmeZarr
 from keras_deepskip.inference.forms.yolo import Yolo
 
-FORMS = {form.name: form for form in (Coco, GeoJson, ImageJ, Yolo)}
+FORMS = {form.name: form for form in (Coco, GeoJson, ImageJ, OmeZarr, Yolo)}
 __all__ = ["FORMS", "ImageObjects", "forms_of"]
 
 

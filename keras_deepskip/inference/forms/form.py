@@ -18,12 +18,16 @@ class ImageObjects:
 
     Attributes:
         sample: the `Sample` of the image.
+        image: its pixels, (H, W, C).
+        mask: their class ids, (H, W).
         labels: which object each pixel is of, (H, W), 1..n.
         rows: the lines of `object_table`, for objects 1..n.
         place: the image's `Placement`.
     """
 
     sample: Sample
+    image: np.ndarray
+    mask: np.ndarray
     labels: np.ndarray
     rows: list[dict[str, Any]]
     place: Placement

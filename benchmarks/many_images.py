@@ -1,0 +1,147 @@
+"""Many small images: the plain loop beside worker processes, some of which are killed.
+
+    python benchmarks/many_images.py --images 3000
+    python benchmarks/many_images.py --images 3000 --kill-every 20
+    python benchmarks/many_images.py --images 100000 --kill-every 60
+
+Writes so many drawn scenes of 128 x 128, and has `keras-deepskip predict` find objects in them,
+once by itself and once with `--cluster local:N`. Tells images a second (in all, and from the first
+one that was done to the last, without the start), the most memory of the process that was called
+and of its workers, and compares every file. With `--kill-every` a worker is killed (SIGKILL) every
+so many seconds, and the time until another has begun to work is told.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import psutil
+
+from keras_deepskip import build_model
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import draw_scene, write_png
+
+SIDE = 128
+LOOK_S = 0.25  # seconds between looks at the processes
+MB = 1e6
+
+
+def main():
+    """Prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kill-every", type=float, metavar="S", help="seconds between kills")
+    parser.add_argument("--folder", type=Path, help="for images and results; else a temporary one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(options, options.folder or Path(scratch))
+
+
+def compare(options, folder):
+    """Predicts both ways, and compares what is there."""
+    threshold = make(folder, options.images)
+    print(f"keras {keras.__version__}, {keras.backend.backend()}, {options.images} images\n")
+    ways = [("plain", [], None)]
+    ways += [(f"local:{options.workers}", ["--cluster", f"local:{options.workers}"], None)]
+    if options.kill_every:
+        ways[1] = (*ways[1][:2], options.kill_every)
+    rows = []
+    for name, more, kill_every in ways:
+        command = [sys.executable, "-m", "keras_deepskip.cli", "predict", "--no-overlays"]
+        command += ["--model", folder / "model.keras", "--images", folder / "images"]
+        command += ["--threshold", str(threshold), "--out", folder / name.replace(":", "-"), *more]
+        out = folder / name.replace(":", "-")
+        rows.append([name, *watch(command, out, options.images, kill_every)])
+        print(rows[-1], file=sys.stderr)
+    headers = ["way", "seconds", "images/s", "images/s without start", "MB of the caller"]
+    headers += ["MB of a worker", "MB in all", "kills", "seconds until replaced"]
+    print(markdown_table(headers, rows))
+    count = same_files(folder / "plain", folder / f"local-{options.workers}")
+    print(f"\n{count} files, all the same.")
+
+
+def make(folder, count):
+    """Writes a model and images; returns a threshold above which there are objects."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    scenes = [draw_scene("microorganisms", rng, height=SIDE, width=SIDE)[0] for _ in range(100)]
+    for number in range(count):
+        path = folder / "images" / f"{number:08}.png"
+        if not path.exists():
+            scene = np.roll(scenes[number % 100], rng.integers(0, SIDE, 2), (0, 1))
+            write_png(path, scene)
+    keras.utils.set_random_seed(0)
+    model = build_model((None, None, 3))
+    model.save(folder / "model.keras")
+    return round(float(np.quantile(model.predict(np.stack(scenes[:8]), verbose=0), 0.97)), 4)
+
+
+def watch(command, out, count, kill_every):
+    """Runs a command, and looks at its processes until it ends."""
+    start = time.monotonic()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    root = psutil.Process(process.pid)
+    caller = worker = together = 0.0
+    first, killed, gaps, known = None, 0, [], 0
+    while process.poll() is None:
+        time.sleep(LOOK_S)
+        memory = {each.pid: resident(each) for each in [root, *children(root)]}
+        own = memory.pop(root.pid)
+        caller, together = max(caller, own), max(together, own + sum(memory.values()))
+        worker = max([worker, *memory.values()])
+        notes = len(list(out.glob(".finished/*.jsonl")))  # each process that predicts has one
+        now = time.monotonic()
+        if notes and first is None:
+            first = last = now
+        if notes > known and known and killed:
+            gaps.append(now - last)
+        known = max(known, notes)
+        if kill_every and first and now - last > kill_every:
+            busy = [pid for pid, size in memory.items() if size > 3e8]  # have loaded the backend
+            if busy:
+                os.kill(random.choice(busy), signal.SIGKILL)
+                killed, last = killed + 1, now
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    end = time.monotonic()
+    row = [end - start, count / (end - start), count / (end - first), caller / MB, worker / MB]
+    return [*row, together / MB, killed, float(np.mean(gaps)) if gaps else None]
+
+
+def children(process):
+    """The processes that a process has started."""
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def resident(process):
+    """Bytes of memory of a process; 0 if it is gone."""
+    try:
+        return process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def same_files(one, other):
+    """How many files two folders have, if they are the same, byte for byte."""
+    names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    others = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+    differing = [name for name in names if (one / name).read_bytes() != (other / name).read_bytes()]
+    if names != others or differing:
+        raise SystemExit(f"files differ: {set(names) ^ set(others) or differing[:9]}")
+    return len(names)
+
+
+if __name__ == "__main__":
+    main()
