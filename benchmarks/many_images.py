@@ -8,10 +8,13 @@ Writes so many drawn scenes of 128 x 128, and has `keras-deepskip predict` find 
 once by itself and once with `--cluster local:N`. Tells images a second (in all, and from the first
 one that was done to the last, without the start), the most memory of the process that was called
 and of its workers, and compares every file. With `--kill-every` a worker is killed (SIGKILL) every
-so many seconds, and the time until another has begun to work is told.
+so many seconds; told are the longest times until the image that it was at was done by another
+worker, and until the process that takes its place had done an image.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import random
 import signal
@@ -63,7 +66,7 @@ def compare(options, folder):
         rows.append([name, *watch(command, out, options.images, kill_every)])
         print(rows[-1], file=sys.stderr)
     headers = ["way", "seconds", "images/s", "images/s without start", "MB of the caller"]
-    headers += ["MB of a worker", "MB in all", "kills", "seconds until replaced"]
+    headers += ["MB of a worker", "MB in all", "kills", "s until redone", "s until replaced"]
     print(markdown_table(headers, rows))
     count = same_files(folder / "plain", folder / f"local-{options.workers}")
     print(f"\n{count} files, all the same.")
@@ -89,32 +92,66 @@ def watch(command, out, count, kill_every):
     """Runs a command, and looks at its processes until it ends."""
     start = time.monotonic()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    root = psutil.Process(process.pid)
+    root, notes, kills = psutil.Process(process.pid), Notes(out), []
     caller = worker = together = 0.0
-    first, killed, gaps, known = None, 0, [], 0
     while process.poll() is None:
         time.sleep(LOOK_S)
         memory = {each.pid: resident(each) for each in [root, *children(root)]}
         own = memory.pop(root.pid)
         caller, together = max(caller, own), max(together, own + sum(memory.values()))
         worker = max([worker, *memory.values()])
-        notes = len(list(out.glob(".finished/*.jsonl")))  # each process that predicts has one
-        now = time.monotonic()
-        if notes and first is None:
-            first = last = now
-        if notes > known and known and killed:
-            gaps.append(now - last)
-        known = max(known, notes)
-        if kill_every and first and now - last > kill_every:
-            busy = [pid for pid, size in memory.items() if size > 3e8]  # have loaded the backend
-            if busy:
-                os.kill(random.choice(busy), signal.SIGKILL)
-                killed, last = killed + 1, now
+        notes.look()
+        if (
+            kill_every
+            and notes.first
+            and time.monotonic() - kill_every > max([notes.first, *(kill[0] for kill in kills)])
+        ):
+            victims = [pid for pid in memory if pid in notes.last]  # that have done an image
+            if victims:
+                pid = random.choice(victims)
+                os.kill(pid, signal.SIGKILL)
+                notes.look()
+                kills.append((time.monotonic(), notes.last[pid] + 1))
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
     end = time.monotonic()
-    row = [end - start, count / (end - start), count / (end - first), caller / MB, worker / MB]
-    return [*row, together / MB, killed, float(np.mean(gaps)) if gaps else None]
+    row = [end - start, count / (end - start), count / (end - notes.first), caller / MB]
+    row += [worker / MB, together / MB, len(kills)]
+    redone = [notes.times[image] - when for when, image in kills if image in notes.times]
+    born = [min((t - when for t in notes.born if t > when), default=0) for when, _ in kills]
+    return [*row, max(redone, default=None), max(born, default=None)]
+
+
+class Notes:
+    """What the processes that predict have noted, as it grows.
+
+    Attributes:
+        first: when the first image was noted, or None.
+        last: the number of the last image that each process has noted, by the process's id.
+        times: when each image was noted last, by its number.
+        born: when each process has noted its first image.
+    """
+
+    def __init__(self, out):
+        self.out, self.first, self.last, self.times, self.born = out, None, {}, {}, []
+        self._read = {}
+
+    def look(self):
+        """Reads what is new."""
+        for path in self.out.glob(".finished/*.jsonl"):
+            with contextlib.suppress(OSError), path.open("rb") as file:  # all may be done
+                file.seek(self._read.get(path, 0))
+                for line in file.read().splitlines(keepends=True):
+                    if line.endswith(b"\n"):
+                        self._add(path, int(json.loads(line)["image"]))
+                        self._read[path] = self._read.get(path, 0) + len(line)
+
+    def _add(self, path, number):
+        now, pid = time.monotonic(), int(path.name.partition("-")[0])
+        self.first = self.first or now
+        if pid not in self.last:
+            self.born.append(now)
+        self.last[pid], self.times[number] = number, now
 
 
 def children(process):

@@ -6,18 +6,17 @@ import signal
 import socket
 import threading
 import time
-import types
 
 import keras
 import numpy as np
 import pytest
 
 from keras_deepskip import build_model, cli
-from keras_deepskip.data import Sample, write_png
+from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.inference import cluster, image_work, predict
-from keras_deepskip.inference.finished import Finished
+from keras_deepskip.inference.finished import Finished, NoteFile
 from keras_deepskip.inference.image_work import groups_of
-from keras_deepskip.inference.shards import Job, shards_of
+from keras_deepskip.inference.shards import Job, Shard, shards_of
 from tests import tiny
 
 distributed = pytest.importorskip("distributed")
@@ -129,16 +128,17 @@ def test_an_interrupted_call_goes_on_with_other_workers(
 ):
     images, expected, files = many
     address, results = scheduler.scheduler_address, []
-    plain = cluster._result
+    plain = cluster._results
 
-    def interrupted(future, job):
-        if len(results) == 2:
-            raise KeyboardInterrupt
-        results.append(plain(future, job))
-        return results[-1]
+    def interrupted(*arguments):
+        for result in plain(*arguments):
+            results.append(result)
+            yield result
+            if len(results) == 2:
+                raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cluster, "_result", interrupted)
+        patched.setattr(cluster, "_results", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict(tiny.bright_model(), images, tmp_path / "out", cluster=address, verbose=0)
     noted = {name for result in results for name, *_ in result.notes}
@@ -232,13 +232,26 @@ def test_other_texts_than_a_cluster_are_refused(tmp_path, many, value):
 
 
 @pytest.mark.one_backend
-def test_images_that_end_worker_after_worker_end_the_call():
-    class Future:
-        def result(self):
-            raise distributed.KilledWorker("predict-1", types.SimpleNamespace(address="tcp"), 3)
+def test_a_shard_that_ends_worker_after_worker_is_tried_in_parts(tmp_path, many):
+    """Without what was done; a group of which nothing is done ends the call, and is named."""
+    groups = groups_of(find_images(many[0]))[:3]
+    finished = Finished(tmp_path, "work")
+    with NoteFile(finished.folder) as file:
+        for sample in [*groups[0], groups[2][5]]:
+            stamp = image_work.file_stamp(sample.image)
+            note = {"work": "work", "image": sample.name, "stamp": stamp, "sized": False}
+            file.add(note)
 
-    with pytest.raises(RuntimeError, match="the same shard .*out of memory"):
-        cluster._result(Future(), None)
+    def rest(shard):
+        error = ValueError("lost four times")
+        stamp_of = lambda sample: image_work.file_stamp(sample.image)
+        return cluster._rest_of(finished, stamp_of, shard, error)
+
+    first, second = rest(Shard(groups, frozenset()))
+    assert (first.groups, first.finished) == ([groups[1]], frozenset())
+    assert (second.groups, second.finished) == ([groups[2]], {"21"})
+    with pytest.raises(RuntimeError, match=r"08\.png to 15 \(lost four times\).*memory"):
+        rest(first)
 
 
 @pytest.mark.one_backend

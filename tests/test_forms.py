@@ -144,6 +144,42 @@ def image_of(seed=0):
     return np.where(scene(seed), 200, 20).astype("uint8")
 
 
+def test_ome_zarr_holds_the_image_with_its_labels_beside_it(tmp_path):
+    """Pixels, places and metadata as NGFF 0.5 has them; micrometres where the file says so."""
+    zarr = pytest.importorskip("zarr")
+    models = pytest.importorskip("ome_zarr_models.v05")
+    image = np.stack([image_of(seed) for seed in range(3)], axis=-1)
+    path = tmp_path / "images" / "n.ome.tif"
+    path.parent.mkdir()
+    metadata = {"axes": "YXS", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(path, image, metadata=metadata, photometric="rgb")
+    out = tmp_path / "found"
+    rows = predict(tiny.bright_model(3), path, out, formats=["ome-zarr"], verbose=0)
+    (folder,) = (out / "zarr").iterdir()
+    assert folder.name == "n.ome.ome.zarr" and len(rows) > 3
+    group = zarr.open_group(str(folder), mode="r")
+    assert np.array_equal(group["0"][:], image.transpose(2, 0, 1))
+    assert np.array_equal(group["labels/objects/0"][:], labels_of(out, "n.ome"))
+    assert np.array_equal(group["labels/classes/0"][:] > 0, labels_of(out, "n.ome") > 0)
+
+    read = models.Image.from_zarr(group)  # raises where the metadata break a rule
+    (scales,) = read.attributes.ome.multiscales
+    assert scales.datasets[0].coordinateTransformations[0].scale == [1, 0.5, 0.25]
+    assert read.labels.attributes.ome.labels == ["objects", "classes"]
+    for name in read.labels.attributes.ome.labels:
+        label = models.ImageLabel.from_zarr(group[f"labels/{name}"])
+        (scales,) = label.attributes.ome.multiscales
+        assert [(axis.name, axis.unit) for axis in scales.axes] == [
+            ("y", "micrometer"), ("x", "micrometer"),
+        ]  # fmt: skip
+        assert scales.datasets[0].coordinateTransformations[0].scale == [0.5, 0.25]
+        assert label.attributes.ome.image_label.source.image == "../../"
+    properties = group["labels/objects"].attrs["ome"]["image-label"]["properties"]
+    assert [each["label-value"] for each in properties] == list(range(1, len(rows) + 1))
+    assert [each["area"] for each in properties] == [row["area"] for row in rows]
+    assert tiny.leftovers(out) == []
+
+
 def test_geotiff_is_placed_on_its_map(tmp_path):
     keys = (34735, 3, len(KEYS), KEYS, True)
     path = write(tmp_path / "images" / "map.tif", image_of(), SCALE, TIE, keys)

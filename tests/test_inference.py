@@ -369,6 +369,33 @@ def test_masks_that_were_drawn_are_not_written_over(tmp_path, source):
     assert (tmp_path / "masks" / "x.png").read_bytes() == before
 
 
+@pytest.mark.one_backend
+def test_tables_in_parquet_are_those_in_csv(tmp_path):
+    """Names of classes, measures, and empty cells; only what is asked for is left."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    image = squares((40, 48), (2, 3, 4), (10, 20, 20))
+    for name in "ab":
+        write_png(tmp_path / "in" / f"{name}.png", image if name == "b" else 0 * image)
+    options = {"measures": True, "verbose": 0, "out": tmp_path / "out"}
+    images, model = tmp_path / "in", tiny.bright_model()
+    rows = list(predict(model, images, tables=["csv", "parquet"], **options))
+    written = parquet.read_table(tmp_path / "out" / "objects.parquet")
+    assert written.to_pylist() == rows and len(rows) == 2
+    assert written.column_names == list(rows_of(tmp_path / "out" / "objects.csv")[0])
+    counted = parquet.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    for line, text in zip(counted, rows_of(tmp_path / "out" / "images.csv"), strict=True):
+        assert {k: "" if v is None else str(v) for k, v in line.items()} == text
+    assert counted[0]["mean_area"] is None and counted[1]["objects"] == 2
+
+    alone = predict(model, images, tables="parquet", **options)
+    assert alone == rows and alone[-1] == rows[-1] and alone[:1] == rows[:1]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [
+        "images.parquet", "objects.parquet",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="`tables` must be one of 'csv', 'parquet'"):
+        predict(model, images, tables=["excel"], **options)
+
+
 # ---- Interrupted, and taken up -------------------------------------------------------------------
 
 
@@ -415,6 +442,52 @@ def test_an_interrupted_call_is_taken_up(tmp_path, counted):
     assert counted["sizes"] == [21, 22, 23]
     assert files_of(out) == files_of(tmp_path / "whole")
     assert not (out / ".finished").exists()
+
+
+def test_batches_of_one_size_give_what_each_image_gives_also_after_an_interrupt(
+    tmp_path, monkeypatch
+):
+    """What is done again after an interrupt is in the batch that it was in: the same bytes."""
+    images, model, sizes = tmp_path / "in", tiny.run().model, []
+    for number in range(11):
+        noise = np.random.default_rng(number).integers(0, 256, (20 + number % 2, 25, 3))
+        write_png(images / f"{number:02}.png", noise.astype("uint8"))
+    outputs = model.predict(np.full((1, 20, 25, 3), 128, "uint8"), verbose=0)
+    threshold = float(np.median(outputs))
+    options = {"probabilities": True, "threshold": threshold, "min_area": 0, "verbose": 0}
+    plain = image_work.probabilities_of_batch
+
+    def probabilities_of_batch(model, batch, *others):
+        sizes.append(batch.shape[:2])
+        return plain(model, batch, *others)
+
+    monkeypatch.setattr(image_work, "probabilities_of_batch", probabilities_of_batch)
+    expected = list(predict(model, images, tmp_path / "whole", **options))
+    assert sizes == [(4, 20), (4, 21), (2, 20)] and len(expected) > 11
+    for number in (1, 8):
+        path = images / f"{number:02}.png"
+        alone = predict(model, path, tmp_path / "alone", **options)
+        own = [row for row in expected if row["image"] == path.stem]
+        assert len(own) == len(alone)
+        for row, other in zip(own, alone, strict=True):
+            assert row == pytest.approx(other, abs=1e-4)
+
+    out, counts, calls = tmp_path / "out", image_work.counts, []
+
+    def interrupted(*found):
+        calls.append(found)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return counts(*found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(image_work, "counts", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict(model, images, out, **options)
+    sizes.clear()
+    assert predict(model, images, out, **options) == expected
+    assert sizes == [(4, 21), (2, 20)]  # the first batch was done
+    assert files_of(out) == files_of(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("change", ["threshold", "image", "model"])

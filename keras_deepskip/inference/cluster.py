@@ -2,11 +2,13 @@
 
 A shard is a task. At most `AHEAD` for each worker are with the scheduler, so that neither it nor
 this process holds what has not begun. Dask gives a lost worker's shards to others; what the lost
-one had written is written again, alike.
+one had written is written again, alike. A shard that was lost several times is tried anew in
+parts, without the images that were done.
 """
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 import queue
@@ -21,7 +23,14 @@ from keras_deepskip import _files
 from keras_deepskip._checks import require
 from keras_deepskip._processes import GPU_SHARING, THREADS, child_environment
 from keras_deepskip._versions import versions
-from keras_deepskip.inference.shards import COMPARED, Job, check_worker, predict_shard, shards_of
+from keras_deepskip.inference.shards import (
+    COMPARED,
+    Job,
+    Shard,
+    check_worker,
+    predict_shard,
+    shards_of,
+)
 from keras_deepskip.inference.zarrs import LARGE
 
 AHEAD = 2  # shards for each worker that the scheduler has
@@ -88,7 +97,8 @@ def _predict_groups(cluster, work, groups, finished):
         _check_versions(client, job)
         client.run(check_worker, job)
         shards = shards_of(groups, finished, len(workers))
-        for result in _results(client, job, shards):
+        rest = functools.partial(_rest_of, finished, work.stamp)
+        for result in _results(client, job, shards, rest):
             for name, place, sized in result.notes:
                 finished.add(name, place, sized)
                 yield name, None
@@ -155,24 +165,65 @@ def _check_versions(client, job):
                 )
 
 
-def _results(client, job, shards):
-    """Yields what each shard has given, as they are done."""
-    done, running, waiting = queue.SimpleQueue(), {}, iter(enumerate(shards))
-    call, places = uuid.uuid4().hex[:8], _Places(client)
+def _results(client, job, shards, rest):
+    """Yields what each shard has given, as they are done.
+
+    Args:
+        client: of the cluster.
+        job: the `Job` of all shards.
+        shards: an iterable of `Shard`.
+        rest: function from a shard that has ended several workers, and the error that says so, to
+            the shards that are tried in its place.
+    """
+    import distributed
+
+    done, running, waiting, again = queue.SimpleQueue(), {}, iter(shards), []
+    call, places, number = uuid.uuid4().hex[:8], _Places(client), itertools.count()
     while True:
         while len(running) < places.count():
-            number, shard = next(waiting, (None, None))
+            shard = again.pop() if again else next(waiting, None)
             if shard is None:
                 break
-            key = f"predict-{call}-{number}"
-            running[key] = client.submit(predict_shard, job, shard, key=key, pure=False)
-            running[key].add_done_callback(done.put)
+            key = f"predict-{call}-{next(number)}"
+            future = client.submit(predict_shard, job, shard, key=key, pure=False)
+            running[key] = shard, future
+            future.add_done_callback(done.put)
         if not running:
             return
-        with contextlib.suppress(queue.Empty):
+        try:
             future = done.get(timeout=LOOK_S)
-            yield _result(future, job)
-            running.pop(future.key).release()
+        except queue.Empty:
+            continue
+        shard, _ = running.pop(future.key)
+        try:
+            yield future.result()
+        except distributed.KilledWorker as error:
+            again += rest(shard, error)
+        except distributed.CancelledError as error:
+            raise ConnectionError(f"the Dask scheduler was lost ({error}). {AGAIN}") from error
+        future.release()
+
+
+def _rest_of(finished, stamp_of, shard, error):
+    """What is left of a shard that has ended several workers, each group a shard of its own.
+
+    Raises:
+        RuntimeError: if it was one group, and none of its images was done.
+    """
+    samples = [sample for group in shard.groups for sample in group]
+    before = len(finished)
+    finished.look_up(samples, stamp_of)
+    if len(shard.groups) == 1 and len(finished) == before:
+        raise RuntimeError(
+            f"each worker that predicted these images was lost: {samples[0].image} to "
+            f"{samples[-1].name} ({error}). Did they need more memory than a worker has? Take "
+            f"fewer workers a machine, or the image out. {AGAIN}"
+        ) from error
+    return [
+        Shard([group], frozenset(each.name for each in group if each.name in finished))
+        for group in shard.groups
+        if not all(each.name in finished for each in group)
+    ]
 
 
 class _Places:
@@ -197,17 +248,3 @@ class _Places:
                 f"the Dask scheduler has had no workers for {WORKERS_S} s. Start some. {AGAIN}"
             )
         return AHEAD * max(self._workers, 1)
-
-
-def _result(future, job):
-    import distributed
-
-    try:
-        return future.result()
-    except distributed.KilledWorker as error:
-        raise RuntimeError(
-            f"the same shard of images ended several workers, one after the other: {error}. Did "
-            f"they run out of memory? Their logs say so; take fewer workers a machine. {AGAIN}"
-        ) from error
-    except distributed.CancelledError as error:
-        raise ConnectionError(f"the Dask scheduler was lost ({error}). {AGAIN}") from error

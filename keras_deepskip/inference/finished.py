@@ -9,6 +9,7 @@ two notes of the same content, of which one counts.
 import contextlib
 import json
 import operator
+import os
 import uuid
 
 from keras_deepskip import _files
@@ -85,7 +86,7 @@ class NoteFile:
 
     def __init__(self, folder, make_folder=True):
         self._make_folder = make_folder
-        self.path = folder / f"{uuid.uuid4().hex}.jsonl"
+        self.path = folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
 
     def __enter__(self):
         self._file = None
