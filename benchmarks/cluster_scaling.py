@@ -29,7 +29,7 @@ from keras_deepskip.inference.measures import counts
 from keras_deepskip.inference.shards import SHARD, Job, Shard, ShardResult
 from keras_deepskip.inference.tables import object_values, write_tables
 
-ROUNDS = 3  # shards a worker
+ROUNDS = 6  # shards a worker
 JOINED = 4000  # images whose tables are joined
 OBJECTS = 20  # of each of them
 IMAGES = 1e8  # of the third table
