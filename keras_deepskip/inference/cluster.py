@@ -175,8 +175,6 @@ def _results(client, job, shards, rest):
         rest: function from a shard that has ended several workers, and the error that says so, to
             the shards that are tried in its place.
     """
-    import distributed
-
     done, running, waiting, again = queue.SimpleQueue(), {}, iter(shards), []
     call, places, number = uuid.uuid4().hex[:8], _Places(client), itertools.count()
     while True:
@@ -190,18 +188,40 @@ def _results(client, job, shards, rest):
             future.add_done_callback(done.put)
         if not running:
             return
-        try:
-            future = done.get(timeout=LOOK_S)
-        except queue.Empty:
-            continue
-        shard, _ = running.pop(future.key)
-        try:
-            yield future.result()
-        except distributed.KilledWorker as error:
-            again += rest(shard, error)
-        except distributed.CancelledError as error:
-            raise ConnectionError(f"the Dask scheduler was lost ({error}). {AGAIN}") from error
-        future.release()
+        ended = _ended(done)
+        # One trip to the scheduler for all that have ended: of many workers many have.
+        yield from client.gather([future for future in ended if future.status == "finished"])
+        for future in ended:
+            shard, _ = running.pop(future.key)
+            if future.status != "finished":
+                again += rest(shard, _killed(future))
+            future.release()
+
+
+def _ended(done):
+    """The futures of a queue, once there are any; none if it takes long."""
+    try:
+        ended = [done.get(timeout=LOOK_S)]
+    except queue.Empty:
+        return []
+    while not done.empty():
+        ended.append(done.get())
+    return ended
+
+
+def _killed(future):
+    """The error of a shard that ended several workers; other errors are raised."""
+    import distributed
+
+    try:
+        error = future.exception()
+    except distributed.CancelledError as cancelled:
+        error = cancelled
+    if isinstance(error, distributed.KilledWorker):
+        return error
+    if isinstance(error, distributed.CancelledError):
+        raise ConnectionError(f"the Dask scheduler was lost ({error}). {AGAIN}") from error
+    raise error
 
 
 def _rest_of(finished, stamp_of, shard, error):
