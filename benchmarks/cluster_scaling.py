@@ -3,7 +3,7 @@
     python benchmarks/cluster_scaling.py --workers 10 100 1000 --image-ms 30
 
 The scheduler is a process, the client (this package's, with its back-pressure) another. The workers
-are Dask's own, all in a third process; in place of predicting, each sleeps for what a shard of 128
+are Dask's own, all in a third process; in place of predicting, each sleeps for what a shard of 256
 images takes. Told are the share of what so many workers could do, and the processor time of each of
 the three processes by shard: on a machine with other work, it is this that says what a scheduler
 and a client with a core of their own can do. The second table has what the client does at the end
@@ -88,14 +88,6 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "60s",
 }
 WORKERS = (1, 10, 100, 1000, 10_000)
-
-
-def projected(count, ms, most, joining):
-    """What `IMAGES` take with so many workers; scheduler and client do `most` shards a second."""
-    own, theirs = IMAGES * ms / 1e3 / count, IMAGES / SHARD / most
-    table = IMAGES * joining
-    longest = max((own, "workers"), (theirs, "scheduler or client"), (table, "join"))
-    return [count, ms, max(own, theirs) / 3600, table / 3600, longest[1]]
 
 
 # ---- The cluster ---------------------------------------------------------------------------------
@@ -184,7 +176,7 @@ def made_shard(number):
 
 
 def join_seconds():
-    """Seconds an image of writing the tables from notes, as CSV and in both forms."""
+    """Seconds of a core an image of writing tables from notes, as CSV and in both forms."""
     rng = np.random.default_rng(0)
     samples = [Sample(f"{number:08}", Path(f"{number:08}.png")) for number in range(JOINED)]
     found = []
@@ -195,9 +187,9 @@ def join_seconds():
             for sample in samples:
                 finished.add(sample.name, file.add(made_note(sample.name, rng)), False)
         for tables in (["csv"], ["csv", "parquet"]):
-            start = time.perf_counter()
+            start = time.process_time()
             rows = write_tables(folder, finished.notes(samples), tables, None, [])
-            found.append((time.perf_counter() - start) / JOINED)
+            found.append((time.process_time() - start) / JOINED)
             if len(rows) != OBJECTS * JOINED:
                 raise SystemExit("lines are missing")
     return found

@@ -16,7 +16,7 @@ from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.inference import cluster, image_work, predict
 from keras_deepskip.inference.finished import Finished, NoteFile
 from keras_deepskip.inference.image_work import groups_of
-from keras_deepskip.inference.shards import Job, Shard, shards_of
+from keras_deepskip.inference.shards import SHARD, Job, Shard, shards_of
 from tests import tiny
 
 distributed = pytest.importorskip("distributed")
@@ -269,6 +269,6 @@ def test_shards_hold_whole_groups_in_order(tmp_path):
     assert [sum(map(len, shard.groups)) for shard in shards] == [8, 8, 4, 1, 8, 8, 8, 5]
     assert [each for shard in shards for group in shard.groups for each in group] == samples
     assert sorted(name for shard in shards for name in shard.finished) == ["00", "30"]
-    small = [sample for sample in samples if sample.name != "20"] * 40
+    small = [sample for sample in samples if sample.name != "20"] * 50
     several = shards_of(groups_of(small), (), workers=2)
-    assert {sum(map(len, shard.groups)) for shard in several[:-1]} == {128}
+    assert {sum(map(len, shard.groups)) for shard in several[:-1]} == {SHARD}

@@ -13,7 +13,7 @@ from keras_deepskip.inference.finished import FOLDER, Finished, NoteFile
 from keras_deepskip.inference.image_work import GROUP, ImageWork, Wanted, is_alone
 from keras_deepskip.models import load_model
 
-SHARD = 128  # images of a shard at most
+SHARD = 256  # images of a shard at most
 ROUNDS = 4  # shards that each worker gets at least, if there are images enough
 COMPARED = ("keras_deepskip", "keras", "backend")  # of the versions
 
