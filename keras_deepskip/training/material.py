@@ -52,7 +52,7 @@ class Material:
     """
 
     split: Split
-    masks: object
+    masks: MaskReading
     facts: dict
     report: AuditReport | None = None
     survey: Survey | None = None
