@@ -983,6 +983,30 @@ def test_callback_epochs_prefix_and_weights():
     assert watch.counts.summary() == counts.summary()
 
 
+class Known(Pairs):
+    """Pairs that know their objects."""
+
+    def __init__(self, images, masks, labels):
+        super().__init__(images, masks)
+        self.labels = labels
+
+    def objects(self, index):
+        return None if self.labels is None else self.labels[3 * index : 3 * index + 3]
+
+
+def test_callback_counts_known_objects():
+    """Two discs that touch are two; a rod with a waist is one, if the data say so."""
+    rows, columns = np.mgrid[:24, :20]
+    discs = [(rows - at) ** 2 + (columns - 9) ** 2 <= 16 for at in (6, 13)]
+    masks = np.broadcast_to(discs[0] | discs[1], (4, 24, 20)).astype("uint8")
+    two = np.broadcast_to(np.where(discs[0], 1, 2 * discs[1]), masks.shape)
+    model = tiny_model(noise=0.0)
+    for labels, found in ((None, 4), (two, 8), (masks.astype("int32"), 4)):
+        watch = ObjectMetricsCallback(Known(images_for(masks), masks, labels))
+        watch.set_model(model)
+        assert watch.evaluate().select() == (found, 0, 0)
+
+
 def test_callback_thresholds_probabilities_and_logits():
     true, predicted = drawn(8, n=3)
     images = images_for(predicted)

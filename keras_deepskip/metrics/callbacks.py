@@ -8,6 +8,7 @@ import numpy as np
 from keras_deepskip import _checks, _sizes
 from keras_deepskip.metrics.object_counts import ObjectCounts
 from keras_deepskip.metrics.pixel import masks_from_outputs
+from keras_deepskip.objects import separate_objects
 
 ARRAY_BATCH = 8
 
@@ -22,10 +23,16 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
     are spelled out), NaN where a stratum has no true objects. Callbacks after this one in the list,
     and `History`, see them. All counts of the last evaluation are in the attribute `counts`.
 
+    Objects are connected components. Where the data say which object each pixel is of (a
+    `WindowDataset` of samples with object ids), true objects are those, and predicted ones that
+    touch are told apart by their shape, if more is found so.
+
     Args:
         data: a `keras.utils.PyDataset` of batches `(images, masks)` or
             `(images, masks, sample_weight)`, or two arrays `(images, masks)`. Masks and weights
-            are as in `ObjectCounts.update_batch`, of images or of volumes.
+            are as in `ObjectCounts.update_batch`, of images or of volumes. A dataset may have a
+            method `objects(index)`, which returns the objects' labels (N, H, W) of a batch, or
+            None.
         prefix: what names in the logs begin with.
         every: epochs from one evaluation to the next.
         batch_size: images predicted at once, for arrays; None is 8. A dataset has its own.
@@ -76,18 +83,22 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
 
     def evaluate(self):
         """Predicts the whole set with the model as it is; returns the new `counts`."""
-        counts = ObjectCounts(**self._counts_arguments)
-        for images, masks, *weight in self._batches():
+        together, apart = (ObjectCounts(**self._counts_arguments) for _ in range(2))
+        for (images, masks, *weight), objects in self._batches():
             predicted = masks_from_outputs(
                 _sizes.predict_on_batch(self.model, images),
                 self.pixel_threshold,
                 self.from_logits,
-                counts.multilabel,
+                together.multilabel,
             )
             weight = keras.ops.convert_to_numpy(weight[0]) if weight else None
-            counts.update_batch(keras.ops.convert_to_numpy(masks), predicted, weight)
-        self.counts = counts
-        return counts
+            masks = keras.ops.convert_to_numpy(masks)
+            together.update_batch(masks, predicted, weight, objects)
+            if objects is not None:
+                separated = [separate_objects(mask)[0] for mask in predicted]
+                apart.update_batch(masks, predicted, weight, objects, separated)
+        self.counts = apart if apart.counts.any() and apart.f1() > together.f1() else together
+        return self.counts
 
     def figures(self):
         """Returns the figures of the last evaluation, by their names in the logs."""
@@ -104,12 +115,12 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
 
     def _batches(self):
         if isinstance(self.data, keras.utils.PyDataset):
+            objects = getattr(self.data, "objects", lambda index: None)
             for index in range(self.data.num_batches):
-                yield self.data[index]
+                yield self.data[index], objects(index)
             return
-        images, masks = self.data
-        for start in range(0, len(images), self.batch_size):
-            yield images[start : start + self.batch_size], masks[start : start + self.batch_size]
+        for start in range(0, len(self.data[0]), self.batch_size):
+            yield tuple(part[start : start + self.batch_size] for part in self.data), None
 
 
 def log_name(stratum):
