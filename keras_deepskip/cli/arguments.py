@@ -262,6 +262,12 @@ def describe_demo(command):
     options.add("seed", type=int)
 
 
+def describe_completion(command):
+    command.add_argument(
+        "--shell", choices=("bash", "zsh", "tcsh"), default="bash", help="which (default: bash)"
+    )
+
+
 def describe_benchmark(command):
     from keras_deepskip.studies.timing import benchmark
 
