@@ -226,3 +226,14 @@ def test_the_index_lists_every_page(folder):
     index = (tiny.ROOT / folder / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (tiny.ROOT / folder).glob("*.md")} - {"README.md"}
     assert pages == set(re.findall(r"\]\((\w+\.md)\)", index))
+
+
+def test_the_guide_and_the_site_list_every_guide():
+    index = (tiny.ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    navigation = (tiny.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {f"guides/{path.name}" for path in (tiny.ROOT / "docs" / "guides").glob("*.md")}
+    assert pages == set(re.findall(r"\]\((guides/\w+\.md)\)", index))
+    listed = set(re.findall(r"- ((?:\w+/)?\w+\.md)$", navigation, re.M))
+    docs = tiny.ROOT / "docs"
+    found = {path.relative_to(docs).as_posix() for path in docs.glob("**/*.md")}
+    assert listed == {name for name in found if not name.startswith("measurements/comparison/")}
