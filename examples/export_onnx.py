@@ -8,7 +8,6 @@
 # %%
 import os
 import time
-from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,7 +33,7 @@ keras.utils.set_random_seed(0)
 images, masks = data.scenes("coins", IMAGES, height=SIDE, width=SIDE, count=(2, 6), seed=0)
 model = kd.build_model(levels=LEVELS)
 model.compile(keras.optimizers.Adam(3e-3), losses.SmallObjectLoss(), metrics=[metrics.IoU()])
-model.fit(images, masks, batch_size=6, epochs=EPOCHS, verbose=2)
+history = model.fit(images, masks, batch_size=6, epochs=EPOCHS, verbose=2)
 
 # %% [markdown]
 # ## The file
@@ -46,13 +45,12 @@ model.fit(images, masks, batch_size=6, epochs=EPOCHS, verbose=2)
 # %%
 report = kd.export(model, "coins.onnx", format="onnx", mask=True)
 print(report.text())
-print(f"{Path('coins.onnx').stat().st_size:,} bytes")
 
 # %% [markdown]
 # ## Running it
 #
-# From here on nothing needs Keras. Raw values go in, as float32: normalization, padding and
-# cropping are in the file. Number and size of the images are free.
+# This needs no Keras; the model is asked for the comparison alone. Raw values go in, as float32:
+# normalization, padding and cropping are in the file. Number and size of the images are free.
 
 # %%
 session = onnxruntime.InferenceSession("coins.onnx")

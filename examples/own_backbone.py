@@ -21,7 +21,7 @@ from keras_deepskip import data, drawing, losses, metrics
 
 IMAGES = int(os.environ.get("BACKBONE_IMAGES", 48))
 SIDE = int(os.environ.get("BACKBONE_SIDE", 128))
-EPOCHS = int(os.environ.get("BACKBONE_EPOCHS", 20))
+EPOCHS = int(os.environ.get("BACKBONE_EPOCHS", 30))
 LEVELS = int(os.environ.get("BACKBONE_LEVELS", 4))
 
 # %% [markdown]
@@ -58,7 +58,8 @@ print(f"{model.count_params():,} weights; a pixel of the result sees {field.size
 # epoch; its figures are in `history` beside those of the pixels.
 
 # %%
-images, masks = data.scenes("coins", IMAGES, height=SIDE, width=SIDE, count=(2, 6), seed=0)
+scene = {"count": (2, 6), "clutter": 0.2}
+images, masks = data.scenes("coins", IMAGES, height=SIDE, width=SIDE, seed=0, **scene)
 held_out = IMAGES // 4
 model.compile(keras.optimizers.Adam(3e-3), losses.SmallObjectLoss(), metrics=[metrics.IoU()])
 history = model.fit(
@@ -79,7 +80,8 @@ print({name: round(values[-1], 3) for name, values in history.history.items() if
 # the mask is that of one pass over the whole image.
 
 # %%
-large, truth = data.scenes("coins", 1, height=4 * SIDE, width=4 * SIDE, count=(20, 40), seed=9)
+scene["count"] = (20, 40)
+large, truth = data.scenes("coins", 1, height=4 * SIDE, width=4 * SIDE, seed=9, **scene)
 found = kd.predict_tiled(model, large[0], output="mask", tile=2 * SIDE)
 whole = metrics.masks_from_outputs(model.predict(large, verbose=0))[0]
 print(f"{np.mean(found == whole):.4%} of the pixels as in one pass")

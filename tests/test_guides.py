@@ -16,7 +16,7 @@ from tests import tiny
 pytestmark = pytest.mark.one_backend
 DOCS = tiny.ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("guides/*.md")), DOCS / "faq.md", DOCS / "paper.md"]
-BLOCK = re.compile(r"(<!-- not run: .{10,} -->\n)?```(python|bash)\n(.*?)```", re.S)
+BLOCK = re.compile(r"(<!-- not run: [^\n]{10,} -->\n)?```(python|bash)\n(.*?)```", re.S)
 # Options of a command that are given other values here or left out, and those that are added.
 SMALLER = {
     "sample": {"--images": "6", "--height": None, "--width": None, "--count": None, "--size": None},
@@ -84,6 +84,13 @@ def test_what_a_page_shows_runs(page, tmp_path, monkeypatch):
             for full, small in CODE.items():
                 text = text.replace(full, small)
             exec(text, namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_block_runs_or_says_why_not(page):
+    text = page.read_text(encoding="utf-8")
+    fences = len(re.findall(r"^```(?:python|bash)$", text, re.M))
+    assert fences == len(blocks(page)) + len(re.findall(r"^<!-- not run: ", text, re.M))
 
 
 def test_what_the_tests_change_is_there():
