@@ -3,7 +3,7 @@
 #
 # A mask says which pixels are cell, not where one cell ends. This script draws images with chains
 # of touching cells, trains on them with the number of the cell at each pixel, and compares counts
-# of connected components with counts of cells that were told apart. Five minutes on two CPU cores.
+# of connected components with counts of cells that were told apart. Two minutes on two CPU cores.
 
 # %%
 import os

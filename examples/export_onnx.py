@@ -3,7 +3,7 @@
 #
 # A network is trained shortly, written as an ONNX file that also gives the mask, and run by ONNX
 # Runtime on images of two sizes. ONNX Runtime exists for servers, phones, and browsers (ONNX
-# Runtime Web reads the same file). One minute on two CPU cores.
+# Runtime Web reads the same file). Two minutes on two CPU cores.
 
 # %%
 import os
