@@ -74,6 +74,7 @@ def run_evaluate(options):
 def _samples(options, subject):
     """The images to evaluate on."""
     from keras_deepskip.data import load_split
+    from keras_deepskip.data.stores import local_folder
 
     if options.split == "all":
         return _all_samples(options.data or (subject.data if options.run_folder else None))
@@ -83,6 +84,9 @@ def _samples(options, subject):
         return chosen
     if not options.run_folder and options.split is None:
         return _all_samples(options.data)
+    if options.run_folder:
+        # Images on a store are fetched here, where that is shown
+        subject = dataclasses.replace(subject, data=local_folder(subject.data, verbose="auto"))
     split = subject.split if options.run_folder else load_split(_data_folder(options))
     samples = getattr(split, options.split or "test")
     if not samples:
@@ -93,18 +97,22 @@ def _samples(options, subject):
 def _all_samples(folder):
     from keras_deepskip.data import find_samples
     from keras_deepskip.data.folder import part_folders
+    from keras_deepskip.data.stores import local_folder
 
     if folder is None:
         raise ValueError(NO_DATA)
-    parts = part_folders(Path(folder)) if Path(folder).is_dir() else {}
+    folder = local_folder(folder, verbose="auto")
+    parts = part_folders(folder) if folder.is_dir() else {}
     roots = parts.values() or [folder]
     return [sample for root in roots for sample in find_samples(root)]
 
 
 def _data_folder(options):
+    from keras_deepskip.data.stores import local_folder
+
     if options.data is None:
         raise ValueError(NO_DATA)
-    return options.data
+    return local_folder(options.data, verbose="auto")
 
 
 def _is_test_of_run(options):

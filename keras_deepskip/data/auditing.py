@@ -13,7 +13,8 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files, image_files
+from keras_deepskip.data._layout import LAYOUT, PARTS
+from keras_deepskip.data.folder import identical_files, image_files
 from keras_deepskip.data.masks import MaskReading, check_classes
 from keras_deepskip.data.samples import Sample, has_objects, load_mask, load_objects
 from keras_deepskip.data.split import FRACTIONS, load_split
@@ -148,7 +149,7 @@ def audit(
     if paired:  # missing pairs would stop the split, too
         figures |= _split(survey, looks, how, findings)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return AuditReport(str(folder), findings, figures)
+    return AuditReport(str(survey.source), findings, figures)
 
 
 def _surveyed(folder, masks, group_by):

@@ -15,6 +15,7 @@ from keras_deepskip import _checks, _files
 from keras_deepskip._progress import progress_bar, resolve_verbose
 from keras_deepskip.data import Sample, find_images, write_png
 from keras_deepskip.data.placement import placement_of
+from keras_deepskip.data.stores import is_address, local_images
 from keras_deepskip.drawing import draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.finished import Finished
@@ -83,7 +84,8 @@ def predict(
     Args:
         model: a built `keras.Model` with probabilities as output, or a `Run`.
         images: a folder of images, an image file, a `.npy` or `.zarr` array, a pattern of paths
-            (`"plates/*/well_?.tif"`; `**` goes into sub-folders), or a list of these.
+            (`"plates/*/well_?.tif"`; `**` goes into sub-folders), the address of a folder, a file,
+            a pattern or a `.txt` of images on a store (see `data.stores`), or a list of these.
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
@@ -133,7 +135,7 @@ def predict(
     sources = images if isinstance(images, list | tuple) else [images]
     _checks.check_choice("tta", tta, (*KINDS, None))
     forms = forms_of(formats, folder, names, classes)
-    samples = [sample for source in sources for sample in _found(source)]
+    samples = [sample for source in sources for sample in _found(source, verbose)]
     _refuse_same_names(samples)
     _refuse_data_folder(folder, samples)
     progress = progress_bar(len(samples), verbose)
@@ -241,8 +243,10 @@ def _write_tables(folder, found, names, classes, measured):
     return rows
 
 
-def _found(source):
-    """The images of a folder or a pattern; a file or a Zarr array is an image."""
+def _found(source, verbose=0):
+    """The images of a folder, a pattern or an address; a file or a Zarr array is an image."""
+    if is_address(source):
+        return [sample for path in local_images(source, verbose) for sample in find_images(path)]
     if glob.has_magic(str(source)) and not Path(source).exists():
         paths = sorted(glob.glob(str(source), recursive=True))
         if not paths:

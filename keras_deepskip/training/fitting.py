@@ -14,6 +14,7 @@ from keras_deepskip._progress import resolve_verbose
 from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
 from keras_deepskip.data import MaskReading, Survey
+from keras_deepskip.data.stores import is_address
 from keras_deepskip.inference.choosing import choose_operating_point
 from keras_deepskip.layers.image_normalization import image_normalization_of
 from keras_deepskip.models import load_model
@@ -66,7 +67,8 @@ def train(
 
     Args:
         data: a folder with `images/` and `masks/` (or `annotations.json`), or with `train/`,
-            `val/` and `test/` of that form, or a folder of YOLO; or a `Survey` of it.
+            `val/` and `test/` of that form, or a folder of YOLO; or its address on a store, such as
+            `s3://bucket/cells` (see `data.stores`); or a `Survey` of it.
         out: the run's folder. Receives `model.keras` (the best model), `history.csv`,
             `config.json` (arguments and versions), `split.json`, `audit.json`, `training_state/`
             and `logs/` for TensorBoard.
@@ -113,7 +115,7 @@ def train(
     """
     begun = time.perf_counter()
     out, verbose = Path(out), resolve_verbose(verbose)
-    folder = data.folder if isinstance(data, Survey) else Path(data)
+    folder = data.source if isinstance(data, Survey) else data
     split = {"split_file": split_file, "fractions": fractions, "group_by": group_by}
     request = Request(
         recipe or Recipe(), masks or MaskReading(), channels, input_range, split, model,
@@ -210,8 +212,11 @@ def _begin(own, folder, out, request, plan, material):
     """Has the run's folder say how to repeat it, before the first step."""
     material.write(own)
     _files.write_json(own / PLAN, plan.to_dict())
-    absolute = folder.resolve()
-    source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
+    if is_address(folder):
+        source = {"folder": folder, "relative": None}
+    else:
+        absolute = Path(folder).resolve()
+        source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
     made = {"facts": material.facts, "versions": versions()}
     _files.write_json(own / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
 
