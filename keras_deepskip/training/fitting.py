@@ -89,6 +89,7 @@ def train(
             run where there is none, so that one call serves jobs that are stopped and started
             again.
         devices: how many devices of this machine share each batch, or `"all"`: see `on_devices`.
+            Processes that were started together share it anyway (docs/distributed.md).
             A run may be resumed with other ones.
         callbacks: Keras callbacks beside the recipe's own.
         verbose: as in `Model.fit`; `"auto"` shows a bar on a terminal, else a line an epoch.
@@ -196,8 +197,9 @@ def _measured(plan, model, request, material, begun, shares, processes):
         for part in material.datasets(recipe, _takes_one_size(request.model), shares)
     )
     enter_stage(model, recipe.stages[-1], recipe, request.model_options, masks)
-    crops = processes.share(crops)
-    step, compiling = seconds_per_step(model, crops, windows, recipe.steps_per_epoch)
+    step, compiling = seconds_per_step(
+        model, processes.share(crops), windows, recipe.steps_per_epoch, processes.sharing
+    )
     budget = 60 * plan.recipe.minutes * KEPT - (time.perf_counter() - begun) - compiling
     seed_generators(recipe.seed)
     return processes.same(plan.measured(step, budget))

@@ -103,7 +103,7 @@ def cross_validate(
 
     Raises:
         ValueError: if there are fewer groups of images than folds, if the folder says its own split
-            (`train/`, `val/`), in several processes of `torchrun`, and as `train`.
+            (`train/`, `val/`), in several processes, and as `train`.
 
     Example:
 
