@@ -103,6 +103,7 @@ def measure(data, devices, count):
     samples = find_samples(data)
     crops = CropDataset(samples, CROP, BATCH, WARM + count, augmentation=Augmentation())
     with joined_processes() as processes, on_devices("all"):
+        keras.utils.set_random_seed(0)  # JAX wants the same weights in all processes
         model = build_model()
         model.compile("adam", SmallObjectLoss())
         together = processes.train_together(model)

@@ -155,6 +155,8 @@ def describe_export(command):
     options.add("mask", action="store_true")
     options.add("threshold", type=float)
     options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    options.add("serving", metavar="SERVER")
+    options.add("max_batch_size", type=int, metavar="N")
 
 
 def describe_quantize(command):

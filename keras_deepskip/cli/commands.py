@@ -161,8 +161,7 @@ def run_export(options):
         options.out,
         options.format,
         options.input_range,
-        mask=options.mask,
-        threshold=options.threshold,
+        **_fields(options, ("mask", "threshold", "serving", "max_batch_size")),
     )
     print(report.text())
 

@@ -13,11 +13,11 @@ def on_devices(devices: int | str = 1) -> Iterator[int]:
     """Has models that are built and fitted inside run on several devices of this machine.
 
     Each takes an equal share of every batch, so that the batch's loss and gradients are those of
-    one device, to rounding. JAX: `keras.distribution.DataParallel`; batches that cannot be shared
-    equally (the last one of a validation) are computed on each device. Processes that were joined
-    (`train` joins them) share all of their devices. TensorFlow:
-    `tf.distribute.MirroredStrategy`. PyTorch has a process for each device, which its own
-    `torchrun` starts; `train` joins them (`fit` alone does not).
+    one device, to rounding. JAX: `keras.distribution.DataParallel`; data whose first batch cannot
+    be shared equally are computed on each device, others have batches of multiples of the devices.
+    TensorFlow: `tf.distribute.MirroredStrategy`. PyTorch has a process for each device, which its
+    own `torchrun` starts. Processes of PyTorch, and of JAX on several hosts, are joined by `train`
+    (`fit` alone does not).
 
     Args:
         devices: how many (GPUs if there are any, else CPUs), or `"all"`. 1 changes nothing.
@@ -76,7 +76,7 @@ def check_shares(batch_size: int, devices: int) -> None:
 
 def validation_shares(devices: int) -> int:
     """Of how many windows each batch of the validation must be a multiple, for so many devices."""
-    return devices if keras.backend.backend() == "tensorflow" else 1
+    return 1 if keras.backend.backend() == "torch" else devices
 
 
 def _jax_names():
@@ -101,6 +101,8 @@ def _jax_processes():
 
 def _shared_batches(names):
     """`DataParallel`, but with whole batches on each device where shares would not be equal.
+
+    Keras asks once, by the first batch of some data: all others must be like it.
 
     Of several processes each gives its share while `shared` is true, else the whole batch.
     """
