@@ -117,7 +117,8 @@ def measure(data, devices, count):
         processes.wait()
     steps = [end - start for start, end in zip(ends[WARM:], ends[WARM + 1 :], strict=False)]
     images = BATCH / statistics.median(steps)
-    print(json.dumps({"images": f"{images:.1f}", "batches": f"{made:.1f}"}), flush=True)
+    if processes.first:
+        print(json.dumps({"images": f"{images:.1f}", "batches": f"{made:.1f}"}), flush=True)
 
 
 if __name__ == "__main__":
