@@ -185,10 +185,29 @@ def side_by_side(*pictures):
 
 
 def _judged(picture, labels, good, bad_color):
-    """Outlines each object, green where it is good; touching objects keep a line between them."""
+    """Outlines each object, green where it is good."""
+    return outline_objects(picture, labels, np.where(good[:, None], HIT, bad_color))
+
+
+def outline_objects(picture, labels, colors):
+    """Outlines objects, each in a colour; those that touch keep a line between them.
+
+    Args:
+        picture: array (H, W, 3), uint8.
+        labels: which object each pixel is of, (H, W), 0 for none.
+        colors: array (n + 1, 3), the colour of each label.
+
+    Returns:
+        Array (H, W, 3), uint8.
+
+    Example:
+
+    >>> labels = np.eye(3, dtype="int32")
+    >>> outline_objects(np.zeros((3, 3, 3), "uint8"), labels, [(0, 0, 0), (1, 2, 3)])[1, 1].tolist()
+    [1, 2, 3]
+    """
     outlined, border = picture.copy(), _borders(labels)
-    outlined[border & good[labels]] = HIT
-    outlined[border & ~good[labels]] = bad_color
+    outlined[border] = np.asarray(colors, "uint8")[labels[border]]
     return outlined
 
 

@@ -160,6 +160,7 @@ def test_predict(tmp_path, capsys):
         "masks",
         "objects.csv",
         "probabilities",
+        "report.html",
     ]
     np.testing.assert_array_equal(
         read_image(tmp_path / "out" / "masks" / "a.png")[..., 0], image > 0

@@ -214,9 +214,9 @@ def test_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RECIPE", recipe)
     page = demo.demo(tmp_path / "demo", epochs=1, verbose=0)
     text = page.read_text(encoding="utf-8")
-    # two comparisons, the photograph, the curves of training and of thresholds
-    assert text.count("data:image/png;base64,") == 5
-    assert "349,632" in text and "Objects, matched one to one" in text
+    # two test images and the photograph
+    assert text.count("data:image/webp;base64,") == 3
+    assert "349,632" in text and "Objects by size and class" in text
     for name in ("objects.csv", "overlays/coins.png", "masks/coins.png"):
         assert (tmp_path / "demo" / "found" / name).is_file()
     with pytest.raises(ValueError, match="already holds a demo"):

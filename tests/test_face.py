@@ -30,7 +30,7 @@ def command(*arguments, **environment):
 def test_sub_packages_and_names_come_when_they_are_touched():
     assert kd.inference.predict_tiled is kd.predict_tiled
     assert kd.training.Recipe is kd.Recipe and kd.training.train is kd.train
-    assert kd.reporting.Page and kd.objects.label_objects
+    assert kd.reporting.report is kd.report and kd.objects.label_objects
     assert all(getattr(kd, name) is not None for name in kd.__all__ if name != "studies")
     assert set(kd.__all__) <= set(dir(kd))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):

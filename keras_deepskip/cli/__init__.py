@@ -31,6 +31,9 @@ COMMANDS = {
     "evaluate": (
         run.run_evaluate, describe.describe_evaluate, "evaluate a model on images with masks",
     ),
+    "report": (
+        run.run_report, describe.describe_report, "write one page of what a model finds, and how",
+    ),
     "predict": (
         run.run_predict, describe.describe_predict, "find objects: masks, overlays, table",
     ),

@@ -74,6 +74,7 @@ def describe_train(command):
         help="cross-validate: train so many networks, each judged on its share of the images",
     )
     Options(main, cross_validate).add("ensemble", action="store_true")
+    _add_report(main, "of the validation images")
     group = command.add_argument_group("data")
     options = Options(group, train)
     _add_masks(group)
@@ -91,15 +92,24 @@ def describe_evaluate(command):
     from keras_deepskip.inference import evaluate
 
     _add_run_or_model(command)
-    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
-    command.add_argument(
-        "--split",
-        choices=("train", "val", "test", "all"),
-        help="which of its images (default: the run's test images and, of --data, all that the run "
-        "has not seen)",
-    )
+    _add_samples(command)
     options = Options(command, evaluate)
     options.add("out", metavar="DIR")
+    options.add("threshold", type=float)
+    options.add("min_area", type=int, metavar="PIXELS")
+    options.add("separate", action=argparse.BooleanOptionalAction)
+    options.add("criterion")
+    _add_report(command, "in the folder that receives the results")
+    _add_masks(command.add_argument_group("masks"), classes=False)
+
+
+def describe_report(command):
+    from keras_deepskip.reporting import report
+
+    _add_run_or_model(command)
+    _add_samples(command)
+    options = Options(command, report)
+    options.add("out", metavar="FILE")
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)
@@ -124,6 +134,7 @@ def describe_predict(command):
         "formats", flag="--format", dest="formats", action="append", default=None, metavar="NAME"
     )
     options.add("tta", metavar="WAYS")
+    _add_report(command, "of what was found")
 
 
 def describe_stream(command):
@@ -316,6 +327,25 @@ def _add_run_or_model(command):
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", dest="run_folder", help="folder of a training run")
     source.add_argument("--model", help="a .keras file")
+
+
+def _add_samples(command):
+    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
+    command.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="which of its images (default: the run's test images and, of --data, all that the run "
+        "has not seen)",
+    )
+
+
+def _add_report(command, where):
+    command.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=f"write report.html {where}, if the extra `report` is installed (default: on)",
+    )
 
 
 def _add_masks(group, classes=True):

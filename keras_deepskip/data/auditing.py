@@ -500,7 +500,8 @@ def _split(survey, looks, how, findings):
         message = "no part of the split has images to validate on"
         fix = "Name some as val, or leave val out to have them taken from train"
         findings.append(Finding("error", str(how["split_file"] or folder), message, fix))
-    findings += _leaks(parts, survey)
+    leaks = list(_leaks(parts, survey))
+    findings += leaks
     findings += _absent_classes(folder, parts, looks)
     everything = sum(parts.values(), [])
     left_out = len(looks) - len(everything)
@@ -517,7 +518,8 @@ def _split(survey, looks, how, findings):
         findings.append(Finding("note", str(folder), message))
     if how["group_by"] is None:
         findings += _series(folder, everything)
-    return {"groups": len(groups)} | {part: len(listed) for part, listed in parts.items()}
+    sizes = {part: len(listed) for part, listed in parts.items()}
+    return {"groups": len(groups)} | sizes | {"leaks": len(leaks)}
 
 
 def _unused_folders(survey):

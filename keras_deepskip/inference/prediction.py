@@ -5,7 +5,7 @@ import glob
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -55,6 +55,7 @@ def predict(
     measures: bool = False,
     formats: Sequence[str] = (),
     tta: str | None = None,
+    each: Callable[["FoundImage"], object] | None = None,
     verbose: int | str = "auto",
 ) -> list[dict]:
     """Finds the objects in images, and writes what was found.
@@ -108,6 +109,8 @@ def predict(
             `yolo/data.yaml`). Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
+        each: function that is given each image as a `FoundImage`, when its files are there; a
+            `reporting.Report` takes them so. None gives them to nobody.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:
@@ -152,6 +155,8 @@ def predict(
             failures.append((sample, error))
         else:
             found.append(_predicted(model, sample, source, place, image, folder, finished, asked))
+            if each is not None:
+                each(found[-1])
         progress.update(index)
     if failures and not found:
         raise failures[0][1]
@@ -166,10 +171,19 @@ def predict(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
-    """What was found in an image: the lines of `object_table`, and what tables say of the image."""
+class FoundImage:
+    """What `predict` found in an image.
 
-    name: str
+    Attributes:
+        sample: the `Sample`.
+        folder: where the files are: `labels/NAME.tif` holds the objects, numbered as in `objects`.
+        objects: the lines of `object_table`.
+        sizes: height and width in pixels.
+        pixel_size: height and width of a pixel in micrometres, or None.
+    """
+
+    sample: Sample
+    folder: Path
     objects: list[dict]
     sizes: tuple[int, ...]
     pixel_size: tuple[float, float] | None
@@ -184,7 +198,7 @@ def _opened(sample, channels, expected):
 
 
 def _predicted(model, sample, source, place, image, folder, finished, asked):
-    """Writes an image's files, unless an interrupted call has done it; returns a `_Found`."""
+    """Writes an image's files, unless an interrupted call has done it; returns a `FoundImage`."""
     if image is None and asked["forms"]:
         raise ValueError(
             f"{sample.image}: an image of at most {LARGE:,} pixels was expected for other formats. "
@@ -200,7 +214,7 @@ def _predicted(model, sample, source, place, image, folder, finished, asked):
         else:
             objects = _predict_small(model, image, sample, folder, place=place, **asked)
         finished.add(key, objects)
-    return _Found(sample.name, objects, source.sizes, place.pixel_size)
+    return FoundImage(sample, folder, objects, source.sizes, place.pixel_size)
 
 
 def _add_to_forms(forms, sample, folder, objects, place):
@@ -235,8 +249,8 @@ def _write_tables(folder, found, names, classes, measured):
     """Writes `images.csv` and, last, `objects.csv`; returns the lines of this."""
     rows, lines = [], []
     for image in found:
-        rows += [_row(image.name, *item, names) for item in enumerate(image.objects, 1)]
-        lines += counts(image.name, image.objects, math.prod(image.sizes), classes)
+        rows += [_row(image.sample.name, *item, names) for item in enumerate(image.objects, 1)]
+        lines += counts(image.sample.name, image.objects, math.prod(image.sizes), classes)
     named = (*COLUMNS[:3], *(["class_name"] if names else ()), *COLUMNS[3:], *measured)
     _files.write_text(folder / "images.csv", _files.csv_text(lines, IMAGE_COLUMNS))
     _files.write_text(folder / "objects.csv", _files.csv_text(rows, named))

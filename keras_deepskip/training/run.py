@@ -17,6 +17,7 @@ from keras_deepskip.models import load_model
 from keras_deepskip.operating_point import OperatingPoint
 from keras_deepskip.training.planning import Plan, completed
 from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.repeating import command_of
 
 # The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
 CONFIG = "config.json"  # arguments, what the data are, versions
@@ -135,6 +136,22 @@ class Run:
         """What it was chosen from: see `OperatingChoice.curve`; of older runs an empty list."""
         return self._choice.get("curve", [])
 
+    @property
+    def operating_basis(self) -> dict:
+        """On how many `images` and `objects` it was chosen; of older runs an empty dict."""
+        return {name: self._choice[name] for name in ("images", "objects") if name in self._choice}
+
+    @property
+    def command(self) -> str | None:
+        """The command line that trains such a run again; None if the model was the user's own."""
+        return command_of(read_config(self.folder), self.data, self.folder, self.folder / SPLIT)
+
+    @property
+    def audit(self) -> dict:
+        """What the audit found before the training: see `AuditReport.to_dict`."""
+        path = self.folder / AUDIT
+        return _files.read_json(path, "the audit of the data") if path.is_file() else {}
+
     @functools.cached_property
     def _choice(self):
         path = self.folder / POINT
@@ -179,7 +196,7 @@ class Run:
         chosen, text = run.judged(find_samples("cells"))
         ```
         """
-        where = [self._part_of(sample) for sample in samples]
+        where = [self.part_of(sample) for sample in samples]
         wanted = (part,) if part else ("test", None)
         chosen = [sample for sample, own in zip(samples, where, strict=True) if own in wanted]
         known = sum(own == (part or "test") for own in where)
@@ -203,8 +220,8 @@ class Run:
         path = self.folder / IMAGES
         return _files.read_json(path, "digests of images") if path.is_file() else {}
 
-    def _part_of(self, sample):
-        """The part of the split that an image is of, or None."""
+    def part_of(self, sample: Sample) -> str | None:
+        """The part of the split that an image is of, by what its file holds; None if of none."""
         for part, digests in self._digests.items():
             if sample.name in digests and file_digest(sample.image) == digests[sample.name]:
                 return part
