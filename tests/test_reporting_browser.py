@@ -269,6 +269,17 @@ def test_dark_and_light(browser, page, file):
     dark.context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out(browser, file, scheme):
+    """axe-core, the usual checker of accessibility (WCAG 2 A and AA, and best practices)."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    # The checker is a script of its own, which the page's policy would not let in.
+    shown = opened(browser, file, color_scheme=scheme, bypass_csp=True)
+    found = axe.Axe().run(shown).response
+    assert [own["id"] for own in found["violations"]] == [] and len(found["passes"]) > 40
+    shown.context.close()
+
+
 @pytest.mark.parametrize("width", [390, 3840])
 def test_nothing_is_wider_than_the_screen(page, width):
     page.set_viewport_size({"width": width, "height": 900})

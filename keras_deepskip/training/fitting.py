@@ -22,6 +22,7 @@ from keras_deepskip.operating_point import store_operating_point
 from keras_deepskip.training.callbacks import Checkpoint, seed_generators
 from keras_deepskip.training.compiling import build, check_own_outputs, enter_stage
 from keras_deepskip.training.devices import check_shares, on_devices, validation_shares
+from keras_deepskip.training.event_file import EventFile
 from keras_deepskip.training.length import KeepMinutes, new_budget, with_budget
 from keras_deepskip.training.material import Material
 from keras_deepskip.training.processes import joined_processes
@@ -250,4 +251,20 @@ def _decide(out, recipe, material):
     if store_operating_point(model, choice.point):
         with _files.replacing(out / MODEL) as temporary:
             model.save(temporary, overwrite=True)
+    _log_choice(out / LOGS / "operating_point", choice, material.class_names)
     _files.write_json(out / POINT, choice.to_dict())
+
+
+def _log_choice(folder, choice, class_names):
+    """Has TensorBoard show what the operating point was chosen from: steps are thresholds in %."""
+    events, several = (
+        EventFile(folder, first_step=0),
+        len({row["class"] for row in choice.curve}) > 1,
+    )
+    for row in choice.curve:
+        own = (class_names or {}).get(row["class"], f"class_{row['class']}")
+        for name in ("recall", "precision", "f1", "iou"):
+            tag = f"by_threshold/{name}" + (f"/{own}" if several else "")
+            events.add_scalar(tag, row[name], round(100 * row["threshold"]))
+    events.add_text("operating_point", _listed(choice.point.to_dict()), 0)
+    events.close()

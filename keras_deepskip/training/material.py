@@ -81,6 +81,12 @@ class Material:
         facts = _facts(survey, report, split, request)
         return cls(split, MaskReading.from_dict(facts["masks"]), facts, report, survey)
 
+    @property
+    def class_names(self):
+        """Names by class id, or None."""
+        names = self.facts.get("class_names")
+        return names and {int(label): name for label, name in names.items()}
+
     def plan(self, recipe):
         """The `Plan` of a new run: what the recipe leaves open, from the training images."""
         return make_plan(recipe, self.survey, self.split.train)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_deepskip._progress import say
+from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
 from keras_deepskip.data import FollowEpoch
 from keras_deepskip.metrics import ObjectMetricsCallback
@@ -26,7 +27,7 @@ from keras_deepskip.training.material import Material
 from keras_deepskip.training.planning import Plan
 from keras_deepskip.training.plateau import FollowPlateau, Plateau
 from keras_deepskip.training.processes import Processes
-from keras_deepskip.training.recipe import Recipe, Stage
+from keras_deepskip.training.recipe import Stage
 from keras_deepskip.training.run import LOGS
 
 LEVEL_STEPS = 2000  # with the schedule "plateau", before the learning rate falls
@@ -67,7 +68,7 @@ class Fit:
             changed: called with the plan when it had to be shortened, before it is followed.
         """
         while (stage := self._next(plan.stages)) is not None:
-            self._fit(stage, plan.recipe)
+            self._fit(stage, plan)
             if self.minutes is not None and self.minutes.epochs is not None:
                 plan = self.minutes.shortened(plan, self.checkpoint.state["epoch"])
                 changed(plan)
@@ -84,8 +85,9 @@ class Fit:
                 return stage
         return None
 
-    def _fit(self, stage: Stage, recipe: Recipe) -> None:
+    def _fit(self, stage: Stage, plan: Plan) -> None:
         """Fits one stage, or what is left of it."""
+        recipe = plan.recipe
         model, checkpoint, masks = self.model, self.checkpoint, self.material.masks
         crops, windows = (
             adapter_of(model).dataset(part, masks.ignore_class) for part in self.datasets
@@ -112,7 +114,7 @@ class Fit:
                 *self._measuring(windows),
                 *plateau,
                 *self.callbacks,
-                self._logger(recipe),
+                self._logger(plan),
                 TimeLeft(recipe.epochs, bool(plateau), self.verbose),
                 *([self.minutes] if self.minutes is not None else []),
                 checkpoint,  # last: it keeps an epoch when all else about it is done
@@ -131,11 +133,19 @@ class Fit:
             ValidationScore(),
         ]
 
-    def _logger(self, recipe):
+    def _logger(self, plan):
         images, truth, pictures = self.material.shown(self.datasets[1])
-        inputs = adapter_of(self.model).inputs(images)
-        folder = self.checkpoint.folder / LOGS
-        return TensorBoardLogger(folder, inputs, truth, pictures, epochs=recipe.epochs)
+        made = "\n".join(f"- {name}: {value}" for name, value in versions().items())
+        return TensorBoardLogger(
+            self.checkpoint.folder / LOGS,
+            adapter_of(self.model).inputs(images),
+            truth,
+            pictures,
+            epochs=plan.recipe.epochs,
+            parameters={**self.options, **plan.recipe.to_dict()},
+            texts={"plan": plan.text(), "versions": made},
+            class_names=self.material.class_names,
+        )
 
     def _plateau(self, stage, recipe):
         """The callbacks of a stage that lasts until nothing gets better: none of other stages."""
