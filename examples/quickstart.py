@@ -90,7 +90,7 @@ for stratum in counts.stratum_names:
     print(f"  {stratum}: recall {counts.recall(stratum=stratum)}")
 
 # %% [markdown]
-# Image, truth (found green, missed red) and prediction (right green, false amber):
+# Image, truth (found blue, missed orange) and prediction (right blue, false yellow):
 
 # %%
 picture = drawing.draw_comparison(test_images[0], test_masks[0, ..., 0], found[0])

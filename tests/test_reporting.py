@@ -132,7 +132,8 @@ def test_the_first_screen_has_the_figures_of_evaluate(read):
     assert "5 of 7 71.4 % (" in texts and "2 of 7 28.6 % (" in texts
     assert "1 of 6 predicted 16.7 % (" in texts
     assert f"{found.pixels['IoU']:.3f} overlap of areas" in texts
-    assert f"{found.quality['all']['count_mean_absolute']:.2f} objects an image" in texts
+    assert f"{found.quality['all']['count_mean_absolute']:.2f} an image" in texts
+    assert f"{-found.quality['all']['count_bias']:.2f} too few on average" in texts
     assert "3 images with 7 true objects were judged: few" in texts
 
 

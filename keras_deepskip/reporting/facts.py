@@ -231,8 +231,8 @@ def network_tables(model):
     """The parts of a network: what each holds, costs and sees; of unknown layers its weights."""
     known = [
         ["name", model.name], ["takes", _shape(model.input_shape)],
-        ["gives", _shape(model.output_shape)], ["parameters", model.count_params()],
-        ["layers", len(model.layers)],
+        ["gives", _shape(model.output_shape)], ["parameters", f"{model.count_params():,}"],
+        ["layers", str(len(model.layers))],
     ]  # fmt: skip
     tables = [Table("network", "The network", ["name", "value"], known)]
     try:

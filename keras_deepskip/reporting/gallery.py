@@ -9,6 +9,7 @@ from keras_deepskip.reporting.shown import (
     FOUND,
     MISSED,
     data_uri,
+    object_f1,
     outlines,
     within,
 )
@@ -42,16 +43,21 @@ class Gallery:
         if len(self._images) > MOST + SPARE:
             self._keep_the_worst()
 
-    def takes(self, objects):
-        """Whether an image whose truth is not known, with so many objects, could be shown."""
-        shown = sorted((image for image in self._images), key=_badness)[:MOST]
-        if len(shown) < MOST or (shown[-1].iou is None and len(shown[-1].objects) < objects):
-            return True
-        self._seen += 1
-        return False
+    def takes(self, name, objects, iou=None):
+        """Whether an image can be among those that are shown; if not, it is only counted.
+
+        Args:
+            name: of the image.
+            objects: list of its `ShownObject`.
+            iou: of its pixels, or None without a truth.
+        """
+        worse = sorted(_order(own.name, own.objects, own.iou) for own in self._images)[:MOST]
+        fits = len(worse) < MOST or _order(name, objects, iou) < worse[-1]
+        self._seen += not fits
+        return fits
 
     def _keep_the_worst(self):
-        self._images.sort(key=_badness)
+        self._images.sort(key=lambda own: _order(own.name, own.objects, own.iou))
         del self._images[MOST:]
 
     def contents(self, page):
@@ -80,9 +86,10 @@ class Gallery:
         }  # fmt: skip
 
 
-def _badness(image):
-    """The worst first; those without a truth last, by the number of their objects."""
-    return (image.iou is None, image.score, -len(image.objects), image.name)
+def _order(name, objects, iou):
+    """The worst first, by the mean of object F1 and pixel IoU; those without a truth last."""
+    score = 1.0 if iou is None else (object_f1(objects) + iou) / 2
+    return iou is None, score, -len(objects), name
 
 
 def _paths(image):

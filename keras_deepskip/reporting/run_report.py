@@ -149,12 +149,14 @@ class Report:
         self._calibration.add(image, objects)
         if self.run is not None:
             self._parts[self.run.part_of(image.sample)] += 1
-        self._gallery.add(shown_image(image, objects, labels, counts.iou))
+        if self._gallery.takes(image.sample.name, objects, counts.iou):
+            self._gallery.add(shown_image(image, objects, labels, counts.iou))
 
     def _add_found(self, found):
         """An image whose truth is not known, from the files of `predict`: its densest crop."""
-        if not self._gallery.takes(len(found.objects)):
-            self._found.append((found.sample.name, shown_objects(found.objects)))
+        objects = shown_objects(found.objects)
+        self._found.append((found.sample.name, objects))
+        if not self._gallery.takes(found.sample.name, objects):
             return
         channels = self.model.input_shape[-1]
         path = found.folder / "labels" / f"{found.sample.name}.tif"
@@ -167,11 +169,9 @@ class Report:
         if max(found.sizes) > SIDE and found.sizes[0] * found.sizes[1] <= MOST_PIXELS:
             whole = to_rgb(source.read((slice(None), slice(None))))
             mini = webp(reduced(whole, MINI), 70)
-        shown = found_image(
-            found.sample.name, image, labels, found.objects, corner, found.sizes, mini
+        self._gallery.add(
+            found_image(found.sample.name, image, labels, objects, corner, found.sizes, mini)
         )
-        self._found.append((shown.name, shown.objects))
-        self._gallery.add(shown)
 
     def add_note(self, heading: str, text: str) -> None:
         """Adds a text as it is, such as a table, below all else."""
@@ -205,6 +205,8 @@ class Report:
     # ---- What the page says ----------------------------------------------------------------------
 
     def _own_title(self):
+        if not self._counts:
+            return f"Objects predicted in {len(self._found):,} images"
         names = ", ".join((self._class_names or {}).values())
         what = names if names and len(names) < 60 else "Objects"
         return f"{what} found" + (f" in {self.run.data.name}" if self.run is not None else "")
@@ -223,23 +225,36 @@ class Report:
 
     def _tiles(self, evaluation):
         if evaluation is None:
-            objects = sum(len(own) for _, own in self._found)
-            return [Tile("objects", f"{objects:,}", f"in {len(self._found):,} images", "predicted")]
+            return self._tiles_of_found()
         found = figures.figures_of(self._counts)
         counts = evaluation.objects["all"]
         bias = evaluation.quality["all"]["count_bias"]
         true, stated = counts["tp"] + counts["fn"], counts["tp"] + counts["fp"]
-        lean = "" if bias is None else f"; bias {bias:+.2f}"
+        lean = "" if not bias else f", {abs(bias):.2f} too {_sides(bias)} on average"
         return [
             Tile("found", f"{counts['tp']:,}", f"of {true:,}", "found", _share(found["recall"])),
             Tile("missed", f"{counts['fn']:,}", f"of {true:,}", "missed", _share(found["missed"])),
             Tile("false", f"{counts['fp']:,}", f"of {stated:,} predicted", "false",
                  _share(found["false"])),
             Tile("count error", f"{found['count_error'][0]:.2f}",
-                 f"objects an image{lean}", "", _interval(found["count_error"])),
+                 f"an image{lean}", "", _interval(found["count_error"])),
             Tile("pixel IoU", f"{found['iou'][0]:.3f}", "overlap of areas", "",
                  _interval(found["iou"])),
         ]  # fmt: skip
+
+    def _tiles_of_found(self):
+        """Figures of images whose truth is not known."""
+        numbers = sorted(len(own) for _, own in self._found) or [0]
+        areas = sorted(own.area for _, objects in self._found for own in objects)
+        tiles = [
+            Tile("objects", f"{sum(numbers):,}", f"in {len(self._found):,} images", "predicted"),
+            Tile("in an image", f"{numbers[len(numbers) // 2]:,}",
+                 f"in the middle, {numbers[0]:,} to {numbers[-1]:,}"),
+        ]  # fmt: skip
+        if areas:
+            text = f"pixels in the middle, {areas[0]:,} to {areas[-1]:,}"
+            tiles.append(Tile("area", f"{areas[len(areas) // 2]:,}", text))
+        return tiles
 
     def _remarks(self, evaluation):
         if evaluation is None:
@@ -283,6 +298,10 @@ class Report:
         yield Section("The network", tables=network)
         yield Section("Exported files", tables=exports)
         yield again
+
+
+def _sides(bias):
+    return "many" if bias > 0 else "few"
 
 
 def _areas(evaluation):

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 
+from keras_deepskip import drawing
 from keras_deepskip.drawing import outline_objects, to_rgb
 from keras_deepskip.inference.forms.polygons import polygons_of
 from keras_deepskip.metrics.object_counts import (
@@ -20,8 +21,7 @@ MINI = 192  # of the whole image that shows where a crop lies
 WHOLE = 4096  # of the whole image that is written beside the page
 # Of an object: what it is. The page has the same order.
 FOUND, MISSED, RIGHT, FALSE, PREDICTED = range(5)
-# Blue, vermilion and yellow of Okabe and Ito, distinct to people with colour-blindness.
-COLORS = {FOUND: (86, 180, 233), MISSED: (213, 94, 0), FALSE: (240, 228, 66)}
+COLORS = {FOUND: drawing.HIT, MISSED: drawing.MISSED, FALSE: drawing.FALSE}
 QUALITY = (85, 75, 60, 45, 30)  # of WebP, tried one after the other
 STRATA = tuple(name for name, _, _ in SIZE_STRATA)
 
@@ -81,21 +81,12 @@ class ShownImage:
     predicted_labels: np.ndarray
     iou: float | None
 
-    def count(self, kind):
-        """How many objects are of a kind."""
-        return sum(own.kind == kind for own in self.objects)
 
-    @property
-    def f1(self):
-        """Of the objects; 1 where there are none, true or predicted."""
-        found = 2 * self.count(FOUND)
-        all_objects = found + self.count(MISSED) + self.count(FALSE)
-        return found / all_objects if all_objects else 1.0
-
-    @property
-    def score(self):
-        """The mean of object F1 and pixel IoU: the worst image has the lowest."""
-        return 1.0 if self.iou is None else (self.f1 + self.iou) / 2
+def object_f1(objects):
+    """F1 of a list of `ShownObject`; 1 where there are none, true or predicted."""
+    kinds = [own.kind for own in objects]
+    found, wrong = 2 * kinds.count(FOUND), kinds.count(MISSED) + kinds.count(FALSE)
+    return found / (found + wrong) if found + wrong else 1.0
 
 
 def judged_objects(judged, class_ids):
@@ -185,20 +176,19 @@ def _marked(picture, objects, labels):
     return picture
 
 
-def found_image(name, image, labels, rows, corner=(0, 0), sizes=None, mini=None):
+def found_image(name, image, labels, objects, corner=(0, 0), sizes=None, mini=None):
     """The `ShownImage` of an image whose truth is not known.
 
     Args:
         name: of the image.
         image: (H, W, C), the image or the crop of it.
-        labels: which object each pixel is of, (H, W): numbers of `rows` from 1 on.
-        rows: the lines of `object_table`.
+        labels: which object each pixel is of, (H, W).
+        objects: of `shown_objects`, whose labels these are.
         corner, sizes, mini: see `ShownImage`; of a crop.
     """
-    sizes, objects = sizes or labels.shape, shown_objects(rows)
     return ShownImage(
-        name, sizes, corner, to_rgb(image), mini, None, objects, None, labels, None
-    )  # fmt: skip
+        name, sizes or labels.shape, corner, to_rgb(image), mini, None, objects, None, labels, None
+    )
 
 
 def shown_objects(rows):

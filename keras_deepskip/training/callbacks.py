@@ -275,8 +275,8 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     Scalars after every epoch, those of the training batches in the folder `train` and those of the
     validation in `validation`, so that the two curves of a figure share one chart; and pictures of
-    image | truth | prediction, in which missed objects are red, false ones amber and found ones
-    green, with curves of precision and recall of their pixels by threshold, for each class. Values
+    image | truth | prediction, in which missed objects are orange, false ones yellow and found ones
+    blue, with curves of precision and recall of their pixels by threshold, for each class. Values
     that are not finite are left out. What older files of the folder hold of the same epochs is no
     longer shown. The first epoch also has hyper-parameters and texts.
 

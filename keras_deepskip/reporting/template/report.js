@@ -146,7 +146,7 @@
     ? { result: [0, 1, 3, 4], compare: [0, 1, 2, 3, 4], truth: [0, 1], prediction: [2, 3, 4], image: [] }
     : { prediction: [2, 3, 4], image: [] };
   const NAMES = {
-    result: "Result", compare: "Truth | prediction", truth: "Truth", prediction: "Prediction", image: "Image",
+    result: "Result", compare: "Compare", truth: "Truth", prediction: "Prediction", image: "Image",
   };
   const HUES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#ffffff"];
   const classNames = Object.fromEntries(gallery.classes);
@@ -234,6 +234,7 @@
     const world = shape("g");
     const shown = shape("image", { width: image.width, height: image.height });
     shown.setAttribute("href", image.picture);
+    shown.id = "shown";
     world.append(shown);
     for (const side of ["predicted", "true"]) {
       const clip = shape("clipPath", { id: `clip-${side}` });
@@ -245,9 +246,12 @@
     layers.divide = shape("line", { class: "divide", y1: 0, y2: image.height });
     world.append(layers.divide);
     picture.append(world);
+    lighten();
     fit();
     drawObjects();
-    const part = image.mini ? ` (a crop of ${image.sizes[1]} × ${image.sizes[0]} pixels)` : "";
+    const [height, width] = image.sizes;
+    const whole = image.width === width && image.height === height;
+    const part = whole ? "" : ` (${image.width} × ${image.height} of ${width} × ${height} pixels)`;
     const iou = image.iou === null ? "" : `, pixel IoU ${image.iou.toFixed(3)}`;
     const said = `${image.name}${part}: ${summary(image)}${iou}.`;
     $("caption").replaceChildren(said);
@@ -306,6 +310,9 @@
     layers.divide.setAttribute("x1", cut);
     layers.divide.setAttribute("x2", cut);
   };
+
+  const lighten = () => { $("shown").style.filter = `brightness(${$("light").value})`; };
+  $("light").addEventListener("input", () => { if (current()) lighten(); });
 
   // Zoom and pan: the part of the image that the stage shows
 
