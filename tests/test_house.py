@@ -136,7 +136,8 @@ def test_import_is_lean():
         "import sys, keras; before = set(sys.modules); import keras_deepskip; "
         "added = {m.partition('.')[0] for m in set(sys.modules) - before}; "
         "heavy = {'tensorflow', 'jax', 'torch', 'scipy', 'PIL', 'tifffile', 'imagecodecs', "
-        "'matplotlib', 'skimage', 'tensorboardX', 'tensorboard', 'pycocotools', 'keras_cv', "
+        "'matplotlib', 'altair', 'jinja2', 'shapely', 'vl_convert', 'skimage', 'tensorboardX', "
+        "'tensorboard', 'pycocotools', 'keras_cv', "
         "'cv2', 'zarr', 'dask', 'onnx', 'onnxruntime', 'openvino'}; "
         "print(sorted(added & heavy))"
     )

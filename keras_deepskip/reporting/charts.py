@@ -33,8 +33,9 @@ def script():
     """
     altair = _checks.require("altair", PIP, "the report")
     bundler = _checks.require("vl_convert", PIP, "the report")
-    version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    text = bundler.javascript_bundle(vl_version=version)
+    own = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    known = bundler.get_vegalite_versions()
+    text = bundler.javascript_bundle(vl_version=own if own in known else known[-1])
     # Within an HTML page these would end the script, or begin a comment.
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 

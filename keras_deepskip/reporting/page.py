@@ -41,12 +41,6 @@ class Section:
         """Whether there is anything to show."""
         return bool(self.charts or self.tables or self.texts or self.commands)
 
-    @property
-    def anchor(self):
-        """Its name in addresses."""
-        words = "".join(c if c.isalnum() else " " for c in self.heading.lower()).split()
-        return "-".join(words) or "section"
-
 
 @dataclasses.dataclass(frozen=True)
 class Tile:

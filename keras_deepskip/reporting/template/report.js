@@ -192,16 +192,14 @@
     return `${found} found, ${missed} missed, ${wrong} false`;
   };
   const arrange = () => {
-    const before = state.order.length ? state.order[state.at] : null;
-    const kept = gallery.images.map((_, index) => index);
-    state.order = kept
+    state.order = gallery.images.map((_, index) => index)
       .filter((index) => !filtered() || countsOf(gallery.images[index]).all > 0)
       .sort((a, b) => SORTS[$("sort").value](gallery.images[a], gallery.images[b]));
     state.at = 0;
     $("strip").replaceChildren(...state.order.map(entry));
     const images = `${state.order.length} image${state.order.length === 1 ? "" : "s"}`;
     $("told").textContent = filtered() ? `${images} with such objects.` : `${images} shown.`;
-    show(before);
+    show();
   };
   const entry = (index, place) => {
     const image = gallery.images[index];
@@ -305,7 +303,6 @@
     layers.trueClip.setAttribute("width", comparing ? cut : image.width);
     layers.predictedClip.setAttribute("x", comparing ? cut : 0);
     layers.predictedClip.setAttribute("width", comparing ? image.width - cut : image.width);
-    layers.divide.toggleAttribute("hidden", !comparing);
     layers.divide.setAttribute("visibility", comparing ? "visible" : "hidden");
     layers.divide.setAttribute("x1", cut);
     layers.divide.setAttribute("x2", cut);
@@ -325,7 +322,9 @@
     }
   };
   const look = (x, y, width) => {
-    const image = current(), ratio = stage.clientHeight / Math.max(stage.clientWidth, 1);
+    const image = current();
+    if (!image) return;
+    const ratio = stage.clientHeight / Math.max(stage.clientWidth, 1);
     const whole = Math.max(image.width, image.height / ratio);
     width = clamp(width, Math.min(8, whole), whole);
     const height = width * ratio;
