@@ -16,7 +16,7 @@ from keras_deepskip.data import MaskReading, find_samples
 from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.reporting import Report, gallery, report
 from keras_deepskip.reporting.charts import threshold_charts, training_charts
-from keras_deepskip.reporting.facts import export_tables
+from keras_deepskip.reporting.facts import export_tables, remarks_of
 from keras_deepskip.reporting.figures import Calibration, ImageCounts, figures_of, share_interval
 from keras_deepskip.reporting.page import number
 from keras_deepskip.reporting.shown import FALSE, FOUND, MISSED, RIGHT, densest_window, outlines
@@ -135,6 +135,22 @@ def test_the_first_screen_has_the_figures_of_evaluate(read):
     assert f"{found.quality['all']['count_mean_absolute']:.2f} an image" in texts
     assert f"{-found.quality['all']['count_bias']:.2f} too few on average" in texts
     assert "3 images with 7 true objects were judged: few" in texts
+
+
+def test_what_is_not_known_is_not_claimed():
+    """Of images that a run has trained on, has chosen by, has not seen, and of an older run."""
+    run = tiny.run()
+    said = {
+        part: [remark for remark in remarks_of(run, {part: 20}, 20, 90)][2]
+        for part in ("train", "val", "test", None)
+    }
+    states = {part: remark.state for part, remark in said.items()}
+    assert states == {"train": "careful", "val": "careful", "test": "good", None: "good"}
+    assert "20 of 20 images are among those that it was trained on" in said["train"].text
+    older = dataclasses.replace(run)
+    vars(older).update(_digests={})
+    assert [own.state for own in remarks_of(older, {None: 20}, 20, 90)][2] == "unknown"
+    assert [own.state for own in remarks_of(None, {}, 3, 4)] == ["careful", "careful", "unknown"]
 
 
 def test_calibration_counts_what_was_said_and_what_is_true():

@@ -156,11 +156,14 @@ def remarks_of(run, parts, images, objects):
     if run is None:
         text = "Whether the model has seen these images in its training is not known."
         return [*remarks, Remark("unknown", text)]
-    return [*remarks, _seen(parts), *_leaks(run, parts), *_chosen(run, parts), *_warnings(run)]
+    return [*remarks, _seen(run, parts), *_leaks(run, parts), *_chosen(run, parts), *_warnings(run)]
 
 
-def _seen(parts):
+def _seen(run, parts):
     total = sum(parts.values())
+    if not run.knows_images:
+        text = "Whether it was trained on these images is not known: the run is an older one."
+        return Remark("unknown", text)
     trained, chosen = parts.get("train", 0), parts.get("val", 0)
     if trained:
         text = f"{trained} of {total} images are among those that it was trained on."

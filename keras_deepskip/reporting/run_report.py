@@ -1,6 +1,7 @@
 """`report`: what a model finds, how sure that is, and how it was made, as one page."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -209,10 +210,15 @@ class Report:
             return f"Objects predicted in {len(self._found):,} images"
         names = ", ".join((self._class_names or {}).values())
         what = names if names and len(names) < 60 else "Objects"
-        return f"{what} found" + (f" in {self.run.data.name}" if self.run is not None else "")
+        return f"{what} found" + self._data_name(" in")
+
+    def _data_name(self, before):
+        """The name of the run's folder of data, if the images are of it."""
+        own = self.run is not None and self._parts and None not in self._parts
+        return f"{before} {self.run.data.name}" if own else ""
 
     def _subtitle(self, evaluation):
-        data = f" of {self.run.data.name}" if self.run is not None else ""
+        data = self._data_name(" of")
         weights = f"A network of {self.model.count_params():,} weights"
         if evaluation is None:
             images = len(self._found)
@@ -294,7 +300,8 @@ class Report:
             yield Section("Plan", tables=facts.plan_tables(run))
             yield Section("The data", tables=facts.data_tables(run))
             if run.command is not None:
-                again.commands += [run.command, f"keras-deepskip report --run {run.folder}"]
+                command = ["keras-deepskip", "report", "--run", str(run.folder)]
+                again.commands += [run.command, shlex.join(command)]
         yield Section("The network", tables=network)
         yield Section("Exported files", tables=exports)
         yield again

@@ -220,6 +220,11 @@ class Run:
         path = self.folder / IMAGES
         return _files.read_json(path, "digests of images") if path.is_file() else {}
 
+    @property
+    def knows_images(self) -> bool:
+        """Whether the run's folder says what its images hold, so that `part_of` can tell."""
+        return bool(self._digests)
+
     def part_of(self, sample: Sample) -> str | None:
         """The part of the split that an image is of, by what its file holds; None if of none."""
         for part, digests in self._digests.items():
