@@ -44,7 +44,7 @@ def licence_of(package):
     short = [text for text in (fields["License-Expression"], fields["License"]) if text]
     short += [text.rpartition(" :: ")[2] for text in classifiers]
     short = [text for text in short if len(text) < 100 and text.upper() != "UNKNOWN"]
-    return short[0]
+    return short[0] if short else "not stated in its metadata"
 
 
 def page():

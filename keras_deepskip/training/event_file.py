@@ -119,3 +119,8 @@ class EventFile:
         event.wall_time = time.time()
         with _files.writing(self.folder):
             self._writer.write_event(event)
+
+
+def listed(facts):
+    """A dict as a list of Markdown, as `EventFile.add_text` takes it."""
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())

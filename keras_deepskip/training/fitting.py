@@ -22,13 +22,13 @@ from keras_deepskip.operating_point import store_operating_point
 from keras_deepskip.training.callbacks import Checkpoint, seed_generators
 from keras_deepskip.training.compiling import build, check_own_outputs, enter_stage
 from keras_deepskip.training.devices import check_shares, on_devices, validation_shares
-from keras_deepskip.training.event_file import EventFile
+from keras_deepskip.training.event_file import EventFile, listed
 from keras_deepskip.training.length import KeepMinutes, new_budget, with_budget
 from keras_deepskip.training.material import Material
 from keras_deepskip.training.processes import joined_processes
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.request import FRACTIONS, Request, begun_config, with_recipe
-from keras_deepskip.training.run import CONFIG, MODEL, PLAN, POINT, Run, read_plan
+from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
 from keras_deepskip.training.speed import seconds_per_step
 from keras_deepskip.training.stages import Fit
 
@@ -257,14 +257,12 @@ def _decide(out, recipe, material):
 
 def _log_choice(folder, choice, class_names):
     """Has TensorBoard show what the operating point was chosen from: steps are thresholds in %."""
-    events, several = (
-        EventFile(folder, first_step=0),
-        len({row["class"] for row in choice.curve}) > 1,
-    )
+    events = EventFile(folder, first_step=0)
+    several = len({row["class"] for row in choice.curve}) > 1
     for row in choice.curve:
         own = (class_names or {}).get(row["class"], f"class_{row['class']}")
         for name in ("recall", "precision", "f1", "iou"):
             tag = f"by_threshold/{name}" + (f"/{own}" if several else "")
             events.add_scalar(tag, row[name], round(100 * row["threshold"]))
-    events.add_text("operating_point", _listed(choice.point.to_dict()), 0)
+    events.add_text("operating_point", listed(choice.point.to_dict()), 0)
     events.close()

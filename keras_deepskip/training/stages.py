@@ -22,6 +22,7 @@ from keras_deepskip.training.callbacks import (
     ValidationScore,
 )
 from keras_deepskip.training.compiling import enter_stage
+from keras_deepskip.training.event_file import listed
 from keras_deepskip.training.length import KeepMinutes
 from keras_deepskip.training.material import Material
 from keras_deepskip.training.planning import Plan
@@ -135,7 +136,6 @@ class Fit:
 
     def _logger(self, plan):
         images, truth, pictures = self.material.shown(self.datasets[1])
-        made = "\n".join(f"- {name}: {value}" for name, value in versions().items())
         return TensorBoardLogger(
             self.checkpoint.folder / LOGS,
             adapter_of(self.model).inputs(images),
@@ -143,7 +143,7 @@ class Fit:
             pictures,
             epochs=plan.recipe.epochs,
             parameters={**self.options, **plan.recipe.to_dict()},
-            texts={"plan": plan.text(), "versions": made},
+            texts={"plan": plan.text(), "versions": listed(versions())},
             class_names=self.material.class_names,
         )
 
