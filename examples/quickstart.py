@@ -4,9 +4,6 @@
 # This notebook builds the light deep-skip network, trains it on synthetic scenes of small objects,
 # and shows what it finds. It runs on TensorFlow, JAX or PyTorch: set
 # `KERAS_BACKEND` before Keras is imported. A CPU will do.
-#
-# On Colab, install the package first:
-# `!pip install "keras-deepskip[tensorflow,demo] @ git+<address of this repository>"`
 
 # %%
 import os
@@ -15,6 +12,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+from PIL import Image
 
 import keras_deepskip
 from keras_deepskip import data, drawing, losses, metrics, training
@@ -92,12 +90,12 @@ for stratum in counts.stratum_names:
     print(f"  {stratum}: recall {counts.recall(stratum=stratum)}")
 
 # %% [markdown]
-# Image, truth (found green, missed red) and prediction (right green, false amber):
+# Image, truth (found blue, missed orange) and prediction (right blue, false yellow):
 
 # %%
-data.write_png(
-    "quickstart.png", drawing.draw_comparison(test_images[0], test_masks[0, ..., 0], found[0])
-)
+picture = drawing.draw_comparison(test_images[0], test_masks[0, ..., 0], found[0])
+data.write_png("quickstart.png", picture)
+Image.fromarray(picture)
 
 # %% [markdown]
 # ## Keeping it

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from keras_deepskip.folding import fold_batch_norm
     from keras_deepskip.inference import evaluate, predict, predict_tiled, stream
     from keras_deepskip.quantization import quantize
+    from keras_deepskip.reporting import report
     from keras_deepskip.training import Recipe, Run, train
 
 # Loaded when they are first touched: sub-packages, and names that they hold.
@@ -51,6 +52,7 @@ NAMES = {
     "predict_tiled": "inference",
     "stream": "inference",
     "quantize": "quantization",
+    "report": "reporting",
     "audit": "data",
     "fold_batch_norm": "folding",
     "set_trainable_backbone": "encoders",
@@ -79,6 +81,7 @@ __all__ = [
     "predict_tiled",
     "quantization",
     "quantize",
+    "report",
     "reporting",
     "set_trainable_backbone",
     "stream",

@@ -7,7 +7,8 @@ import numpy as np
 from keras_deepskip import _checks
 from keras_deepskip.objects import label_objects, match_objects
 
-HIT, MISSED, FALSE = (60, 200, 90), (235, 50, 50), (255, 200, 0)  # green, red, amber
+# Blue, orange and yellow, after Okabe and Ito: distinct to people with colour-blindness too.
+HIT, MISSED, FALSE = (86, 180, 233), (255, 106, 31), (240, 228, 66)
 # One colour a class id, from 1 on; distinct to people with colour-blindness (Okabe and Ito).
 CLASS_COLORS = (
     (86, 180, 233),
@@ -102,8 +103,8 @@ def draw_comparison(image, truth, prediction):
     """Shows image, truth and prediction side by side, and which objects were missed or false.
 
     Objects are matched as the object metrics do (class by class, one to one, IoU of at least 0.5).
-    In the truth, objects that were found are green and missed ones red; in the prediction, right
-    ones are green and false ones amber.
+    In the truth, objects that were found are blue and missed ones orange; in the prediction, right
+    ones are blue and false ones yellow.
 
     Args:
         image: array (H, W, C), as read.
@@ -129,7 +130,7 @@ def draw_comparison(image, truth, prediction):
 
 
 def draw_judged(image, truth, prediction):
-    """Shows in one picture what was found: green, what was missed: red, what is false: amber.
+    """Shows in one picture what was found: blue, what was missed: orange, what is false: yellow.
 
     Objects are matched as in `draw_comparison`. Found and missed ones have the outline that they
     truly have, false ones that of the prediction.
@@ -185,10 +186,29 @@ def side_by_side(*pictures):
 
 
 def _judged(picture, labels, good, bad_color):
-    """Outlines each object, green where it is good; touching objects keep a line between them."""
+    """Outlines each object, blue where it is good."""
+    return outline_objects(picture, labels, np.where(good[:, None], HIT, bad_color))
+
+
+def outline_objects(picture, labels, colors):
+    """Outlines objects, each in a colour; those that touch keep a line between them.
+
+    Args:
+        picture: array (H, W, 3), uint8.
+        labels: which object each pixel is of, (H, W), 0 for none.
+        colors: array (n + 1, 3), the colour of each label.
+
+    Returns:
+        Array (H, W, 3), uint8.
+
+    Example:
+
+    >>> labels = np.eye(3, dtype="int32")
+    >>> outline_objects(np.zeros((3, 3, 3), "uint8"), labels, [(0, 0, 0), (1, 2, 3)])[1, 1].tolist()
+    [1, 2, 3]
+    """
     outlined, border = picture.copy(), _borders(labels)
-    outlined[border & good[labels]] = HIT
-    outlined[border & ~good[labels]] = bad_color
+    outlined[border] = np.asarray(colors, "uint8")[labels[border]]
     return outlined
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,23 @@ def quick_tensorflow():
         return make(self, force)
 
     keras.Model.make_train_function = make_train_function
+
+
+@pytest.fixture
+def eager_tensorflow():
+    """A few steps of tiny networks take a third of the time that TensorFlow needs to trace them."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*run_functions_eagerly.*")  # tf.data is not
+        yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -160,6 +160,7 @@ def test_predict(tmp_path, capsys):
         "masks",
         "objects.csv",
         "probabilities",
+        "report.html",
     ]
     np.testing.assert_array_equal(
         read_image(tmp_path / "out" / "masks" / "a.png")[..., 0], image > 0
@@ -179,9 +180,9 @@ def test_export_compares_in_the_range_of_the_run(tmp_path, capsys, monkeypatch):
                 found[-1]["mask"] = (outputs > mask.threshold)[..., 0]
         return found
 
+    run = tiny.first_run()  # before packages are said to be there
     monkeypatch.setattr("keras_deepskip.export.other_backend.written_and_run", written)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
-    run = tiny.first_run()
     text = said(capsys, "export", "--run", run, "--out", tmp_path / "a")
     assert "3x130x37" in text and 200 < seen["highest"] <= 255
     assert seen["format"] == "saved_model" and seen["mask"] is None
@@ -189,6 +190,9 @@ def test_export_compares_in_the_range_of_the_run(tmp_path, capsys, monkeypatch):
     said(capsys, "export", "--run", run, "--out", tmp_path / "b.onnx", "--input-range", 0, 1, *onnx)
     assert 0.8 < seen["highest"] <= 1
     assert seen["format"] == "onnx" and seen["mask"].threshold == 0.25
+    served = ("--serving", "triton", "--max-batch-size", 4)
+    said(capsys, "export", "--run", run, "--out", tmp_path / "cells", *served)
+    assert "max_batch_size: 4\n" in (tmp_path / "cells" / "config.pbtxt").read_text()
 
 
 def test_analyze_prints_the_counts_of_the_paper(capsys):

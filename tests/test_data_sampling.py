@@ -20,6 +20,7 @@ from keras_deepskip.data.augmentation import Augmentation
 from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
 from keras_deepskip.data.masks import MaskReading
+from keras_deepskip.data.samples import load_mask, load_objects
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -27,6 +28,7 @@ from keras_deepskip.data.sampling import (
     channel_statistics,
     value_range,
 )
+from keras_deepskip.tiling import cut
 from tests.test_data_folder import put
 
 
@@ -390,6 +392,27 @@ def test_windows_are_chosen_evenly(rare):
     assert dataset.places == WindowDataset(rare, crop_size=32, max_windows=8, seed=4).places
     assert dataset.places != WindowDataset(rare, crop_size=32, max_windows=8, seed=5).places
     assert len(WindowDataset(rare, crop_size=32, max_windows=99).places) == 24
+
+
+@pytest.mark.one_backend
+def test_windows_know_the_objects_of_samples_that_do(rare):
+    assert WindowDataset(rare, crop_size=32).objects(0) is None
+    folder = rare[0].image.parent.parent
+    ids = np.zeros((64, 80), "uint16")
+    ids[40:42, 70:73], ids[42, 70:73] = 300, 7
+    write_png(folder / "instances" / "n2.png", ids)
+    samples = find_samples(folder)
+    for cache_bytes in (0, 2**20):
+        dataset = WindowDataset(samples, 48, batch_size=5, shares=3, cache_bytes=cache_bytes)
+        assert len(dataset.places) == 16
+        for index in range(4):
+            labels, (_, masks) = dataset.objects(index), dataset[index]
+            np.testing.assert_array_equal(labels > 0, masks[..., 0] == 1)
+            own = dataset.places[5 * index : 5 * index + 5]
+            for found, (place, window) in zip(labels[: len(own)], own, strict=True):
+                expected = load_objects(samples[place], load_mask(samples[place]))
+                np.testing.assert_array_equal(found, cut(expected, window, 48))
+                assert len(np.unique(found)) == (3 if found.any() else 1)
 
 
 # ------------------------------------------------------------------------------------ statistics

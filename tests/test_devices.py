@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -141,32 +142,53 @@ def test_a_fit_of_ones_own(tmp_path):
         assert two[name] == pytest.approx(values, abs=TOLERANCE, nan_ok=True), name
 
 
-def torchrun(out, code=TRAIN, **environment):
-    """Runs code in two processes; returns the status of the launcher, and what it printed."""
+def two_processes(out, code=TRAIN, **environment):
+    """Runs code in two processes; returns a status that is 0 if all is well, and what they say."""
     script = out.parent / "train.py"
     script.write_text(code)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2",
-         f"--master-port={port}", str(script), str(tiny.data()), str(out), "1", "4"],
-        env=tiny.environ(PYTHONPATH=str(tiny.ROOT), **environment), cwd=tiny.ROOT, timeout=240,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    return done.returncode, done.stdout
+    command = [str(script), str(tiny.data()), str(out), "1", "4"]
+    started = []
+    if BACKEND == "torch":
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+        started.append(([*launcher, *command], {}))
+    else:
+        for rank in "01":
+            names = ("RANK", "KERAS_DISTRIBUTION_PROCESS_ID")
+            addresses = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "JAX_COORDINATOR_BIND_ADDRESS")
+            own = {**dict.fromkeys(names, rank), **dict.fromkeys(addresses, f"127.0.0.1:{port}")}
+            started.append((command, {**own, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments], cwd=tiny.ROOT, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
+            env=tiny.environ(PYTHONPATH=str(tiny.ROOT), **own, **environment),
+        )
+        for arguments, own in started
+    ]  # fmt: skip
+    try:
+        output = "".join(process.communicate(timeout=240)[0] for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    return sum(process.returncode != 0 for process in processes), output
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="processes of PyTorch")
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="Keras builds no model over hosts there")
 def test_several_processes_train_as_one_also_after_a_kill(tmp_path):
     """One is killed in the second epoch: the other ends too, and a new start goes on."""
-    status, output = torchrun(tmp_path / "two", KILLED="1")
-    assert status != 0 and "SIGKILL" in output
+    status, output = two_processes(tmp_path / "two", KILLED="1" if BACKEND == "torch" else "0")
+    if BACKEND == "torch":  # `torchrun` says so, and has a status of its own
+        assert status == 1 and "SIGKILL" in output
+    else:
+        assert status == 2 and re.search("training end together|detected fatal error", output)
     assert not (tmp_path / "two" / "1" / "result.json").exists()
     begun = (tmp_path / "two" / "1" / "history.csv").read_text().splitlines()
     assert len(begun) == 2  # headings, and the first epoch
 
-    status, output = torchrun(tmp_path / "two")
+    status, output = two_processes(tmp_path / "two")
     assert status == 0, output[-4000:]
     tiny.python(TRAIN, tiny.data(), tmp_path / "one", 1, 4)
     assert_alike(results(tmp_path / "two" / "1"), results(tmp_path / "one" / "1"))
@@ -179,9 +201,9 @@ train(sys.argv[1], sys.argv[2], Recipe(steps=4 + int(os.environ["RANK"])), verbo
 """
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="processes of PyTorch")
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="Keras builds no model over hosts there")
 def test_processes_that_disagree_end_before_anything_is_written(tmp_path):
-    status, output = torchrun(tmp_path / "two", code=DISAGREE)
+    status, output = two_processes(tmp_path / "two", code=DISAGREE)
     assert status != 0 and "steps=5 in process 1, 4 in process 0" in output
     assert not (tmp_path / "two").exists()
 
@@ -204,6 +226,38 @@ def test_pytorch_needs_a_process_for_each_device():
         assert count == 1
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras's variables for processes of JAX")
+def test_variables_that_are_missing(monkeypatch):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "2")
+    with pytest.raises(ValueError, match="HOST:PORT of process 0.*no KERAS_DISTRIBUTION_JOB_ADDR"):
+        train(tiny.data(), "nowhere", RECIPE, verbose=0)
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "127.0.0.1:29500")
+    with pytest.raises(ValueError, match="from 0 to 1. Received: KERAS_DISTRIBUTION_PROCESS_ID=2"):
+        train(tiny.data(), "nowhere", RECIPE, verbose=0)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="Keras's variables for processes of JAX")
+def test_a_port_in_use():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code = "from keras_deepskip.training import train; train('data', 'out')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True,
+            env=tiny.environ(
+                KERAS_DISTRIBUTION_NUM_PROCESSES="2", KERAS_DISTRIBUTION_PROCESS_ID="0",
+                KERAS_DISTRIBUTION_JOB_ADDRESSES=address, JAX_COORDINATOR_BIND_ADDRESS=address,
+            ),
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"could not join the others. Received: KERAS_DISTRIBUTION_JOB_ADDRESSES={address}" in (
+        done.stderr
+    )
+
+
 def test_devices_that_do_not_fit():
     with pytest.raises(ValueError, match="shared equally among 3 devices.*batch_size=4"):
         check_shares(4, 3)
@@ -212,8 +266,11 @@ def test_devices_that_do_not_fit():
 
 
 def test_folds_are_for_one_process(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    if BACKEND == "torch":
+    for name in ("WORLD_SIZE", "KERAS_DISTRIBUTION_NUM_PROCESSES"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "0")
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "127.0.0.1:29500")
+    if BACKEND != "tensorflow":
         with pytest.raises(ValueError, match="one after the other.*2 processes"):
             cross_validate(tiny.data(), tmp_path, Recipe(epochs=1), verbose=0)
 

@@ -1,8 +1,9 @@
-"""The examples, the notebook and the demo run, at small size, and the docstrings' examples hold."""
+"""Examples, notebooks and the demo run, at small size, and the docstrings' examples hold."""
 
 import doctest
 import importlib
 import pkgutil
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -15,7 +16,13 @@ import keras_deepskip
 from keras_deepskip import data
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = {"QUICKSTART_IMAGES": "4", "QUICKSTART_EPOCHS": "1", "PYTHONPATH": str(ROOT)}
+TINY = {
+    "QUICKSTART_IMAGES": "4", "QUICKSTART_EPOCHS": "1", "PYTHONPATH": str(ROOT),
+    "CELLS_IMAGES": "6", "CELLS_SIDE": "64", "CELLS_STEPS": "1", "CELLS_LEVELS": "2",
+    "BACKBONE_IMAGES": "4", "BACKBONE_SIDE": "64", "BACKBONE_EPOCHS": "1", "BACKBONE_LEVELS": "2",
+    "EXPORT_IMAGES": "4", "EXPORT_SIDE": "64", "EXPORT_EPOCHS": "1", "EXPORT_LEVELS": "2",
+}  # fmt: skip
+NOTEBOOKS = runpy.run_path(str(ROOT / "docs" / "tools" / "notebooks.py"))
 NETWORK = {"levels": 2, "base_filters": 2}
 
 
@@ -113,15 +120,40 @@ def test_fine_tune(here, capsys):
 
 
 @pytest.mark.one_backend
-def test_the_notebook_is_the_example():
-    """Made by: jupytext --to ipynb --output notebooks/quickstart.ipynb examples/quickstart.py"""
-    import jupytext
+@pytest.mark.usefixtures("eager_tensorflow")
+def test_count_cells(here, capsys):
+    runpy.run_path(str(ROOT / "examples" / "count_cells.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "of the objects touch another of their class" in said
+    assert "told apart\n|" in said and "connected components\n|" in said
+    counts = (here / "counted" / "images.csv").read_text(encoding="utf-8").splitlines()
+    assert len(counts) == 1 + int(TINY["CELLS_IMAGES"])
+    assert (here / "cells.png").stat().st_size > 1000
 
-    notebook = jupytext.read(ROOT / "notebooks" / "quickstart.ipynb")
-    example = jupytext.read(ROOT / "examples" / "quickstart.py")
-    cells = [[(c.cell_type, c.source) for c in each.cells] for each in (notebook, example)]
+
+@pytest.mark.one_backend
+@pytest.mark.usefixtures("eager_tensorflow")
+def test_own_backbone(here, capsys):
+    runpy.run_path(str(ROOT / "examples" / "own_backbone.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "'val_object_recall': " in said
+    assert "100.0000% of the pixels as in one pass" in said
+    assert "largest difference after reload: 0.0" in said
+    assert (here / "backbone.png").stat().st_size > 1000
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("name", NOTEBOOKS["EXTRAS"])
+def test_notebooks_are_those_of_the_examples(name):
+    """Made by: python docs/tools/notebooks.py"""
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOKS["path_of"](name), as_version=4)
+    made = NOTEBOOKS["notebook"](name)
+    cells = [[(c.cell_type, c.source) for c in each.cells] for each in (notebook, made)]
     assert cells[0] == cells[1]
     assert not any(cell.get("outputs") for cell in notebook.cells)
+    nbformat.validate(notebook)
 
 
 @pytest.mark.one_backend
@@ -153,23 +185,20 @@ def test_the_readmes_commands_as_functions(here, capsys):
 
 
 @pytest.mark.one_backend
-@pytest.mark.slow
-def test_the_notebook_runs(here):
-    import jupytext
+def test_a_notebook_runs_and_shows_its_picture(here):
+    """The other notebooks are scripts that run above; what Jupyter adds is the same in each."""
+    import nbformat
     from nbclient import NotebookClient
 
-    notebook = jupytext.read(ROOT / "notebooks" / "quickstart.ipynb")
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    notebook.metadata["kernelspec"] = kernel
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(here)}},
-    )
+    notebook = nbformat.read(NOTEBOOKS["path_of"]("export_onnx"), as_version=4)
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(here)}})
     client.execute()
-    said = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
-    assert "644,192 weights" in said and (here / "quickstart.keras").is_file()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    said = "".join(output.get("text", "") for output in outputs)
+    assert "all within 1e-05" in said
+    differences = [float(text) for text in re.findall(r"at most (\S+) from the model", said)]
+    assert len(differences) == 2 and max(differences) < 1e-5
+    assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
 @pytest.mark.one_backend
@@ -185,9 +214,9 @@ def test_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "RECIPE", recipe)
     page = demo.demo(tmp_path / "demo", epochs=1, verbose=0)
     text = page.read_text(encoding="utf-8")
-    # two comparisons, the photograph, the curves of training and of thresholds
-    assert text.count("data:image/png;base64,") == 5
-    assert "349,632" in text and "Objects, matched one to one" in text
+    # two test images and the photograph
+    assert text.count("data:image/webp;base64,") == 3
+    assert "349,632" in text and "Objects by size and class" in text
     for name in ("objects.csv", "overlays/coins.png", "masks/coins.png"):
         assert (tmp_path / "demo" / "found" / name).is_file()
     with pytest.raises(ValueError, match="already holds a demo"):

@@ -30,7 +30,7 @@ def command(*arguments, **environment):
 def test_sub_packages_and_names_come_when_they_are_touched():
     assert kd.inference.predict_tiled is kd.predict_tiled
     assert kd.training.Recipe is kd.Recipe and kd.training.train is kd.train
-    assert kd.reporting.Page and kd.objects.label_objects
+    assert kd.reporting.report is kd.report and kd.objects.label_objects
     assert all(getattr(kd, name) is not None for name in kd.__all__ if name != "studies")
     assert set(kd.__all__) <= set(dir(kd))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
@@ -226,3 +226,14 @@ def test_the_index_lists_every_page(folder):
     index = (tiny.ROOT / folder / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in (tiny.ROOT / folder).glob("*.md")} - {"README.md"}
     assert pages == set(re.findall(r"\]\((\w+\.md)\)", index))
+
+
+def test_the_guide_and_the_site_list_every_guide():
+    index = (tiny.ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    navigation = (tiny.ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {f"guides/{path.name}" for path in (tiny.ROOT / "docs" / "guides").glob("*.md")}
+    assert pages == set(re.findall(r"\]\((guides/\w+\.md)\)", index))
+    listed = set(re.findall(r"- ((?:\w+/)?\w+\.md)$", navigation, re.M))
+    docs = tiny.ROOT / "docs"
+    found = {path.relative_to(docs).as_posix() for path in docs.glob("**/*.md")}
+    assert listed == {name for name in found if not name.startswith("measurements/comparison/")}

@@ -4,6 +4,7 @@ import doctest
 import itertools
 import json
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import keras_deepskip as kd
 from keras_deepskip import objects
 from keras_deepskip.metrics import (
     COCO_STRATA,
@@ -983,6 +985,30 @@ def test_callback_epochs_prefix_and_weights():
     assert watch.counts.summary() == counts.summary()
 
 
+class Known(Pairs):
+    """Pairs that know their objects."""
+
+    def __init__(self, images, masks, labels):
+        super().__init__(images, masks)
+        self.labels = labels
+
+    def objects(self, index):
+        return None if self.labels is None else self.labels[3 * index : 3 * index + 3]
+
+
+def test_callback_counts_known_objects():
+    """Two discs that touch are two; a rod with a waist is one, if the data say so."""
+    rows, columns = np.mgrid[:24, :20]
+    discs = [(rows - at) ** 2 + (columns - 9) ** 2 <= 16 for at in (6, 13)]
+    masks = np.broadcast_to(discs[0] | discs[1], (4, 24, 20)).astype("uint8")
+    two = np.broadcast_to(np.where(discs[0], 1, 2 * discs[1]), masks.shape)
+    model = tiny_model(noise=0.0)
+    for labels, found in ((None, 4), (two, 8), (masks.astype("int32"), 4)):
+        watch = ObjectMetricsCallback(Known(images_for(masks), masks, labels))
+        watch.set_model(model)
+        assert watch.evaluate().select() == (found, 0, 0)
+
+
 def test_callback_thresholds_probabilities_and_logits():
     true, predicted = drawn(8, n=3)
     images = images_for(predicted)
@@ -1024,3 +1050,46 @@ def test_callback_refuses(data, arguments, words):
 @pytest.mark.parametrize("module", [objects, object_counts, object_metrics, callbacks])
 def test_examples_run(module):
     assert doctest.testmod(module).failed == 0
+
+
+class Halves(keras.utils.PyDataset):
+    """Batches of a user's own, divided by 255."""
+
+    num_batches = 1
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return np.full((2, 8, 8, 3), 0.5, "float32"), np.zeros((2, 8, 8), "uint8")
+
+
+def normalizing_model(input_range):
+    return kd.build_model(levels=2, base_filters=2, input_range=input_range)
+
+
+def fit_watched(data, input_range=(0, 255)):
+    model = normalizing_model(input_range)
+    watch = ObjectMetricsCallback(data)
+    watch.set_model(model)
+    watch.set_params({"epochs": 1})
+    watch.on_train_begin()
+    watch.on_epoch_end(0, {})
+
+
+@pytest.mark.one_backend
+def test_images_from_0_to_1_for_a_model_of_8_bits_warn():
+    bright = np.linspace(0, 1, 2 * 8 * 8 * 3, dtype="float32").reshape(2, 8, 8, 3)
+    masks = np.zeros((2, 8, 8), "uint8")
+    said = r"from 0 to 255, .* Received: float32, 0 to 1, nearly black"
+    with pytest.warns(UserWarning, match=said) as found:
+        fit_watched((bright, masks))
+    assert sum("nearly black" in str(each.message) for each in found) == 1  # not at each look
+    with pytest.warns(UserWarning, match=r"Received: float32, 0.5 to 0.5"):
+        fit_watched(Halves())
+    fine = [(bright * 255, (0, 255)), (bright, (0, 1)), ((bright * 255).astype("uint8"), (0, 255)),
+            (bright * 0, (0, 255))]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*nearly black")
+        for images, input_range in fine:
+            fit_watched((images, masks), input_range)

@@ -128,10 +128,10 @@ def test_minutes_become_steps():
         plan.measured(0.5, 2)
 
 
-def timed(model, crops, windows, steps_per_epoch):
+def timed(model, *arguments):
     """Times steps in earnest, and takes them for slow ones, so that the run is short."""
     weights = model.get_weights()
-    step, compiling = seconds_per_step(model, crops, windows, steps_per_epoch)
+    step, compiling = seconds_per_step(model, *arguments)
     assert 0 < step < 300 and 0 < compiling < 300
     for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)

@@ -124,10 +124,10 @@ def test_nothing_to_resume(tmp_path):
 
 
 def test_resume_with_other_arguments_names_them():
-    other = dataclasses.replace(tiny.RECIPE, batch_size=3)
-    with pytest.raises(ValueError, match=r"batch_size=3 \(was 2\), levels=3 \(was 2\)$"):
+    other = dataclasses.replace(tiny.RECIPE, batch_size=3, workers=2)  # workers change no result
+    with pytest.raises(ValueError, match=r"batch_size=3 \(was 2\), levels=3 \(was 2\)\. Leave"):
         train(tiny.data(), tiny.run().folder, other, resume=True, **{**tiny.MODEL, "levels": 3})
-    with pytest.raises(ValueError, match=r"ignore_class=7 \(was None\)$"):
+    with pytest.raises(ValueError, match=r"ignore_class=7 \(was None\)\. Leave"):
         train(
             tiny.data(),
             tiny.run().folder,
@@ -380,6 +380,46 @@ def test_logs_hold_all_figures_and_pictures():
         (picture.step, picture.width, picture.height) for picture in events.Images(pictures[0])
     ]
     assert steps == [(1, 104, 32), (3, 104, 32)]  # the first and the last epoch; 3 x 32 + 8 wide
+
+
+def test_logs_tell_the_plan_and_the_hyper_parameters():
+    """Read by TensorBoard's own readers: the plugins' data, not the names of the events alone."""
+    from tensorboard.plugins.hparams import metadata
+
+    run = tiny.run()
+    events = events_of(run.folder / "logs" / "validation")
+    (text,) = (event.tensor_proto.string_val[0] for event in events.Tensors("plan/text_summary"))
+    assert text.decode() == run.plan.text()
+    content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    known = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert known["batch_size"].number_value == 2 and known["augment"].bool_value is True
+    assert known["backbone"].string_value == "light_vgg16" and "minutes" not in known
+    content = events.SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+    outcomes = metadata.parse_experiment_plugin_data(content).metric_infos
+    assert {own.name.tag for own in outcomes} <= set(events.Tags()["scalars"])
+    content = events.SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.content
+    assert metadata.parse_session_end_info_plugin_data(content).status == 1  # success
+
+
+def test_logs_hold_curves_by_threshold():
+    """Of pixels by the plugin of PR curves; of objects, what the operating point came from."""
+    from tensorboard.util import tensor_util
+
+    run = tiny.run()
+    events = events_of(run.folder / "logs" / "validation")
+    curves = events.Tensors("precision_recall/class_1")
+    assert [event.step for event in curves] == [1, 3]  # as the pictures
+    true, false, _, missed, precision, recall = tensor_util.make_ndarray(curves[-1].tensor_proto)
+    np.testing.assert_allclose(recall, true / np.maximum(true + missed, 1), atol=1e-6)
+    np.testing.assert_allclose(precision, true / np.maximum(true + false, 1), atol=1e-6)
+    assert recall[0] == 1 and len(recall) == 127
+    chosen = events_of(run.folder / "logs" / "operating_point")
+    for name in ("recall", "precision", "f1", "iou"):
+        points = {event.step: event.value for event in chosen.Scalars(f"by_threshold/{name}")}
+        expected = {round(100 * row["threshold"]): row[name] for row in run.operating_curve}
+        assert points == pytest.approx(expected)
+    (text,) = chosen.Tensors("operating_point/text_summary")
+    assert f"threshold: {run.operating_point.threshold}" in text.tensor_proto.string_val[0].decode()
 
 
 def logged(folder, epochs, loss, **arguments):

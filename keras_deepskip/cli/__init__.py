@@ -11,10 +11,28 @@ from keras_deepskip._versions import __version__
 from keras_deepskip.cli import arguments as describe
 from keras_deepskip.cli import commands as run
 
+
+def run_completion(options):
+    """Prints the script by which a shell completes commands, options and names of files."""
+    from keras_deepskip._checks import require  # here, as it loads NumPy
+
+    shtab = require("shtab", '"keras-deepskip[completion]"', "completion")
+    parser = make_parser([], every=True)
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for command in commands.choices.values():
+        for action in command._actions:
+            if action.nargs != 0 and not action.choices and action.type in (None, str):
+                action.complete = shtab.FILE
+    print(shtab.complete(parser, options.shell))
+
+
 COMMANDS = {
     "train": (run.run_train, describe.describe_train, "train on a folder of images and masks"),
     "evaluate": (
         run.run_evaluate, describe.describe_evaluate, "evaluate a model on images with masks",
+    ),
+    "report": (
+        run.run_report, describe.describe_report, "write one page of what a model finds, and how",
     ),
     "predict": (
         run.run_predict, describe.describe_predict, "find objects: masks, overlays, table",
@@ -51,6 +69,9 @@ COMMANDS = {
     ),
     "demo": (
         run.run_demo, describe.describe_demo, "do it all on synthetic data, and show it as a page",
+    ),
+    "completion": (
+        run_completion, describe.describe_completion, "print what a shell needs to complete them",
     ),
 }  # fmt: skip
 # Commands that, repeated, resume where they were interrupted.
@@ -100,8 +121,8 @@ def main(arguments=None):
         return 1
 
 
-def make_parser(arguments):
-    """Returns the parser; only the command that is among the arguments has its options.
+def make_parser(arguments, every=False):
+    """Returns the parser; only the command that is among the arguments has its options, or every.
 
     The options of a command come from its function, and with that from the backend.
     """
@@ -116,7 +137,7 @@ def make_parser(arguments):
     for name, (run_command, describe_command, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run_command)
-        if name == chosen:
+        if every or name == chosen:
             describe_command(command)
     return parser
 

@@ -74,6 +74,7 @@ def describe_train(command):
         help="cross-validate: train so many networks, each judged on its share of the images",
     )
     Options(main, cross_validate).add("ensemble", action="store_true")
+    _add_report(main, "of the validation images")
     group = command.add_argument_group("data")
     options = Options(group, train)
     _add_masks(group)
@@ -91,15 +92,24 @@ def describe_evaluate(command):
     from keras_deepskip.inference import evaluate
 
     _add_run_or_model(command)
-    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
-    command.add_argument(
-        "--split",
-        choices=("train", "val", "test", "all"),
-        help="which of its images (default: the run's test images and, of --data, all that the run "
-        "has not seen)",
-    )
+    _add_samples(command)
     options = Options(command, evaluate)
     options.add("out", metavar="DIR")
+    options.add("threshold", type=float)
+    options.add("min_area", type=int, metavar="PIXELS")
+    options.add("separate", action=argparse.BooleanOptionalAction)
+    options.add("criterion")
+    _add_report(command, "in the folder that receives the results")
+    _add_masks(command.add_argument_group("masks"), classes=False)
+
+
+def describe_report(command):
+    from keras_deepskip.reporting import report
+
+    _add_run_or_model(command)
+    _add_samples(command)
+    options = Options(command, report)
+    options.add("out", metavar="FILE")
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)
@@ -126,6 +136,7 @@ def describe_predict(command):
     options.add("tta", metavar="WAYS")
     options.add("tables", nargs="+", metavar="FORM")
     options.add("cluster", metavar="local:N|tcp://HOST:PORT")
+    _add_report(command, "of what was found")
 
 
 def describe_stream(command):
@@ -157,6 +168,8 @@ def describe_export(command):
     options.add("mask", action="store_true")
     options.add("threshold", type=float)
     options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    options.add("serving", metavar="SERVER")
+    options.add("max_batch_size", type=int, metavar="N")
 
 
 def describe_quantize(command):
@@ -264,6 +277,12 @@ def describe_demo(command):
     options.add("seed", type=int)
 
 
+def describe_completion(command):
+    command.add_argument(
+        "--shell", choices=("bash", "zsh", "tcsh"), default="bash", help="which (default: bash)"
+    )
+
+
 def describe_benchmark(command):
     from keras_deepskip.studies.timing import benchmark
 
@@ -310,6 +329,25 @@ def _add_run_or_model(command):
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", dest="run_folder", help="folder of a training run")
     source.add_argument("--model", help="a .keras file")
+
+
+def _add_samples(command):
+    command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
+    command.add_argument(
+        "--split",
+        choices=("train", "val", "test", "all"),
+        help="which of its images (default: the run's test images and, of --data, all that the run "
+        "has not seen)",
+    )
+
+
+def _add_report(command, where):
+    command.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=f"write report.html {where}, if the extra `report` is installed (default: on)",
+    )
 
 
 def _add_masks(group, classes=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 from keras_deepskip.cli.arguments import MODEL_OPTIONS
 from keras_deepskip.cli.values import chosen_classes, color_table
 
+REPORT = "report.html"
 NO_DATA = "with --model, --data must name a folder with images/ and masks/"
 
 
@@ -41,7 +42,26 @@ def run_train(options):
         f"Operating point, chosen on them: threshold {point.threshold:g}, smallest object "
         f"{point.min_area} pixels" + (", touching objects told apart." if point.separate else ".")
     )
+    page = _page(options, run)
+    if page is not None:
+        from keras_deepskip.inference import evaluate
+
+        found = evaluate(run, run.split.val, each=page.add, verbose=0)
+        print(f"Wrote {page.write(run.folder / REPORT, found)}, of the validation images.")
     print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
+
+
+def _page(options, subject):
+    """A report to be filled; None if it is not asked for, or its packages are not there."""
+    if not options.report:
+        return None
+    from keras_deepskip.reporting import Report
+
+    try:
+        return Report(subject)
+    except ImportError as error:
+        print(f"Wrote no {REPORT}: {error}")
+        return None
 
 
 def _run_folds(options, recipe, arguments):
@@ -61,19 +81,39 @@ def run_evaluate(options):
     from keras_deepskip.inference import evaluate
 
     subject = _model_or_run(options)
+    out = options.out or (options.run_folder if _is_test_of_run(options) else None)
+    page = _page(options, subject) if out else None
     found = evaluate(
         subject,
         _samples(options, subject),
-        out=options.out or (options.run_folder if _is_test_of_run(options) else None),
+        out=out,
         masks=_masks(options, getattr(subject, "masks", None)),
+        each=page and page.add,
         **_fields(options, ("threshold", "min_area", "separate", "criterion")),
     )
     print(found.text())
+    if page is not None:
+        print(f"Wrote {page.write(Path(out) / REPORT, found)}")
+
+
+def run_report(options):
+    from keras_deepskip.reporting import report
+
+    subject = _model_or_run(options)
+    path = report(
+        subject,
+        options.out,
+        _samples(options, subject),
+        masks=_masks(options, getattr(subject, "masks", None)),
+        **_fields(options, ("threshold", "min_area", "separate", "criterion")),
+    )
+    print(f"Wrote {path}. Open it in a browser.")
 
 
 def _samples(options, subject):
     """The images to evaluate on."""
     from keras_deepskip.data import load_split
+    from keras_deepskip.data.stores import local_folder
 
     if options.split == "all":
         return _all_samples(options.data or (subject.data if options.run_folder else None))
@@ -83,6 +123,9 @@ def _samples(options, subject):
         return chosen
     if not options.run_folder and options.split is None:
         return _all_samples(options.data)
+    if options.run_folder:
+        # Images on a store are fetched here, where that is shown
+        subject = dataclasses.replace(subject, data=local_folder(subject.data, verbose="auto"))
     split = subject.split if options.run_folder else load_split(_data_folder(options))
     samples = getattr(split, options.split or "test")
     if not samples:
@@ -93,18 +136,22 @@ def _samples(options, subject):
 def _all_samples(folder):
     from keras_deepskip.data import find_samples
     from keras_deepskip.data.folder import part_folders
+    from keras_deepskip.data.stores import local_folder
 
     if folder is None:
         raise ValueError(NO_DATA)
-    parts = part_folders(Path(folder)) if Path(folder).is_dir() else {}
+    folder = local_folder(folder, verbose="auto")
+    parts = part_folders(folder) if folder.is_dir() else {}
     roots = parts.values() or [folder]
     return [sample for root in roots for sample in find_samples(root)]
 
 
 def _data_folder(options):
+    from keras_deepskip.data.stores import local_folder
+
     if options.data is None:
         raise ValueError(NO_DATA)
-    return options.data
+    return local_folder(options.data, verbose="auto")
 
 
 def _is_test_of_run(options):
@@ -114,14 +161,19 @@ def _is_test_of_run(options):
 def run_predict(options):
     from keras_deepskip.inference import predict
 
+    subject = _model_or_run(options)
+    page = _page(options, subject)
     objects = predict(
-        _model_or_run(options),
+        subject,
         options.images,
         options.out,
         **_fields(options, ("probabilities", "overlays", "threshold", "min_area", "separate")),
         **_fields(options, ("measures", "tta", "tables", "cluster")),
         formats=options.formats or (),
+        each=page and page.add,
     )
+    if page is not None:
+        print(f"Wrote {page.write(Path(options.out) / REPORT)}")
     print(f"Found {len(objects)} objects. Wrote {objects.path}")
     return int((Path(options.out) / "failures.csv").is_file())  # it told of them
 
@@ -153,8 +205,7 @@ def run_export(options):
         options.out,
         options.format,
         options.input_range,
-        mask=options.mask,
-        threshold=options.threshold,
+        **_fields(options, ("mask", "threshold", "serving", "max_batch_size")),
     )
     print(report.text())
 

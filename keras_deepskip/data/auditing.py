@@ -13,7 +13,8 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data.folder import LAYOUT, PARTS, identical_files, image_files
+from keras_deepskip.data._layout import LAYOUT, PARTS
+from keras_deepskip.data.folder import identical_files, image_files
 from keras_deepskip.data.masks import MaskReading, check_classes
 from keras_deepskip.data.samples import Sample, has_objects, load_mask, load_objects
 from keras_deepskip.data.split import FRACTIONS, load_split
@@ -148,7 +149,7 @@ def audit(
     if paired:  # missing pairs would stop the split, too
         figures |= _split(survey, looks, how, findings)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return AuditReport(str(folder), findings, figures)
+    return AuditReport(str(survey.source), findings, figures)
 
 
 def _surveyed(folder, masks, group_by):
@@ -499,7 +500,8 @@ def _split(survey, looks, how, findings):
         message = "no part of the split has images to validate on"
         fix = "Name some as val, or leave val out to have them taken from train"
         findings.append(Finding("error", str(how["split_file"] or folder), message, fix))
-    findings += _leaks(parts, survey)
+    leaks = list(_leaks(parts, survey))
+    findings += leaks
     findings += _absent_classes(folder, parts, looks)
     everything = sum(parts.values(), [])
     left_out = len(looks) - len(everything)
@@ -516,7 +518,8 @@ def _split(survey, looks, how, findings):
         findings.append(Finding("note", str(folder), message))
     if how["group_by"] is None:
         findings += _series(folder, everything)
-    return {"groups": len(groups)} | {part: len(listed) for part, listed in parts.items()}
+    sizes = {part: len(listed) for part, listed in parts.items()}
+    return {"groups": len(groups)} | sizes | {"leaks": len(leaks)}
 
 
 def _unused_folders(survey):

@@ -14,22 +14,11 @@ from typing import Protocol
 import numpy as np
 
 from keras_deepskip.data import images, masks
+from keras_deepskip.data._layout import LAYOUT, PART_FOLDERS
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.stores import is_address, local_folder, local_images
 from keras_deepskip.data.yolo import YoloFolder, yolo_folder, yolo_parts, yolo_samples
-
-PARTS = ("train", "val", "test")
-# Names of their folders, as tools export them.
-PART_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-LAYOUT = """the layout is
-    FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
-    FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
-or, instead of masks/, a COCO file FOLDER/annotations.json,
-or YOLO's texts of outlines, FOLDER/labels/NAME.txt, and FOLDER/data.yaml"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +99,8 @@ def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list
     two modalities). Or `group_by` defines the groups.
 
     Args:
-        folder: the folder that holds `images/`.
+        folder: the folder that holds `images/`, or its address on a store, such as
+            `s3://bucket/cells` (see `stores.local_folder`).
         group_by: None, or a regular expression searched in each name; its first group (the whole
             match if it has none) names the image's group. `r"(.*)_"` makes one group of
             `field7_bf` and `field7_fl`.
@@ -129,7 +119,7 @@ def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list
     samples = find_samples("shared/data/ecoli")
     ```
     """
-    folder = Path(folder)
+    folder = local_folder(folder)
     if (folder / "annotations.json").is_file() and not (folder / "masks").is_dir():
         samples = coco_samples(folder / "annotations.json", folder / "images")
     elif yolo := outlined(folder):
@@ -158,7 +148,8 @@ def find_images(folder: str | os.PathLike) -> list[Sample]:
     """Finds images alone, as for prediction.
 
     Args:
-        folder: a folder of images, one that holds `images/`, or a single image file.
+        folder: a folder of images, one that holds `images/`, or a single image file; or an address
+            on a store (see `stores.local_images`).
 
     Returns:
         A list of `Sample` without masks, sorted by name.
@@ -174,6 +165,8 @@ def find_images(folder: str | os.PathLike) -> list[Sample]:
         image = load_image(sample, channels=3)
     ```
     """
+    if is_address(folder):
+        return _named_once(local_images(str(folder)))
     folder = Path(folder)
     if folder.is_file():
         return [Sample(folder.stem, folder, None, folder.stem)]
@@ -183,6 +176,11 @@ def find_images(folder: str | os.PathLike) -> list[Sample]:
     files, _ = image_files(inner if inner.is_dir() else folder)
     if not files:
         raise ValueError(f"{folder}: no image found (suffixes {', '.join(images.SUFFIXES)})")
+    return _named_once(files)
+
+
+def _named_once(files):
+    """Samples of images alone, no two of one name."""
     _refuse_doubled(_doubled(files))
     return [Sample(path.stem, path, None, path.stem) for path in files]
 

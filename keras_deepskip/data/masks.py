@@ -175,7 +175,7 @@ def mask_values(path: str | os.PathLike) -> dict:
         `(red, green, blue)` for a mask in colours.
 
     Raises:
-        As `read_image`.
+        ValueError: as `read_image`.
     """
     return _counts(_labels(path))
 

@@ -41,7 +41,7 @@ def load_image(sample: Sample, channels: int) -> np.ndarray:
         `(H, W, channels)` array in the file's dtype.
 
     Raises:
-        As `read_image` and `to_channels`.
+        ValueError: as `read_image` and `to_channels`.
 
     Example:
 

@@ -15,7 +15,13 @@ from keras_deepskip.data._prefetch import Prefetcher
 from keras_deepskip.data.images import decode_image, image_size
 from keras_deepskip.data.masks import ONE_CLASS
 from keras_deepskip.data.pasting import cut_object, paste_objects
-from keras_deepskip.data.samples import Sample, load_image, load_pair
+from keras_deepskip.data.samples import (
+    Sample,
+    has_objects,
+    load_image,
+    load_objects,
+    load_pair,
+)
 from keras_deepskip.data.survey import ImageFacts, Survey, moments_of
 from keras_deepskip.objects import object_anchors
 from keras_deepskip.tiling import Window, cut, windows
@@ -234,19 +240,47 @@ class WindowDataset(keras.utils.PyDataset):
             chance = np.random.default_rng(seed).random(max_windows)
             places = [places[int(at)] for at in edges[:-1] + chance * np.diff(edges)]
         self.places = places
+        self._objects, self._objects_bytes = {}, cache_bytes
 
     def __len__(self):
         return math.ceil(len(self.places) / self.batch_size)
 
     def __getitem__(self, index):
-        start = range(len(self))[index] * self.batch_size
         pairs = [
-            self._pairs.crop(place, window, self.crop_size)
-            for place, window in self.places[start : start + self.batch_size]
+            self._pairs.crop(place, window, self.crop_size) for place, window in self._places(index)
         ]
         image, mask = pairs[-1]
         pairs += [(image, np.full_like(mask, self._ignored))] * (-len(pairs) % self.shares)
         return _stacked(pairs)
+
+    def objects(self, index):
+        """Which object each pixel of a batch is of.
+
+        Args:
+            index: of the batch.
+
+        Returns:
+            `(N, c, c)` int32 as of `load_objects`; None if no sample says it: then objects are the
+            connected components of the masks.
+        """
+        if not self._pairs.know_objects:
+            return None
+        labels = [self._objects_at(*place) for place in self._places(index)]
+        return np.stack(labels + [np.zeros_like(labels[0])] * (-len(labels) % self.shares))
+
+    def _places(self, index):
+        start = range(len(self))[index] * self.batch_size
+        return self.places[start : start + self.batch_size]
+
+    def _objects_at(self, place, window):
+        """The objects of a window, kept in memory while there is room."""
+        labels = self._objects.get((place, window))
+        if labels is None:
+            labels = cut(self._pairs.objects(place), window, self.crop_size)
+            self._objects_bytes -= labels.nbytes
+            if self._objects_bytes >= 0:
+                self._objects[place, window] = labels
+        return labels
 
 
 VARIANCE_FLOOR = 1e-4  # of a channel's variance, as a share of the greatest channel's
@@ -505,6 +539,15 @@ class _Pairs:
                 self._kept_bytes -= image.nbytes + mask.nbytes
                 gone.append((other, image, mask))
             return gone
+
+    @property
+    def know_objects(self):
+        """Whether a sample says which object its pixels are of."""
+        return any(has_objects(sample, self.reading) for sample in self.samples)
+
+    def objects(self, index):
+        """Number of the object at each pixel of an image, (H, W) int32."""
+        return load_objects(self.samples[index], self.pair(index)[1], self.reading)
 
     def anchors(self, index):
         if index not in self._anchors:

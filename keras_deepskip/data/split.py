@@ -11,8 +11,10 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice, check_number
 from keras_deepskip._files import read_json, write_json
-from keras_deepskip.data.folder import PARTS, find_samples, part_folders, same_name
+from keras_deepskip.data._layout import PARTS
+from keras_deepskip.data.folder import find_samples, part_folders, same_name
 from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.stores import local_folder
 from keras_deepskip.data.survey import Survey
 
 FRACTIONS = (0.6, 0.15, 0.25)
@@ -95,7 +97,7 @@ def fold_splits(
         print(len(split.test))
     ```
     """
-    root = folder.folder if isinstance(folder, Survey) else Path(folder)
+    root = folder.folder if isinstance(folder, Survey) else local_folder(folder)
     if root.is_dir() and part_folders(root):
         raise ValueError(
             f"{root}: one folder with images/ and masks/ was expected, as folds are dealt anew. "
@@ -143,7 +145,8 @@ def load_split(
     not missing.)
 
     Args:
-        folder: the folder, or a `Survey` of it, whose files then are not read again.
+        folder: the folder or its address on a store, or a `Survey` of it, whose files then are
+            not read again.
         split_file: None, or the path of a JSON or CSV file.
         seed: integer, for random parts.
         fractions: shares of training, validation and test images, for random parts.
@@ -164,7 +167,7 @@ def load_split(
     ```
     """
     survey = folder if isinstance(folder, Survey) else None
-    folder = folder.folder if isinstance(folder, Survey) else Path(folder)
+    folder = folder.folder if isinstance(folder, Survey) else local_folder(folder)
 
     def samples(root, part=""):
         return find_samples(root, group_by) if survey is None else survey.samples(part, group_by)

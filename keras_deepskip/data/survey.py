@@ -29,6 +29,7 @@ from keras_deepskip.data.folder import (
 from keras_deepskip.data.mask_kinds import MaskKind, decide_kind
 from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import Sample
+from keras_deepskip.data.stores import is_address, local_folder
 from keras_deepskip.data.yolo import yolo_classes
 from keras_deepskip.objects import class_boxes, label_objects
 
@@ -147,7 +148,8 @@ class Survey:
     that change later are not noticed.
 
     Attributes:
-        folder: the folder.
+        folder: the folder; of an address its copy.
+        source: where it is from: the folder, or the address.
         reading: the `MaskReading` by which the masks were read.
         group_by: how images are grouped (see `find_samples`).
         pools: dict from `""`, or `"train"`, `"val"` and `"test"`, to `Pool`.
@@ -166,13 +168,14 @@ class Survey:
         self, folder: Path, reading: MaskReading, group_by: str | None, pools: dict[str, Pool]
     ):
         self.folder, self.reading, self.group_by, self.pools = folder, reading, group_by, pools
+        self.source: Path | str = folder
         self._records: dict[str, dict] = {}
         self._facts: dict[str, Any] = {}
 
     @classmethod
     def of(
         cls,
-        folder: str | Path,
+        folder: str | os.PathLike,
         masks: MaskReading | None = None,
         group_by: str | None = None,
         verbose: int | str = 0,
@@ -184,7 +187,8 @@ class Survey:
         the system's), so that the next survey reads only files of another name, size or time.
 
         Args:
-            folder: as in `load_split`: `images/` and `masks/`, COCO, or `train/`, `val/`, `test/`.
+            folder: as in `load_split`: `images/` and `masks/`, COCO, or `train/`, `val/`, `test/`;
+                or its address on a store (see `stores.local_folder`).
             masks: a `MaskReading`; None takes the masks' ids as they are. Its number of classes
                 changes nothing here.
             group_by: as in `find_samples`.
@@ -193,8 +197,9 @@ class Survey:
         Returns:
             A `Survey`.
         """
-        folder = Path(folder)
-        survey = cls(folder, MaskReading() if masks is None else masks, group_by, _pools(folder))
+        local = local_folder(folder, verbose)
+        survey = cls(local, MaskReading() if masks is None else masks, group_by, _pools(local))
+        survey.source = str(folder) if is_address(folder) else local
         survey._read_all(verbose)
         return survey
 

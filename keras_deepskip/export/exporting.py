@@ -22,6 +22,7 @@ import numpy as np
 from keras_deepskip import _checks, _files
 from keras_deepskip.export import other_backend as worker
 from keras_deepskip.export.formats import FORMATS
+from keras_deepskip.export.serving import MAX_BATCH_SIZE, chosen_server
 from keras_deepskip.export.writers import Mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.layers.copying import set_weights
@@ -116,6 +117,8 @@ def export(
     mask: bool = False,
     threshold: float | None = None,
     multilabel: bool = False,
+    serving: str | None = None,
+    max_batch_size: int | None = None,
 ) -> ExportReport:
     """Writes a model in a format that runs without Keras, and proves it equal.
 
@@ -148,6 +151,12 @@ def export(
             after the file), else 0.5.
         multilabel: of the mask, whether each class is predicted by itself; zeros and ones
             (N, H, W, classes) then.
+        serving: `"tensorflow-serving"` or `"triton"`: what that server loads. `path` is the folder
+            of the model, called as on the server; the model becomes its next version there, as a
+            SavedModel or ONNX file, beside `batching_config.txt` or `config.pbtxt`, by which
+            requests that come within 5 ms are computed together. None writes the model alone.
+        max_batch_size: of a server, the most images that are computed at a time, and that a request
+            may have; None is 8.
 
     Returns:
         An `ExportReport`.
@@ -169,6 +178,9 @@ def export(
     probabilities, mask = session.run(["probabilities", "mask"], {"image": images})
     ```
     """
+    server, folder = chosen_server(serving, format, max_batch_size), Path(path)
+    if server:
+        format, path = server.format, server.next_path(folder)
     model, run = resolve_model(model)
     known = run.input_range if run else input_range_of(model)
     low, high = map(float, input_range or known or (0, 255))
@@ -194,7 +206,20 @@ def export(
                 break
         _check_equal(report)
     _files.write_json(target.with_name(target.name + ".export.json"), dataclasses.asdict(report))
+    if server:
+        outputs = _served_outputs(model, rule)
+        server.write_config(folder, shape[1:], outputs, max_batch_size or MAX_BATCH_SIZE)
     return report
+
+
+def _served_outputs(model, mask):
+    """The outputs of the file by name: Triton's type, and shape without N, None where free."""
+    *sizes, classes = model.output_shape[1:]
+    outputs = {"probabilities": ("TYPE_FP32", (*sizes, classes))}
+    if mask is not None:
+        shape = (*sizes, classes) if mask.multilabel else tuple(sizes)
+        outputs["mask"] = ("TYPE_UINT8" if classes <= 256 else "TYPE_INT32", shape)
+    return outputs
 
 
 # --- What is refused before the work begins -------------------------------------------------------

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from keras_deepskip.data import Sample, find_images
 from keras_deepskip.data.folder import image_files
+from keras_deepskip.data.stores import is_address, local_images
 from keras_deepskip.inference.zarrs import is_zarr, zarr_name
 
 LIST = ".txt"  # suffix of a file with a path a line
 
 
-def chosen_images(images, out):
+def chosen_images(images, out, verbose=0):
     """Finds images and names them: by their files, or by their paths where files share a name.
 
     Args:
         images: as of `predict`.
         out: the folder that results go to, in which no image is looked for.
+        verbose: 0 shows nothing of images that are fetched from a store.
 
     Returns:
         A list of `Sample`, each of a name of its own, in the order of the sources and, in each of
@@ -28,7 +30,7 @@ def chosen_images(images, out):
         ValueError: if there is no image, if two share a name, or if `out` is a folder of images.
     """
     sources = images if isinstance(images, list | tuple) else [images]
-    samples = [sample for source in sources for sample in _found(source, out)]
+    samples = [sample for source in sources for sample in _found(source, out, verbose)]
     names = collections.Counter(sample.name for sample in samples)
     if len(names) < len(samples):
         samples = _named_by_path(samples)
@@ -37,8 +39,10 @@ def chosen_images(images, out):
     return samples
 
 
-def _found(source, out):
-    """The images of a folder, a list or a pattern; a file or a Zarr array is an image."""
+def _found(source, out, verbose=0):
+    """The images of a folder, list, pattern or address; a file or a Zarr array is an image."""
+    if is_address(source):
+        return [each for path in local_images(source, verbose) for each in find_images(path)]
     path = Path(source)
     if glob.has_magic(str(source)) and not path.exists():
         paths = sorted(glob.glob(str(source), recursive=True))

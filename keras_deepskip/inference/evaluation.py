@@ -63,6 +63,35 @@ WORST = 5
 
 
 @dataclasses.dataclass(frozen=True)
+class JudgedImage:
+    """One image as `evaluate` judges it.
+
+    Attributes:
+        sample: the `Sample`.
+        image: (H, W, C), as it was read.
+        mask: true class ids, (H, W).
+        ignore_class: the value of `mask` where pixels count nowhere.
+        outputs: what the model says, (H, W, K).
+        predicted: predicted class ids, (H, W).
+        true_labels, predicted_labels: which object each pixel is of, (H, W), 0 for none.
+        objects: the lines of `object_table` of the predicted objects, by their labels from 1 on.
+        criterion, object_threshold: when a predicted object matches a true one.
+    """
+
+    sample: Sample
+    image: np.ndarray
+    mask: np.ndarray
+    ignore_class: int
+    outputs: np.ndarray
+    predicted: np.ndarray
+    true_labels: np.ndarray
+    predicted_labels: np.ndarray
+    objects: list[dict]
+    criterion: str = "iou"
+    object_threshold: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` found.
 
@@ -164,6 +193,7 @@ def evaluate(
     object_threshold: float = 0.5,
     masks: MaskReading | None = None,
     predict: Callable[[np.ndarray], np.ndarray] | None = None,
+    each: Callable[[JudgedImage], object] | None = None,
     verbose: int | str = "auto",
 ) -> Evaluation:
     """Evaluates a model on images with masks, each one whole, by pixels and by objects.
@@ -186,6 +216,8 @@ def evaluate(
             as the model has them.
         predict: function from an image (H, W, C) to probabilities (H, W, K) that takes the place of
             the model: what an exported or quantized form of it says. None asks the model.
+        each: function that is given each image as a `JudgedImage`, when it has been judged; a
+            `reporting.Report` takes them so. None gives them to nobody.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:
@@ -238,6 +270,13 @@ def evaluate(
         quality.update(mask, found[0], **labels)
         table = object_table(found[0], outputs[0], labels=labels["predicted_labels"])
         precision.update(mask, found[0], [row["mean_probability"] for row in table], **labels)
+        if each is not None:
+            each(
+                JudgedImage(
+                    sample, image, mask, ignored, outputs[0], found[0], **labels, objects=table,
+                    criterion=criterion, object_threshold=object_threshold,
+                )
+            )  # fmt: skip
         by_image.append([sample.name, float(image_iou.result())])
         image_iou.reset_state()
         progress.update(index)

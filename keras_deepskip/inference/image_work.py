@@ -197,6 +197,7 @@ class ImageWork:
             "work": self.work,
             "image": name,
             "stamp": opened.stamp,
+            "sizes": list(opened.source.sizes),
             "sized": opened.place.pixel_size is not None,
             "classes": [list(line.values())[1:] for line in lines],
             "columns": columns,

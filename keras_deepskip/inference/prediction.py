@@ -1,15 +1,17 @@
 """`predict`: masks, overlays and a table of the objects found."""
 
+import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 
 from keras_deepskip import _checks, _files
 from keras_deepskip._progress import progress_bar, resolve_verbose
+from keras_deepskip.data import Sample
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.choice_of_images import chosen_images
 from keras_deepskip.inference.cluster import check_cluster, predict_on_cluster
@@ -40,6 +42,7 @@ def predict(
     tta: str | None = None,
     tables: str | Sequence[str] = ("csv",),
     cluster: str | None = None,
+    each: Callable[["FoundImage"], object] | None = None,
     verbose: int | str = "auto",
 ) -> Rows:
     """Finds the objects in images, and writes what was found.
@@ -75,7 +78,8 @@ def predict(
         model: a built `keras.Model` with probabilities as output, or a `Run`.
         images: a folder of images (or, if it has none itself, of folders of images), an image file,
             a `.npy` or `.zarr` array, a pattern of paths (`"plates/*/well_?.tif"`; `**` goes into
-            sub-folders), a `.txt` file with a path a line, or a list of these.
+            sub-folders), a `.txt` file with a path a line, the address of a folder, a file, a
+            pattern or a `.txt` of images on a store (see `data.stores`), or a list of these.
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
@@ -104,6 +108,8 @@ def predict(
         cluster: Dask processes that share the images: `"local:4"` starts four on this machine,
             `"tcp://HOST:PORT"` takes those of a scheduler, which must see `images` and `out` under
             the same paths. None predicts in this process.
+        each: function that is given each image as a `FoundImage`, in order, when the files of all
+            are there; a `reporting.Report` takes them so. None gives them to nobody.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:
@@ -140,12 +146,12 @@ def predict(
         folder, probabilities, overlays, measures, formats, tta, point, names, expected, shown
     )
     work = ImageWork(model, wanted, work_key(model, wanted.key()))
-    samples = chosen_images(images, folder)
+    samples = chosen_images(images, folder, verbose)
     finished = Finished(folder, work.work)
     killed = cluster is not None or finished.folder.is_dir()  # then files may have been cut off
     finished.look_up(samples, work.stamp)
     groups = [
-        group for group in groups_of(samples) if not all(each.name in finished for each in group)
+        group for group in groups_of(samples) if not all(own.name in finished for own in group)
     ]
     run_groups = _predict_here if cluster is None else predict_on_cluster(cluster)
     failures, progress = {}, progress_bar(len(samples), verbose)
@@ -153,7 +159,7 @@ def predict(
         if error is not None:
             failures[name] = error
         progress.update(len(finished) + len(failures))
-    failed = [(each, failures[each.name]) for each in samples if each.name in failures]
+    failed = [(own, failures[own.name]) for own in samples if own.name in failures]
     if failed and not len(finished):
         finished.forget()
         raise failed[0][1]
@@ -161,11 +167,41 @@ def predict(
         _files.remove_leftovers(folder, below=True)
     for form in work.forms:
         form.finish(functools.partial(_pieces, form.name, finished, samples))
+    if each is not None:
+        for found in _found_images(finished, samples, folder):
+            each(found)
     measured = columns(channels, finished.sized) if measures else []
     _tell_failures(folder, failed, len(samples))
     rows = write_tables(folder, finished.notes(samples), tables, names, measured)
     finished.forget()
     return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundImage:
+    """What `predict` found in an image.
+
+    Attributes:
+        sample: the `Sample`.
+        folder: where the files are: `labels/NAME.tif` holds the objects, numbered as in `objects`.
+        objects: the lines of `object_table`, rounded as in `objects.csv`, with measures if there
+            are any.
+        sizes: height and width in pixels.
+    """
+
+    sample: Sample
+    folder: Path
+    objects: list[dict]
+    sizes: tuple[int, ...]
+
+
+def _found_images(finished, samples, folder):
+    """Yields a `FoundImage` of each image that has a note."""
+    done = [sample for sample in samples if sample.name in finished]
+    for sample, note in zip(done, finished.notes(done), strict=True):
+        names = ["class_id", *note["columns"][1:]]
+        objects = [dict(zip(names, values, strict=True)) for values in note["rows"]]
+        yield FoundImage(sample, folder, objects, tuple(note["sizes"]))
 
 
 def _predict_here(work, groups, finished):

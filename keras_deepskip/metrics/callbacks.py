@@ -1,6 +1,7 @@
 """Object metrics during `fit`: a callback, since compiled steps cannot count objects."""
 
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -8,8 +9,10 @@ import numpy as np
 from keras_deepskip import _checks, _sizes
 from keras_deepskip.metrics.object_counts import ObjectCounts
 from keras_deepskip.metrics.pixel import masks_from_outputs
+from keras_deepskip.objects import separate_objects
 
 ARRAY_BATCH = 8
+INTEGERS = 255  # greatest value of 8 bits: from there on a range is that of an integer type
 
 
 class ObjectMetricsCallback(keras.callbacks.Callback):
@@ -22,10 +25,19 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
     are spelled out), NaN where a stratum has no true objects. Callbacks after this one in the list,
     and `History`, see them. All counts of the last evaluation are in the attribute `counts`.
 
+    Objects are connected components. Where the data say which object each pixel is of (a
+    `WindowDataset` of samples with object ids), true objects are those, and predicted ones that
+    touch are told apart by their shape, if more is found so.
+
+    It also warns of images from 0 to 1 for a model whose `input_range` is that of 8 or 16 bits:
+    they are nearly black to it. The images of `fit` itself cannot be looked at.
+
     Args:
         data: a `keras.utils.PyDataset` of batches `(images, masks)` or
             `(images, masks, sample_weight)`, or two arrays `(images, masks)`. Masks and weights
-            are as in `ObjectCounts.update_batch`, of images or of volumes.
+            are as in `ObjectCounts.update_batch`, of images or of volumes. A dataset may have a
+            method `objects(index)`, which returns the objects' labels (N, H, W) of a batch, or
+            None.
         prefix: what names in the logs begin with.
         every: epochs from one evaluation to the next.
         batch_size: images predicted at once, for arrays; None is 8. A dataset has its own.
@@ -67,6 +79,11 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
         _checks.check_number("pixel_threshold", pixel_threshold, 0, 1)
         self.pixel_threshold = pixel_threshold
         self.from_logits = from_logits
+        self._looked = False
+
+    def on_train_begin(self, logs=None):
+        if not isinstance(self.data, keras.utils.PyDataset):  # whose batches may cost time
+            self._look_at(next(self._batches(), [np.zeros(0)])[0])
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == (self.params or {}).get("epochs")
@@ -76,18 +93,23 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
 
     def evaluate(self):
         """Predicts the whole set with the model as it is; returns the new `counts`."""
-        counts = ObjectCounts(**self._counts_arguments)
-        for images, masks, *weight in self._batches():
+        together, apart = (ObjectCounts(**self._counts_arguments) for _ in range(2))
+        for (images, masks, *weight), objects in self._batches():
+            self._look_at(images)
             predicted = masks_from_outputs(
                 _sizes.predict_on_batch(self.model, images),
                 self.pixel_threshold,
                 self.from_logits,
-                counts.multilabel,
+                together.multilabel,
             )
             weight = keras.ops.convert_to_numpy(weight[0]) if weight else None
-            counts.update_batch(keras.ops.convert_to_numpy(masks), predicted, weight)
-        self.counts = counts
-        return counts
+            masks = keras.ops.convert_to_numpy(masks)
+            together.update_batch(masks, predicted, weight, objects)
+            if objects is not None:
+                separated = [separate_objects(mask)[0] for mask in predicted]
+                apart.update_batch(masks, predicted, weight, objects, separated)
+        self.counts = apart if apart.counts.any() and apart.f1() > together.f1() else together
+        return self.counts
 
     def figures(self):
         """Returns the figures of the last evaluation, by their names in the logs."""
@@ -102,14 +124,46 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
             figures[name] = float("nan") if recall is None else recall
         return figures
 
+    def _look_at(self, images):
+        """Warns, once, of the first batch if the model expects other values."""
+        if not self._looked:
+            self._looked = True
+            ranges = (getattr(layer, "input_range", None) for layer in self.model.layers)
+            expected = next((each for each in ranges if each is not None), None)
+            warn_of_unit_range(keras.ops.convert_to_numpy(images), expected)
+
     def _batches(self):
         if isinstance(self.data, keras.utils.PyDataset):
+            objects = getattr(self.data, "objects", lambda index: None)
             for index in range(self.data.num_batches):
-                yield self.data[index]
+                yield self.data[index], objects(index)
             return
-        images, masks = self.data
-        for start in range(0, len(images), self.batch_size):
-            yield images[start : start + self.batch_size], masks[start : start + self.batch_size]
+        for start in range(0, len(self.data[0]), self.batch_size):
+            yield tuple(part[start : start + self.batch_size] for part in self.data), None
+
+
+def warn_of_unit_range(images, input_range):
+    """Warns if images hold floats from 0 to 1 where a model expects those of an integer type.
+
+    Args:
+        images: array of any shape; all zeros say nothing.
+        input_range: (low, high) that the model expects; None if it does not say.
+
+    Example:
+
+    >>> warn_of_unit_range(np.array([0, 0.8]), (0, 1))
+    """
+    if input_range is None or images.dtype.kind != "f" or not images.size:
+        return
+    low, high = map(float, input_range)
+    least, most = (float(f.reduce(images, axis=None)) for f in (np.fmin, np.fmax))  # not NaN
+    if low == 0 and high >= INTEGERS and least >= 0 and 0 < most <= 1:
+        warnings.warn(
+            f"images from {low:g} to {high:g}, the model's `input_range`, were expected. Received: "
+            f"{images.dtype}, {least:g} to {most:g}, nearly black to it. Give images as they were "
+            "before a division, or build the model with input_range=(0, 1)",
+            stacklevel=3,
+        )
 
 
 def log_name(stratum):

@@ -150,7 +150,14 @@ class ObjectCounts:
                 not_counted,
             )
 
-    def update_batch(self, true_masks, predicted_masks, sample_weight=None):
+    def update_batch(
+        self,
+        true_masks,
+        predicted_masks,
+        sample_weight=None,
+        true_labels=None,
+        predicted_labels=None,
+    ):
         """Adds a batch of images (or volumes, with D before H), as models and metrics have it.
 
         Args:
@@ -158,6 +165,7 @@ class ObjectCounts:
             predicted_masks: class ids (N, H, W), or (N, H, W, K) with `multilabel`.
             sample_weight: zeros and ones; (N,): a 0 leaves the image out, (N, H, W) or
                 (N, H, W, 1): pixels of weight 0 are ignored.
+            true_labels, predicted_labels: (N, H, W), as in `update`.
 
         Raises:
             ValueError: if shapes do not fit, or a weight is neither 0 nor 1.
@@ -167,11 +175,17 @@ class ObjectCounts:
             true_masks = true_masks[..., 0]
         check_same_shape("true_masks", true_masks, "predicted_masks", predicted_masks)
         ignored = _ignored_pixels(sample_weight, self._spatial(true_masks))
-        for true_mask, predicted_mask, outside in zip(
-            true_masks, predicted_masks, ignored, strict=True
+        none = [None] * len(true_masks)
+        for true_mask, predicted_mask, outside, *labels in zip(
+            true_masks,
+            predicted_masks,
+            ignored,
+            none if true_labels is None else true_labels,
+            none if predicted_labels is None else predicted_labels,
+            strict=True,
         ):
             if outside is None or not outside.all():
-                self.update(true_mask, predicted_mask, outside)
+                self.update(true_mask, predicted_mask, outside, *labels)
 
     def merge(self, other):
         """Adds the counts of another `ObjectCounts` of the same arguments; returns itself.

@@ -1,6 +1,5 @@
-"""Reports: curves, and a page that holds a run's pictures and figures."""
+"""Reports: a page of what a model finds, how sure that is, and how it was made."""
 
-from keras_deepskip.reporting.curves import draw_curves, draw_threshold_curve
-from keras_deepskip.reporting.page import Page
+from keras_deepskip.reporting.run_report import NEEDED, Report, report
 
-__all__ = ["Page", "draw_curves", "draw_threshold_curve"]
+__all__ = ["NEEDED", "Report", "report"]

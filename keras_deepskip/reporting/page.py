@@ -1,89 +1,117 @@
-"""One HTML page that holds all of its pictures, to open in a browser or to send to a colleague."""
+"""The page of a report: a template of Jinja2, filled in, with all that it needs inside.
 
-import base64
-import html
-import io
-
-import numpy as np
-
-from keras_deepskip import _files
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
-pre { background: #f5f5f3; padding: 1rem; overflow-x: auto; font-size: 14px; line-height: 1.35; }
-figure { margin: 1rem 0; } figcaption { color: #555; font-size: 14px; }
-img { max-width: 100%; image-rendering: pixelated; border: 1px solid #ddd; }
+Whatever comes from a file or a name is text: Jinja2 escapes it in HTML, `tojson` in the blocks of
+data, and the page's script sets it as text. The page says so to the browser too: its policy allows
+the page's own scripts, known by their digests, and pictures that lie in it; no other script, no
+`eval` and no address on the network.
 """
 
+import base64
+import dataclasses
+import hashlib
+from importlib import resources
 
-class Page:
-    """An HTML page that is put together piece by piece and written whole.
+from keras_deepskip import _checks, _files
+from keras_deepskip.reporting import charts as drawing
+
+TEMPLATE, STYLE, SCRIPT = "report.html.jinja", "report.css", "report.js"
+MARKS = {"good": "✓", "careful": "!", "unknown": "?"}
+
+
+@dataclasses.dataclass
+class Section:
+    """A section of the page.
+
+    Attributes:
+        heading: its heading.
+        charts: dict of `charts.Drawing` by name.
+        tables: list of `facts.Table`.
+        texts: shown as they are.
+        commands: command lines.
+    """
+
+    heading: str
+    charts: dict = dataclasses.field(default_factory=dict)
+    tables: list = dataclasses.field(default_factory=list)
+    texts: list[str] = dataclasses.field(default_factory=list)
+    commands: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def holds_anything(self):
+        """Whether there is anything to show."""
+        return bool(self.charts or self.tables or self.texts or self.commands)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A figure of the first screen.
+
+    Attributes:
+        name: what it is of.
+        value: the figure.
+        text: what it is a part of.
+        kind: `"found"`, `"missed"`, `"false"`, `"predicted"` or "", which gives its sign.
+        spread: its share and interval, or "".
+    """
+
+    name: str
+    value: str
+    text: str
+    kind: str = ""
+    spread: str = ""
+
+
+def write_page(path, *, title, subtitle, tiles, remarks, gallery, sections):
+    """Writes the page, whole or not at all.
 
     Args:
-        title: heading of the page.
+        path: of the page.
+        title, subtitle: what it is, and on what.
+        tiles: list of `Tile`.
+        remarks: list of `facts.Remark`.
+        gallery: what `Gallery.contents` gives.
+        sections: list of `Section`.
+    """
+    jinja2 = _checks.require("jinja2", drawing.PIP, "the report")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_deepskip.reporting", "template"),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["number"] = number
+    charts = {name: own for section in sections for name, own in section.charts.items()}
+    files = resources.files("keras_deepskip.reporting") / "template"
+    style, own = ((files / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))
+    scripts = [drawing.script(), own] if charts else [own]
+    text = environment.get_template(TEMPLATE).render(
+        title=title, subtitle=subtitle, tiles=tiles, remarks=remarks, gallery=gallery,
+        sections=sections, specs={name: own.spec for name, own in charts.items()}, marks=MARKS,
+        style=style, scripts=scripts, policy=_policy(scripts),
+    )  # fmt: skip
+    _files.write_text(path, text)
+
+
+def _policy(scripts):
+    """The Content-Security-Policy of a page with these scripts."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(own).decode()}'" for own in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def number(value):
+    """A number as a table shows it; None is a dash.
 
     Example:
 
-    >>> page = Page("Cells")
-    >>> page.add_heading("Data")
-    >>> page.add_text("Forty images.")
-    >>> "<h2>Data</h2>" in page.html()
-    True
+    >>> number(1234), number(0.51234), number(2.1e-7), number(None)
+    ('1,234', '0.512', '2.1e-07', '–')
     """
-
-    def __init__(self, title):
-        self.title = title
-        self.parts = []
-
-    def add_heading(self, text):
-        """Begins a section."""
-        self.parts.append(f"<h2>{html.escape(text)}</h2>")
-
-    def add_text(self, text):
-        """Adds a paragraph."""
-        self.parts.append(f"<p>{html.escape(text)}</p>")
-
-    def add_block(self, text):
-        """Adds text unchanged, such as a table or a command."""
-        self.parts.append(f"<pre>{html.escape(text)}</pre>")
-
-    def add_picture(self, picture, caption, zoom=1):
-        """Adds a picture: an RGB array (H, W, 3) uint8, or the bytes of a PNG.
-
-        Args:
-            picture: the array or the bytes.
-            caption: what it shows.
-            zoom: whole number of times it is upsampled, each pixel to a square.
-        """
-        if not isinstance(picture, bytes):
-            upsampled = np.repeat(np.repeat(picture, zoom, axis=0), zoom, axis=1)
-            picture = _png(upsampled)
-        data = base64.b64encode(picture).decode("ascii")
-        text = html.escape(caption)
-        self.parts.append(
-            f'<figure><img src="data:image/png;base64,{data}" alt="{text}">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
-
-    def html(self):
-        """The page as text."""
-        title = html.escape(self.title)
-        body = "\n".join(self.parts)
-        return (
-            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-            f"<style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}\n</body></html>\n"
-        )
-
-    def write(self, path):
-        """Writes the page to `path`, whole or not at all."""
-        _files.write_text(path, self.html())
-
-
-def _png(array):
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:,.3f}"

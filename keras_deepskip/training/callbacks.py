@@ -23,6 +23,7 @@ from keras_deepskip.training.run import (
 )
 
 LOG_PARTS = ("train", "validation")
+OUTCOMES = ("score", "iou", "object_f1", "loss")  # of the validation, beside hyper-parameters
 SCORED = ("val_iou", "val_object_f1")
 
 
@@ -274,9 +275,10 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     Scalars after every epoch, those of the training batches in the folder `train` and those of the
     validation in `validation`, so that the two curves of a figure share one chart; and pictures of
-    image | truth | prediction, in which missed
-    objects are red, false ones amber and found ones green. Values that are not finite are left out.
-    What older files of the folder hold of the same epochs is no longer shown.
+    image | truth | prediction, in which missed objects are orange, false ones yellow and found ones
+    blue, with curves of precision and recall of their pixels by threshold, for each class. Values
+    that are not finite are left out. What older files of the folder hold of the same epochs is no
+    longer shown. The first epoch also has hyper-parameters and texts.
 
     Args:
         folder: where the event files go.
@@ -288,14 +290,30 @@ class TensorBoardLogger(keras.callbacks.Callback):
         every: epochs from one set of pictures to the next; the first and last epoch always have
             theirs.
         epochs: number of the last epoch.
+        parameters: dict of hyper-parameters, for the plugin HParams; None shows none.
+        texts: dict of texts in Markdown by name, or None.
+        class_names: dict of names by class id, or None.
 
     Raises:
         ImportError: if tensorboardX is not installed.
         OSError: if the logs cannot be written.
     """
 
-    def __init__(self, folder, images=None, masks=None, pictures=None, every=5, epochs=None):
+    def __init__(
+        self,
+        folder,
+        images=None,
+        masks=None,
+        pictures=None,
+        every=5,
+        epochs=None,
+        parameters=None,
+        texts=None,
+        class_names=None,
+    ):
         super().__init__()
+        self.parameters, self.texts = parameters, texts or {}
+        self.class_names = class_names or {}
         self.folder, self.every, self.epochs = Path(folder), every, epochs
         self.images, self.masks, self.pictures = images, masks, pictures
         if images is not None:
@@ -309,8 +327,18 @@ class TensorBoardLogger(keras.callbacks.Callback):
             self._events = {
                 part: EventFile(self.folder / part, first_step=epoch + 1) for part in LOG_PARTS
             }
+            if epoch == 0:
+                self._tell()
+
+    def _tell(self):
+        """Writes what is known before the first step."""
+        for name, text in self.texts.items():
+            self._events["validation"].add_text(name, text, 1)
+        if self.parameters:
+            self._events["validation"].add_parameters(self.parameters, OUTCOMES, 1)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._step = epoch + 1
         for (part, name), value in self._scalars(logs or {}).items():
             if math.isfinite(value):
                 self._events[part].add_scalar(name, value, epoch + 1)
@@ -321,6 +349,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         for events in self._events.values():
+            events.end_session(self._step)
             events.close()
         self._events = None
 
@@ -334,7 +363,15 @@ class TensorBoardLogger(keras.callbacks.Callback):
         return {**scalars, ("train", "learning_rate"): float(rate)}
 
     def _add_pictures(self, step):
-        predicted = masks_from_outputs(_sizes.predict_on_batch(self.model, self.images))
+        outputs = _sizes.predict_on_batch(self.model, self.images)
+        outputs = np.asarray(keras.ops.convert_to_numpy(outputs), "float32")
+        predicted = masks_from_outputs(outputs)
+        for class_id in range(1, max(outputs.shape[-1], 2)):
+            own = outputs[..., class_id if outputs.shape[-1] > 1 else 0]
+            name = self.class_names.get(class_id, f"class_{class_id}")
+            self._events["validation"].add_curve(
+                f"precision_recall/{name}", self.masks == class_id, own, step
+            )
         rows = zip(self.pictures, self.masks, predicted, strict=True)
         for number, (picture, truth, prediction) in enumerate(rows, start=1):
             picture = draw_comparison(picture, truth, prediction)

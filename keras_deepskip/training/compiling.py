@@ -66,7 +66,7 @@ def _learning_rate(stage, recipe):
     if stage.schedule == "plateau":
         return stage.learning_rate
     steps = (stage.end - stage.begin) * recipe.steps_per_epoch
-    warmup = round(steps * recipe.warmup)
+    warmup = round(steps * recipe.warmup) if stage.rises else 0
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else stage.learning_rate,
         decay_steps=max(1, steps - warmup),

@@ -13,10 +13,11 @@ def on_devices(devices: int | str = 1) -> Iterator[int]:
     """Has models that are built and fitted inside run on several devices of this machine.
 
     Each takes an equal share of every batch, so that the batch's loss and gradients are those of
-    one device, to rounding. JAX: `keras.distribution.DataParallel`; batches that cannot be shared
-    equally (the last one of a validation) are computed on each device. TensorFlow:
-    `tf.distribute.MirroredStrategy`. PyTorch has a process for each device, which its own
-    `torchrun` starts; `train` joins them (`fit` alone does not).
+    one device, to rounding. JAX: `keras.distribution.DataParallel`; data whose first batch cannot
+    be shared equally are computed on each device, others have batches of multiples of the devices.
+    TensorFlow: `tf.distribute.MirroredStrategy`. PyTorch has a process for each device, which its
+    own `torchrun` starts. Processes of PyTorch, and of JAX on several hosts, are joined by `train`
+    (`fit` alone does not).
 
     Args:
         devices: how many (GPUs if there are any, else CPUs), or `"all"`. 1 changes nothing.
@@ -43,12 +44,18 @@ def on_devices(devices: int | str = 1) -> Iterator[int]:
     if backend == "torch":
         yield _torch_count(devices)
         return
-    if devices == 1:
+    several = backend == "jax" and _jax_processes() > 1
+    if devices == 1 and not several:
         yield 1
         return
     names, context = _CONTEXTS[backend]
     known = names()
-    count = len(known) if isinstance(devices, str) else devices
+    if several and devices not in (1, "all", len(known)):
+        raise ValueError(
+            f"{_jax_processes()} processes of JAX share all of their {len(known)} devices. "
+            f"Received: devices={devices}. Leave it out"
+        )
+    count = len(known) if several or isinstance(devices, str) else devices
     if count > len(known):
         raise ValueError(
             f"`devices` must be at most {len(known)}, as many as {backend} sees here ("
@@ -69,7 +76,7 @@ def check_shares(batch_size: int, devices: int) -> None:
 
 def validation_shares(devices: int) -> int:
     """Of how many windows each batch of the validation must be a multiple, for so many devices."""
-    return devices if keras.backend.backend() == "tensorflow" else 1
+    return 1 if keras.backend.backend() == "torch" else devices
 
 
 def _jax_names():
@@ -86,16 +93,30 @@ def _jax_context(names):
         keras.distribution.set_distribution(before)
 
 
+def _jax_processes():
+    import jax
+
+    return jax.process_count()
+
+
 def _shared_batches(names):
-    """`DataParallel`, but with whole batches on each device where shares would not be equal."""
+    """`DataParallel`, but with whole batches on each device where shares would not be equal.
+
+    Keras asks once, by the first batch of some data: all others must be like it.
+
+    Of several processes each gives its share while `shared` is true, else the whole batch.
+    """
+    processes = _jax_processes()
 
     class SharedBatches(keras.distribution.DataParallel):
+        shared = processes == 1
+
         def get_data_layout(self, data_shape):
-            if data_shape[0] % len(names) == 0:
+            if self.shared and data_shape[0] % (len(names) // processes) == 0:
                 return super().get_data_layout(data_shape)
             return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh)
 
-    return SharedBatches(devices=names)
+    return SharedBatches(devices=names, auto_shard_dataset=False)
 
 
 def _tensorflow_names():

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import numpy as np
+
 from keras_deepskip import _checks, _files
 
 
@@ -37,7 +39,7 @@ class EventFile:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        self.folder = Path(folder)
+        self.folder, self._parts = Path(folder), None
         with _files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             # tensorboardX's own name has the second in it, which a second file may share.
@@ -56,6 +58,47 @@ class EventFile:
         from tensorboardX import summary
 
         self._add(summary.image(tag, picture, dataformats="HWC"), step)
+
+    def add_text(self, tag, text, step):
+        """Writes a text in Markdown."""
+        from tensorboardX import summary
+
+        self._add(summary.text(tag, text), step)
+
+    def add_curve(self, tag, true, predicted, step):
+        """Writes a curve of precision and recall by threshold.
+
+        Args:
+            true: array of booleans.
+            predicted: array of probabilities, of the same size.
+        """
+        from tensorboardX import summary
+
+        true, predicted = np.ravel(true), np.ravel(predicted).astype("float64")
+        self._add(summary.pr_curve(tag, true, np.clip(predicted, 0, 1)), step)
+
+    def add_parameters(self, parameters, metrics, step):
+        """Writes hyper-parameters for the plugin HParams.
+
+        Args:
+            parameters: dict of numbers, booleans, texts; None is left out, all else is a text.
+            metrics: tags of scalars in this folder that are shown beside them.
+        """
+        from tensorboardX import summary
+
+        plain = {
+            name: value if isinstance(value, str | bool | int | float) else str(value)
+            for name, value in parameters.items()
+            if value is not None
+        }
+        self._parts = summary.hparams(plain, dict.fromkeys(metrics, 0))
+        for part in self._parts[:2]:  # the third says that the session has ended
+            self._add(part, step)
+
+    def end_session(self, step):
+        """Tells HParams that the training has ended, if it was told of one."""
+        if self._parts is not None:
+            self._add(self._parts[2], step)
 
     def flush(self):
         """Has all that was added be in the file, whatever happens to the process."""
@@ -76,3 +119,8 @@ class EventFile:
         event.wall_time = time.time()
         with _files.writing(self.folder):
             self._writer.write_event(event)
+
+
+def listed(facts):
+    """A dict as a list of Markdown, as `EventFile.add_text` takes it."""
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())

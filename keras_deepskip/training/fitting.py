@@ -1,7 +1,6 @@
 """`train`: from a folder of images and masks to a trained model and all that repeats the run."""
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,34 +13,25 @@ from keras_deepskip import _files
 from keras_deepskip._progress import resolve_verbose
 from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
-from keras_deepskip.data import FollowEpoch, MaskReading, Survey
+from keras_deepskip.data import MaskReading, Survey
+from keras_deepskip.data.stores import is_address
 from keras_deepskip.inference.choosing import choose_operating_point
 from keras_deepskip.layers.image_normalization import image_normalization_of
-from keras_deepskip.metrics import ObjectMetricsCallback
 from keras_deepskip.models import load_model
 from keras_deepskip.operating_point import store_operating_point
-from keras_deepskip.training.callbacks import (
-    Checkpoint,
-    LossOfWindows,
-    SeedEpochs,
-    StopOnNaN,
-    TensorBoardLogger,
-    TimeLeft,
-    ValidationScore,
-    seed_generators,
-)
+from keras_deepskip.training.callbacks import Checkpoint, seed_generators
 from keras_deepskip.training.compiling import build, check_own_outputs, enter_stage
 from keras_deepskip.training.devices import check_shares, on_devices, validation_shares
+from keras_deepskip.training.event_file import EventFile, listed
+from keras_deepskip.training.length import KeepMinutes, new_budget, with_budget
 from keras_deepskip.training.material import Material
-from keras_deepskip.training.plateau import FollowPlateau, Plateau
 from keras_deepskip.training.processes import joined_processes
 from keras_deepskip.training.recipe import Recipe
-from keras_deepskip.training.request import Request, begun_config
+from keras_deepskip.training.request import FRACTIONS, Request, begun_config, with_recipe
 from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
 from keras_deepskip.training.speed import seconds_per_step
+from keras_deepskip.training.stages import Fit
 
-LEVEL_STEPS = 2000  # with the schedule "plateau", before the learning rate falls
-PATIENCE = 12  # epochs, likewise
 KEPT = 0.93  # share of a budget of minutes that steps may take; the rest is for what varies
 
 
@@ -55,7 +45,7 @@ def train(
     channels: int | None = None,
     input_range: tuple[float, float] | None = None,
     split_file: str | os.PathLike | None = None,
-    fractions: Sequence[float] = (0.6, 0.15, 0.25),
+    fractions: Sequence[float] = FRACTIONS,
     group_by: str | None = None,
     resume: bool | str = False,
     devices: int | str = 1,
@@ -78,7 +68,8 @@ def train(
 
     Args:
         data: a folder with `images/` and `masks/` (or `annotations.json`), or with `train/`,
-            `val/` and `test/` of that form, or a folder of YOLO; or a `Survey` of it.
+            `val/` and `test/` of that form, or a folder of YOLO; or its address on a store, such as
+            `s3://bucket/cells` (see `data.stores`); or a `Survey` of it.
         out: the run's folder. Receives `model.keras` (the best model), `history.csv`,
             `config.json` (arguments and versions), `split.json`, `audit.json`, `training_state/`
             and `logs/` for TensorBoard.
@@ -92,10 +83,14 @@ def train(
         split_file: JSON or CSV that says which image is for what; None splits by the seed.
         fractions: shares of train, validation and test images of a seeded split.
         group_by: regular expression; images whose names agree in its first group stay together.
-        resume: continues the run in `out`; the arguments must be those it was begun with (except
-            `data`, which may have moved). `"auto"` begins one where there is none, so that one call
-            serves jobs that may be stopped and started again.
+        resume: continues the run in `out`, with the arguments it was begun with: what is left at
+            its default here is taken from the run, and `data` may have moved. Another budget
+            (`minutes`, `steps` or `epochs` of the recipe, in all) makes the run longer or shorter;
+            a complete run goes on, with a learning rate that rises once more. `"auto"` begins a
+            run where there is none, so that one call serves jobs that are stopped and started
+            again.
         devices: how many devices of this machine share each batch, or `"all"`: see `on_devices`.
+            Processes that were started together share it anyway (docs/distributed.md).
             A run may be resumed with other ones.
         callbacks: Keras callbacks beside the recipe's own.
         verbose: as in `Model.fit`; `"auto"` shows a bar on a terminal, else a line an epoch.
@@ -107,8 +102,9 @@ def train(
 
     Raises:
         ValueError: if the audit finds errors in the data, if `out` already holds a run and `resume`
-            is false, if `resume` is true and arguments differ, if `model` does not fit, or if
-            there are fewer devices, or the batch is no multiple of them.
+            is false, if `resume` is true and arguments differ, or the new budget is spent, if
+            `model` does not fit, or if there are fewer devices, or the batch is no multiple of
+            them.
         TrainingDiverged: if the loss is no longer finite; the last good weights are kept.
         OSError: if a file cannot be written; what was there is unchanged.
 
@@ -121,7 +117,7 @@ def train(
     """
     begun = time.perf_counter()
     out, verbose = Path(out), resolve_verbose(verbose)
-    folder = data.folder if isinstance(data, Survey) else Path(data)
+    folder = data.source if isinstance(data, Survey) else data
     split = {"split_file": split_file, "fractions": fractions, "group_by": group_by}
     request = Request(
         recipe or Recipe(), masks or MaskReading(), channels, input_range, split, model,
@@ -133,6 +129,11 @@ def train(
         _files.remove_leftovers(own)  # of a process that was killed here
         config = begun_config(own, request, resume)
         checkpoint = Checkpoint(own, network_of=lambda form: adapter_of(form).network(form))
+        budget = {}
+        if config:
+            budget = new_budget(request.recipe, Recipe(**config["recipe"]))
+            config = with_recipe(config, budget)
+            request = request.of_run(config)
         with on_devices(devices) as count:
             _check_layout(request.model, count)
             shares = validation_shares(count)
@@ -142,6 +143,8 @@ def train(
             else:
                 material = Material.surveyed(data, request, verbose).for_shares(shares)
             plan = read_plan(own, config) if config else material.plan(request.recipe)
+            if budget:
+                plan = with_budget(plan, budget, checkpoint.state["rows"])
             check_shares(plan.recipe.batch_size, count)
             model = _model_to_fit(request, plan.recipe, material, last)
             if plan.recipe.minutes is not None:
@@ -151,10 +154,14 @@ def train(
                 check_own_outputs(model, datasets[1][0][0])
             if not config:
                 _begin(own, folder, out, request, plan, material)
-            _fit(
-                model, datasets, request, plan.recipe, material, checkpoint, callbacks, verbose,
-                processes,
+            elif budget:
+                _change_length(own, config, plan)
+            minutes = _minutes(request.recipe, checkpoint, begun, processes)
+            fit = Fit(
+                model, datasets, material, request.model_options, checkpoint, processes, minutes,
+                callbacks, verbose,
             )  # fmt: skip
+            plan = fit.through(plan, lambda plan: _files.write_json(own / PLAN, plan.to_dict()))
         if processes.first:
             _decide(own, plan.recipe, material)
     run = Run.load(out, folder)
@@ -191,8 +198,9 @@ def _measured(plan, model, request, material, begun, shares, processes):
         for part in material.datasets(recipe, _takes_one_size(request.model), shares)
     )
     enter_stage(model, recipe.stages[-1], recipe, request.model_options, masks)
-    crops = processes.share(crops)
-    step, compiling = seconds_per_step(model, crops, windows, recipe.steps_per_epoch)
+    step, compiling = seconds_per_step(
+        model, processes.share(crops), windows, recipe.steps_per_epoch, processes.sharing
+    )
     budget = 60 * plan.recipe.minutes * KEPT - (time.perf_counter() - begun) - compiling
     seed_generators(recipe.seed)
     return processes.same(plan.measured(step, budget))
@@ -207,74 +215,29 @@ def _begin(own, folder, out, request, plan, material):
     """Has the run's folder say how to repeat it, before the first step."""
     material.write(own)
     _files.write_json(own / PLAN, plan.to_dict())
-    absolute = folder.resolve()
-    source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
+    if is_address(folder):
+        source = {"folder": folder, "relative": None}
+    else:
+        absolute = Path(folder).resolve()
+        source = {"folder": str(absolute), "relative": os.path.relpath(absolute, out.resolve())}
     made = {"facts": material.facts, "versions": versions()}
     _files.write_json(own / CONFIG, {**source, **request.to_json(), **made})  # makes it a run
 
 
-def _fit(model, datasets, request, recipe, material, checkpoint, callbacks, verbose, processes):
-    """Fits the stages of the recipe, from the epoch after the last whole one."""
-    masks, adapter = material.masks, adapter_of(model)
-    images, truth, pictures = material.shown(datasets[1])
-    crops, windows = (adapter.dataset(part, masks.ignore_class) for part in datasets)
-    counted = {"num_classes": masks.num_classes, "ignore_class": masks.ignore_class}
-    for stage in recipe.stages:
-        done = checkpoint.state["epoch"]
-        if done >= stage.end or checkpoint.state["stopped"]:
-            continue
-        if done == stage.begin:  # else the stage continues with what the checkpoint holds
-            enter_stage(model, stage, recipe, request.model_options, masks)
-        checkpoint.patience = None if stage.frozen else recipe.patience
-        plateau = _plateau(stage, recipe, checkpoint)
-        model.fit(
-            processes.share(crops),
-            validation_data=windows,
-            epochs=stage.end,
-            initial_epoch=done,
-            shuffle=False,  # batch i of epoch e is a pure function of the seed
-            callbacks=[
-                *processes.train_together(model),
-                SeedEpochs(recipe.seed),
-                FollowEpoch(crops),
-                StopOnNaN(),
-                *adapter.callbacks(),
-                ObjectMetricsCallback(windows, **counted),
-                LossOfWindows(datasets[1]),
-                ValidationScore(),
-                *plateau,
-                *callbacks,
-                TensorBoardLogger(
-                    checkpoint.folder / LOGS,
-                    adapter.inputs(images),
-                    truth,
-                    pictures,
-                    epochs=recipe.epochs,
-                ),
-                TimeLeft(recipe.epochs, bool(plateau), verbose),
-                checkpoint,  # last: it keeps an epoch when all else about it is done
-            ],
-            verbose=verbose,
-        )
+def _change_length(own, config, plan):
+    """Has the run's folder say that the run has another length; its operating point is open."""
+    (own / POINT).unlink(missing_ok=True)
+    _files.write_json(own / PLAN, plan.to_dict())
+    _files.write_json(own / CONFIG, config)  # last: until then the length is asked for anew
 
 
-def _plateau(stage, recipe, checkpoint):
-    """The callbacks of a stage that lasts until nothing gets better: none of other stages."""
-    checkpoint.is_over = None
-    if stage.schedule != "plateau":
-        return []
-    rule = Plateau(
-        least=math.ceil(LEVEL_STEPS / recipe.steps_per_epoch),
-        most=stage.end - stage.begin,
-        patience=recipe.patience or PATIENCE,
-    )
-
-    def scores():
-        return checkpoint.scores(stage.begin)
-
-    checkpoint.patience = None
-    checkpoint.is_over = lambda: rule.end(scores()) == len(scores())
-    return [FollowPlateau(rule, stage.learning_rate, scores)]
+def _minutes(recipe, checkpoint, begun, processes):
+    """Sees to it that a budget of minutes is kept; None without one."""
+    if recipe.minutes is None:
+        return None
+    before = [row["seconds"] for row in checkpoint.state["rows"]]
+    start = time.perf_counter() - begun
+    return KeepMinutes(recipe.minutes, start, before, processes.same)
 
 
 def _decide(out, recipe, material):
@@ -288,4 +251,18 @@ def _decide(out, recipe, material):
     if store_operating_point(model, choice.point):
         with _files.replacing(out / MODEL) as temporary:
             model.save(temporary, overwrite=True)
+    _log_choice(out / LOGS / "operating_point", choice, material.class_names)
     _files.write_json(out / POINT, choice.to_dict())
+
+
+def _log_choice(folder, choice, class_names):
+    """Has TensorBoard show what the operating point was chosen from: steps are thresholds in %."""
+    events = EventFile(folder, first_step=0)
+    several = len({row["class"] for row in choice.curve}) > 1
+    for row in choice.curve:
+        own = (class_names or {}).get(row["class"], f"class_{row['class']}")
+        for name in ("recall", "precision", "f1", "iou"):
+            tag = f"by_threshold/{name}" + (f"/{own}" if several else "")
+            events.add_scalar(tag, row[name], round(100 * row["threshold"]))
+    events.add_text("operating_point", listed(choice.point.to_dict()), 0)
+    events.close()

@@ -81,7 +81,7 @@ def cross_validate(
     image is a test image once. Images of a group stay together.
 
     Args:
-        data: a folder with `images/` and `masks/`, or a `Survey` of it.
+        data: a folder with `images/` and `masks/`, its address, or a `Survey` of it.
         out: receives `fold-1`, `fold-2`, ..., each the folder of a run with its `evaluation.json`;
             the splits; and `folds.json`.
         recipe: a `Recipe`; None is `Recipe()`. `minutes` are those of all folds together.
@@ -103,7 +103,7 @@ def cross_validate(
 
     Raises:
         ValueError: if there are fewer groups of images than folds, if the folder says its own split
-            (`train/`, `val/`), in several processes of `torchrun`, and as `train`.
+            (`train/`, `val/`), in several processes, and as `train`.
 
     Example:
 
@@ -124,7 +124,7 @@ def cross_validate(
         recipe = dataclasses.replace(recipe, minutes=recipe.minutes / folds)
     survey = data
     if not isinstance(data, Survey):
-        survey = Survey.of(Path(data), masks, group_by, verbose)
+        survey = Survey.of(data, masks, group_by, verbose)
     runs, figures = [], []
     for number, split in enumerate(fold_splits(survey, folds, recipe.seed, group_by), start=1):
         split_file, folder = out / f"split-{number}.json", out / f"fold-{number}"

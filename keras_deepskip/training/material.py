@@ -20,8 +20,8 @@ from keras_deepskip.data import (
     value_range,
     write_split,
 )
+from keras_deepskip.data._layout import PARTS
 from keras_deepskip.data.coco.notes import warn
-from keras_deepskip.data.folder import PARTS
 from keras_deepskip.data.no_data import IGNORED
 from keras_deepskip.data.sampling import sample_size
 from keras_deepskip.drawing import to_rgb
@@ -52,7 +52,7 @@ class Material:
     """
 
     split: Split
-    masks: object
+    masks: MaskReading
     facts: dict
     report: AuditReport | None = None
     survey: Survey | None = None
@@ -74,12 +74,18 @@ class Material:
         if not isinstance(data, Survey):
             survey = Survey.of(data, request.masks, request.split["group_by"], verbose)
         report = audit(survey, request.masks, request.stride, **how)
-        _refuse_errors(survey.folder, report)
+        _refuse_errors(survey.source, report)
         for pool in survey.pools.values():
             warn(pool.notes, pool.root / "annotations.json", request.masks.ignore_class)
         split = load_split(survey, **how)
         facts = _facts(survey, report, split, request)
         return cls(split, MaskReading.from_dict(facts["masks"]), facts, report, survey)
+
+    @property
+    def class_names(self):
+        """Names by class id, or None."""
+        names = self.facts.get("class_names")
+        return names and {int(label): name for label, name in names.items()}
 
     def plan(self, recipe):
         """The `Plan` of a new run: what the recipe leaves open, from the training images."""

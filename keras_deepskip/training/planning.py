@@ -14,7 +14,7 @@ import numpy as np
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import Sample, Survey
 from keras_deepskip.data.survey import ImageFacts, MaskFacts
-from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.recipe import Recipe, Stage
 
 CROP, BATCH = 160, 4  # where nothing speaks for others
 STRIDE = 32  # crops are multiples of it
@@ -48,10 +48,17 @@ class Plan:
     Attributes:
         recipe: the `Recipe`; with a budget of minutes its epochs are None until they are measured.
         reasons: a sentence for each field that the plan chose, or that a budget decides.
+        course: the stages, where a run's length was changed after it had begun; else empty.
     """
 
     recipe: Recipe
     reasons: dict[str, str]
+    course: tuple[Stage, ...] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The `Stage`s of the run."""
+        return self.course or tuple(self.recipe.stages)
 
     def text(self) -> str:
         """A table of the choices and their reasons."""
@@ -63,12 +70,18 @@ class Plan:
 
     def to_dict(self) -> dict:
         """The plan as a dict fit for JSON."""
-        return {"recipe": self.recipe.to_dict(), "reasons": self.reasons}
+        course = [dataclasses.asdict(stage) for stage in self.course]
+        return {
+            "recipe": self.recipe.to_dict(),
+            "reasons": self.reasons,
+            **({"course": course} if course else {}),
+        }
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Plan":
         """The value of which `to_dict` gave `fields`."""
-        return cls(Recipe(**fields["recipe"]), fields["reasons"])
+        course = tuple(Stage(**stage) for stage in fields.get("course", ()))
+        return cls(Recipe(**fields["recipe"]), fields["reasons"], course)
 
     def measured(self, seconds_per_step: float, seconds: float) -> "Plan":
         """The plan with as many epochs as a time allows.

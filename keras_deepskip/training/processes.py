@@ -1,20 +1,23 @@
-"""`Processes`: those that `torchrun` has started to train one model, each with a share of a batch.
+"""`Processes`: those that were started to train one model, each with a share of a batch.
 
-Under PyTorch a device has a process of its own. All of them read the data and draw the same
-batches, of which each computes its share; gradients, statistics of batch norms and metrics are
-those of the whole batch. The first process alone writes the run; the others write to a copy of
-their own, which is removed, so that all take the same decisions from the same figures.
+All of them read the data and draw the same batches, of which each computes its share; gradients,
+statistics of batch norms and metrics are those of the whole batch. The first process alone writes
+the run; the others write to a copy of their own, which is removed, so that all take the same
+decisions from the same figures. How they speak with each other is the backend's.
 """
 
 import contextlib
 import dataclasses
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+
+from keras_deepskip.training import jax_processes, torch_processes
+
+BACKENDS = {"jax": jax_processes, "torch": torch_processes}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,28 +56,17 @@ class Processes:
     def wait(self) -> None:
         """Waits for all processes to come here."""
         if self.count > 1:
-            from torch import distributed
-
-            distributed.barrier()
+            _backend().wait()
 
     def same(self, value):
         """The first process's value, in all of them."""
-        if self.count == 1:
-            return value
-        from torch import distributed
-
-        values = [value]
-        distributed.broadcast_object_list(values, device=_device())
-        return values[0]
+        return value if self.count == 1 else _backend().gathered(value)[0]
 
     def check_alike(self, value: dict[str, dict]) -> None:
         """Raises a ValueError in all processes if they differ in an entry of a dict of dicts."""
         if self.count == 1:
             return
-        from torch import distributed
-
-        values: list = [None] * self.count
-        distributed.all_gather_object(values, value)
+        values = _backend().gathered(value)
         for rank, other in enumerate(values):
             changed = [
                 f"{name}={other[part].get(name)!r} in process {rank}, {first!r} in process 0"
@@ -92,45 +84,37 @@ class Processes:
         """A dataset of this process's share of each batch."""
         return dataset if self.count == 1 else _Share(dataset, self)
 
+    def sharing(self) -> contextlib.AbstractContextManager:
+        """A context in which `train_on_batch` takes shares; `train_together` sees to `fit`."""
+        return contextlib.nullcontext() if self.count == 1 else _backend().sharing()
+
     def train_together(self, model: keras.Model) -> list[keras.callbacks.Callback]:
         """Has a compiled model step by the gradients of the whole batch; returns callbacks."""
-        if self.count == 1:
-            return []
-        from torch import distributed
-
-        for variable in model.variables:
-            distributed.broadcast(variable.value.data, 0)
-        _average_gradients(model.optimizer, self.count)
-        return [_SumMetrics()]
+        return [] if self.count == 1 else _backend().train_together(model)
 
 
 def started_processes() -> Processes:
-    """The processes that `torchrun` has started, of which this is one; else this one alone."""
-    if keras.backend.backend() != "torch":
-        return Processes()
-    return Processes(int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0")))
+    """The processes that were started together, of which this is one; else this one alone.
+
+    Under PyTorch `torchrun` says so, under JAX Keras's variables `KERAS_DISTRIBUTION_...`.
+    """
+    backend = _backend()
+    return Processes(*backend.started()) if backend else Processes()
 
 
 @contextlib.contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """Joins the processes that `torchrun` has started, which then can exchange what they have."""
+    """Joins the processes that were started together: they can exchange what they have."""
     processes = started_processes()
     if processes.count == 1:
         yield processes
         return
-    import torch
-    from torch import distributed
-
-    begun = not distributed.is_initialized()
-    if begun:
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
+    with _backend().joined(processes.count, processes.rank):
         yield processes
-    finally:
-        if begun:
-            distributed.destroy_process_group()
+
+
+def _backend():
+    return BACKENDS.get(keras.backend.backend())
 
 
 class _Share(keras.utils.PyDataset):
@@ -155,37 +139,3 @@ class _Share(keras.utils.PyDataset):
 
     def on_epoch_end(self):
         self.dataset.on_epoch_end()
-
-
-class _SumMetrics(keras.callbacks.Callback):
-    """Has the metrics of an epoch's training be those of all processes."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch + 1 == self.params["steps"]:
-            from torch import distributed
-
-            for variable in self.model.metrics_variables:
-                distributed.all_reduce(variable.value.data)
-
-
-def _average_gradients(optimizer, count):
-    """Has an optimizer take the mean of all processes' gradients: one exchange a step."""
-    import torch
-    from torch import distributed
-
-    apply = optimizer.apply
-
-    def apply_mean(gradients, trainable_variables=None):
-        joined = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        distributed.all_reduce(joined)
-        parts = torch.split(joined / count, [gradient.numel() for gradient in gradients])
-        means = [part.view_as(own) for part, own in zip(parts, gradients, strict=True)]
-        return apply(means, trainable_variables)
-
-    optimizer.apply = apply_mean
-
-
-def _device():
-    import torch
-
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -16,13 +16,17 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Epochs `begin` to `end` of a run (at most, with "plateau"), with one schedule."""
+    """Epochs `begin` to `end` of a run (at most, with "plateau"), with one schedule.
+
+    The learning rate `rises` to `learning_rate` in its first steps, or begins there.
+    """
 
     begin: int
     end: int
     learning_rate: float
     frozen: bool = False
     schedule: str = "cosine"
+    rises: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

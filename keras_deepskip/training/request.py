@@ -10,12 +10,12 @@ from keras_deepskip.architectures import find_architecture
 from keras_deepskip.data import MaskReading
 from keras_deepskip.encoders import LIGHT_LEVELS
 from keras_deepskip.models import image_model_shapes
-from keras_deepskip.training.recipe import PLANNED, Recipe
+from keras_deepskip.training.recipe import BUDGETS, Recipe
 from keras_deepskip.training.run import CONFIG
 
-# A resumed run that is asked for without these has those it was begun with.
-OPEN = (*PLANNED, "steps", "minutes", "patience")
-FREE = ("disk_cache_bytes",)  # arguments that change no result, so a resumed run may change them
+# Arguments that change no result, so that a resumed run may have others.
+FREE = ("disk_cache_bytes", "workers", "use_multiprocessing")
+FRACTIONS = (0.6, 0.15, 0.25)  # shares of train, validation and test images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +71,35 @@ class Request:
         }
         return json.loads(json.dumps(fields, default=str))  # tuples are lists when it is read again
 
+    @classmethod
+    def begun(cls, config, model):
+        """The arguments that a run was begun with, from its `config.json`."""
+        data = config["data"]
+        limits = data.get("input_range")
+        options = {n: value for n, value in config.get("model", {}).items() if n != "own"}
+        return cls(
+            Recipe(**config["recipe"]),
+            MaskReading.from_dict(data),
+            data.get("channels"),
+            limits and tuple(limits),
+            {name: data.get(name) for name in ("split_file", "fractions", "group_by")},
+            model,
+            options,
+        )
+
+    def of_run(self, config):
+        """The arguments of a run that goes on: those it was begun with, and here what is free."""
+        begun, default = Request.begun(config, self.model), Recipe()
+        now = {name: getattr(self.recipe, name) for name in FREE}
+        now = {name: value for name, value in now.items() if value != getattr(default, name)}
+        return dataclasses.replace(begun, recipe=dataclasses.replace(begun.recipe, **now))
+
 
 def begun_config(out, request, resume):
     """Returns the `config.json` of the run to resume; None where a new run begins.
+
+    What the request leaves at its default is taken from the run. The budget (`minutes`, `steps`,
+    `epochs`) may be another one.
 
     Args:
         out: the run's folder.
@@ -99,21 +125,42 @@ def begun_config(out, request, resume):
             f"{out} already holds a training run. Pass `resume=True` (--resume) to continue it, "
             "or choose another folder"
         )
-    begun, arguments = _files.read_json(path, "the arguments of a training run"), request.to_json()
-    changed = [
-        f"{name}={now.get(name)!r} (was {before.get(name)!r})"
-        for before, now in ((begun.get(part, {}), arguments[part]) for part in arguments)
-        for name in {**before, **now}
-        if before.get(name) != now.get(name)
-        and name not in FREE
-        and not (name in OPEN and now.get(name) is None)
-    ]
+    begun = _files.read_json(path, "the arguments of a training run")
+    if begun.get("model", {}).get("own") and request.model is None:
+        raise ValueError(
+            f"the run in {out} trains a model of your own, which its folder cannot repeat. "
+            "Received: no `model`. Give it again: train(model=...)"
+        )
+    changed = _changed(begun, request)
     if changed:
         raise ValueError(
             f"a run is resumed with the arguments it was begun with ({path}). Received: "
-            + ", ".join(changed)
+            f"{', '.join(changed)}. Leave them out"
         )
     return begun
+
+
+def with_recipe(config, fields):
+    """A `config.json` of which the recipe has another budget; the same one without `fields`."""
+    others = dict.fromkeys(BUDGETS) if fields else {}
+    return {**config, "recipe": {**config["recipe"], **others, **fields}}
+
+
+def _changed(begun, request):
+    """What a request gives that is neither as the run has it nor the default, as texts."""
+    default = Request(
+        Recipe(), MaskReading(), None, None,
+        {"split_file": None, "fractions": FRACTIONS, "group_by": None}, None, {},
+    ).to_json()  # fmt: skip
+    arguments = request.to_json()
+    return [
+        f"{name}={now[name]!r} (was {before.get(name)!r})"
+        for part, now in arguments.items()
+        for before in [begun.get(part, {})]
+        for name in now
+        if now[name] not in (before.get(name), default[part].get(name))
+        and name not in (*FREE, *BUDGETS)
+    ]
 
 
 def _complete_options(options):

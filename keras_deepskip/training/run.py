@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import math
+import os
 from pathlib import Path
 
 import keras
@@ -11,10 +12,12 @@ import keras
 from keras_deepskip import _files
 from keras_deepskip.data import MaskReading, Sample, Split, load_split
 from keras_deepskip.data.folder import file_digest
+from keras_deepskip.data.stores import is_address
 from keras_deepskip.models import load_model
 from keras_deepskip.operating_point import OperatingPoint
 from keras_deepskip.training.planning import Plan, completed
 from keras_deepskip.training.recipe import Recipe
+from keras_deepskip.training.repeating import command_of
 
 # The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
 CONFIG = "config.json"  # arguments, what the data are, versions
@@ -37,8 +40,8 @@ class Run:
 
     Attributes:
         folder: the run's folder.
-        data: the folder of images and masks; where it is gone, the one that lies in the same place
-            relative to the run, if it holds the run's images.
+        data: the folder of images and masks, or its address on a store; where a folder is gone, the
+            one that lies in the same place relative to the run, if it holds the run's images.
         group_by: regular expression by which the split kept images together, or None.
         recipe: the `Recipe`, without gaps.
         masks: the `MaskReading`, its number of classes filled in.
@@ -57,7 +60,7 @@ class Run:
     """
 
     folder: Path
-    data: Path
+    data: Path | str
     group_by: str | None
     recipe: Recipe
     masks: MaskReading
@@ -68,12 +71,12 @@ class Run:
     versions: dict[str, str]
 
     @classmethod
-    def load(cls, folder: str | Path, data: str | Path | None = None) -> "Run":
+    def load(cls, folder: str | os.PathLike, data: str | os.PathLike | None = None) -> "Run":
         """Reads a run from its folder.
 
         Args:
             folder: the run's folder, `out` of `train`.
-            data: the folder of images and masks, if it has moved since.
+            data: the folder of images and masks or its address, if they have moved since.
 
         Raises:
             FileNotFoundError: if the folder holds no run.
@@ -91,7 +94,7 @@ class Run:
         names = facts.get("class_names")
         return cls(
             folder=folder,
-            data=_data_folder(folder, config) if data is None else Path(data),
+            data=_data_folder(folder, config) if data is None else _folder_or_address(data),
             group_by=config["data"].get("group_by"),
             recipe=read_plan(folder, config).recipe,
             masks=masks_of(config),
@@ -133,6 +136,22 @@ class Run:
         """What it was chosen from: see `OperatingChoice.curve`; of older runs an empty list."""
         return self._choice.get("curve", [])
 
+    @property
+    def operating_basis(self) -> dict:
+        """On how many `images` and `objects` it was chosen; of older runs an empty dict."""
+        return {name: self._choice[name] for name in ("images", "objects") if name in self._choice}
+
+    @property
+    def command(self) -> str | None:
+        """The command line that trains such a run again; None if the model was the user's own."""
+        return command_of(read_config(self.folder), self.data, self.folder, self.folder / SPLIT)
+
+    @property
+    def audit(self) -> dict:
+        """What the audit found before the training: see `AuditReport.to_dict`."""
+        path = self.folder / AUDIT
+        return _files.read_json(path, "the audit of the data") if path.is_file() else {}
+
     @functools.cached_property
     def _choice(self):
         path = self.folder / POINT
@@ -146,7 +165,7 @@ class Run:
             FileNotFoundError: if the folder of the data is not there.
             ValueError: if an image of the split is missing.
         """
-        if not self.data.is_dir():
+        if isinstance(self.data, Path) and not self.data.is_dir():
             raise FileNotFoundError(
                 f"{self.data}: expected the images and masks of the run {self.folder} here. "
                 "Received: no such folder. If they have moved, say where they are: "
@@ -177,7 +196,7 @@ class Run:
         chosen, text = run.judged(find_samples("cells"))
         ```
         """
-        where = [self._part_of(sample) for sample in samples]
+        where = [self.part_of(sample) for sample in samples]
         wanted = (part,) if part else ("test", None)
         chosen = [sample for sample, own in zip(samples, where, strict=True) if own in wanted]
         known = sum(own == (part or "test") for own in where)
@@ -201,8 +220,13 @@ class Run:
         path = self.folder / IMAGES
         return _files.read_json(path, "digests of images") if path.is_file() else {}
 
-    def _part_of(self, sample):
-        """The part of the split that an image is of, or None."""
+    @property
+    def knows_images(self) -> bool:
+        """Whether the run's folder says what its images hold, so that `part_of` can tell."""
+        return bool(self._digests)
+
+    def part_of(self, sample: Sample) -> str | None:
+        """The part of the split that an image is of, by what its file holds; None if of none."""
         for part, digests in self._digests.items():
             if sample.name in digests and file_digest(sample.image) == digests[sample.name]:
                 return part
@@ -216,8 +240,8 @@ class Run:
 
 def _data_folder(folder, config):
     """Where a run's images are: where they were, else in the same place relative to the run."""
-    before, moved = Path(config["folder"]), config.get("relative")
-    if before.is_dir() or not moved or not (folder / moved).is_dir():
+    before, moved = _folder_or_address(config["folder"]), config.get("relative")
+    if isinstance(before, str) or before.is_dir() or not moved or not (folder / moved).is_dir():
         return before
     after = (folder / moved).resolve()
     try:
@@ -225,6 +249,10 @@ def _data_folder(folder, config):
     except (OSError, ValueError):
         return before  # another folder
     return after
+
+
+def _folder_or_address(data):
+    return data if is_address(data) else Path(data)
 
 
 def read_config(folder):

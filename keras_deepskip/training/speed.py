@@ -1,5 +1,6 @@
 """How long a training step takes here: measured before a run that has a budget of minutes."""
 
+import contextlib
 import time
 
 import keras
@@ -7,7 +8,7 @@ import keras
 STEPS = 4  # that are timed, after one that compiles
 
 
-def seconds_per_step(model, crops, windows, steps_per_epoch):
+def seconds_per_step(model, crops, windows, steps_per_epoch, sharing=contextlib.nullcontext):
     """Times steps and validation of a compiled model, and puts the model back as it was.
 
     Args:
@@ -15,6 +16,7 @@ def seconds_per_step(model, crops, windows, steps_per_epoch):
         crops: the training batches, as `fit` takes them.
         windows: the validation batches.
         steps_per_epoch: training steps for each validation.
+        sharing: function that returns a context for training steps (see `Processes.sharing`).
 
     Returns:
         `(step, start)`: seconds of a step with its share of the validation, and what compilation
@@ -22,12 +24,14 @@ def seconds_per_step(model, crops, windows, steps_per_epoch):
     """
     weights = model.get_weights()
     start = time.perf_counter()
-    _step(model, crops[0])
+    with sharing():
+        _step(model, crops[0])
     _check(model, windows[0])
     compiling = time.perf_counter() - start
     start = time.perf_counter()
-    for index in range(STEPS):
-        _step(model, crops[index % len(crops)])
+    with sharing():
+        for index in range(STEPS):
+            _step(model, crops[index % len(crops)])
     step = (time.perf_counter() - start) / STEPS
     start = time.perf_counter()
     _check(model, windows[0])

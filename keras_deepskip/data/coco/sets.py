@@ -124,7 +124,7 @@ def coco_classes(
         categories: as in `coco_samples`.
 
     Raises:
-        As `coco_samples`.
+        ValueError: as `coco_samples`.
 
     Example:
 
@@ -157,7 +157,7 @@ def write_masks(
         `{class id: name}`.
 
     Raises:
-        As `coco_samples` and `CocoMask.read`.
+        ValueError: as `coco_samples` and `CocoMask.read`.
 
     Example:
 

@@ -13,6 +13,7 @@ Mask R-CNN, which is level in objects, finds fewer of the smallest, and takes 6 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW, SLOWER
 from keras_deepskip.studies.experiments.categories import CATEGORIES
 from keras_deepskip.studies.experiments.study_config import Network, Preset, Study
+from keras_deepskip.studies.light_forms import LIGHT_FORMS
 from keras_deepskip.studies.timing.timed_networks import COMPARED
 
 
@@ -33,6 +34,7 @@ NETWORKS = (
     _network("pspnet", "PSPNet, ResNet50", SLOW),
     _network("h_denseunet", "DenseUNet-167 (H-DenseUNet)", SLOW),
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
+    *(_network(name, label) for name, (label, _) in LIGHT_FORMS.items()),
 )
 
 LIGHT_SEMANTIC = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8")
@@ -52,10 +54,16 @@ PRESETS = {
         **LIGHT,
         networks=LIGHT_NETWORKS,
     ),
+    "same_size": Preset(
+        "all architectures at the deep-skip network's weights or multiply-adds, trained alike",
+        **LIGHT,
+        networks=("deepskip", *LIGHT_FORMS),
+    ),
     "full": Preset(
         "all networks on full-size crops, for a GPU and --jobs 4",
         **FULL,
         seeds=(0, 1),
+        networks=(*LIGHT_NETWORKS, *HEAVY_NETWORKS),
     ),
 }
 

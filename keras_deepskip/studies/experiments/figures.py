@@ -96,8 +96,8 @@ def _draw_mean(axes, lines, color, label):
 def draw_small_multiples(rows, folder_of, data_of, seed):
     """Draws test images of each category with each network's found, missed and false objects.
 
-    Found objects are green, missed ones red, and false ones amber. Images are cropped to the part
-    with most objects.
+    Found objects are blue, missed ones orange, and false ones yellow. Images are cropped to the
+    part with most objects.
 
     Args:
         rows: of the runs.

@@ -74,8 +74,8 @@ def _draw(rows, runs, out):
                 figures.draw_small_multiples(
                     tables.chosen(rows, source=source), folder_of, data_of, seed
                 ),
-                f"Test images ({source}), seed {seed}: found objects green, missed ones red, false "
-                "ones amber.",
+                f"Test images ({source}), seed {seed}: found objects blue, missed ones orange, "
+                "false ones yellow.",
             )
             for source in tables.names_of(rows, "source")
         },

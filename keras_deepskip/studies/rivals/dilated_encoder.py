@@ -27,7 +27,12 @@ DILATIONS = {
 
 
 def dilated_encoder(
-    backbone, input_shape, weights=None, trainable_backbone=True, blocks_per_level=None
+    backbone,
+    input_shape,
+    weights=None,
+    trainable_backbone=True,
+    blocks_per_level=None,
+    base_filters=8,
 ):
     """Chooses a ResNet of output stride 8.
 
@@ -42,6 +47,7 @@ def dilated_encoder(
             None.
         trainable_backbone: True; False; or the number of the first stage that learns, 1 .. 5.
         blocks_per_level: q_2 .. q_5 of `light_resnet34`; None is (3, 4, 6, 3).
+        base_filters: of `light_resnet34`, the channels of E_1.
 
     Returns:
         An `Encoder` whose five maps are the ends of ResNet's stages 1 .. 5, of the strides 2, 4, 8,
@@ -61,9 +67,10 @@ def dilated_encoder(
     V. Koltun, T. Funkhouser, Dilated Residual Networks, CVPR 2017.
     """
     _checks.check_choice("backbone", backbone, DILATIONS)
+    _checks.check_integer("base_filters", base_filters)
     channels = input_shape[-1]
     if backbone == "light_resnet34":
-        cut, preprocessing = _light(channels, weights, blocks_per_level), None
+        cut, preprocessing = _light(channels, weights, blocks_per_level, base_filters), None
     elif blocks_per_level is not None:
         raise ValueError(
             "`blocks_per_level` belongs to backbone='light_resnet34'. Received: "
@@ -83,15 +90,15 @@ def dilated_encoder(
     return Encoder(backbone, len(cut.outputs), dilated, preprocessing, finish)
 
 
-def _light(channels, weights, blocks_per_level):
+def _light(channels, weights, blocks_per_level, base_filters):
     if weights is not None:
         raise ValueError(
             "the dilated 'light_resnet34' is trained with its network. Received: "
             f"weights={str(weights)!r}. Leave `weights` out"
         )
-    options = {} if blocks_per_level is None else {"blocks_per_level": blocks_per_level}
     image = keras.Input((None, None, channels), name="image")
-    return keras.Model(image, light_resnet34(image, LIGHT_LEVELS, **options), name="backbone")
+    maps = light_resnet34(image, LIGHT_LEVELS, base_filters, blocks_per_level=blocks_per_level)
+    return keras.Model(image, maps, name="backbone")
 
 
 def dilate(model, dilations):

@@ -17,6 +17,7 @@ def fcn8s(
     backbone="vgg16",
     weights=None,
     trainable_backbone=True,
+    base_filters=8,
     fc_filters=4096,
     dropout=0.5,
     name=None,
@@ -40,6 +41,7 @@ def fcn8s(
         weights: of the backbone: None, `"imagenet"`, or a file. Those of the dense layers
             start at random.
         trainable_backbone: as of the deep-skip network.
+        base_filters: channels of `"light_vgg16"` at full resolution; each level doubles them.
         fc_filters: channels of the two layers that were dense, the paper's 4096.
         dropout: share of values dropped after each of them in training.
         name: name of the model.
@@ -67,6 +69,7 @@ def fcn8s(
         backbone,
         frame.input_shape,
         levels=5,
+        base_filters=base_filters,
         weights=weights,
         trainable_backbone=trainable_backbone,
     )

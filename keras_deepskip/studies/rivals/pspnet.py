@@ -16,6 +16,7 @@ def pspnet(
     backbone="resnet50",
     weights=None,
     trainable_backbone=True,
+    base_filters=8,
     bins=(1, 2, 3, 6),
     pyramid_filters=512,
     auxiliary=True,
@@ -41,6 +42,7 @@ def pspnet(
         weights: of the backbone: None, `"imagenet"`, or a file.
         trainable_backbone: True; False freezes the backbone; a number freezes the stages of the
             ResNet before it (1 .. 5).
+        base_filters: channels of `"light_resnet34"` at full resolution; each level doubles them.
         bins: parts of the image along each axis, of each level of the pyramid.
         pyramid_filters: channels of each level, and of the 3x3 convolution after them.
         auxiliary: whether in training the model returns the scores of stage 4 too. To compile
@@ -68,7 +70,7 @@ def pspnet(
     _checks.check_integer("pyramid_filters", pyramid_filters)
     _checks.check_number("dropout", dropout, 0, 1, open_high=True)
     encoder = dilated_encoder(
-        backbone, frame.input_shape, weights, trainable_backbone, blocks_per_level
+        backbone, frame.input_shape, weights, trainable_backbone, blocks_per_level, base_filters
     )
     inputs, x = frame.open(OUTPUT_STRIDE, encoder.preprocessing)
     *_, stage4, x = encoder.maps(x)  # (N, H/8, W/8, C) both

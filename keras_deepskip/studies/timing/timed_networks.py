@@ -12,6 +12,7 @@ import keras
 
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model
+from keras_deepskip.studies.light_forms import LIGHT_FORMS
 from keras_deepskip.studies.timing.adapters import KerasModel, OnnxRuntime, OpenVino, TorchModule
 from keras_deepskip.studies.timing.plain_networks import deepskip_plain
 
@@ -201,6 +202,7 @@ COMPARED = {
             "detections": 200,
         },
     ),
+    **{name: (f"{label}, folded", options) for name, (label, options) in LIGHT_FORMS.items()},
 }
 
 TIMED_NETWORKS = {
