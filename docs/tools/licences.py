@@ -41,7 +41,7 @@ def licence_of(package):
     """Returns the licence that an installed package states, where it is not the whole text."""
     fields = metadata.metadata(package)
     classifiers = [text for text in fields.get_all("Classifier", []) if "License ::" in text]
-    short = [text for text in (fields["License-Expression"], fields["License"]) if text]
+    short = [text for text in map(fields.get, ("License-Expression", "License")) if text]
     short += [text.rpartition(" :: ")[2] for text in classifiers]
     short = [text for text in short if len(text) < 100 and text.upper() != "UNKNOWN"]
     return short[0] if short else "not stated in its metadata"

@@ -4,7 +4,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import keras
 
@@ -215,7 +215,7 @@ class Report:
     def _data_name(self, before):
         """The name of the run's folder of data, if the images are of it."""
         own = self.run is not None and self._parts and None not in self._parts
-        return f"{before} {self.run.data.name}" if own else ""
+        return f"{before} {PurePath(str(self.run.data)).name}" if own else ""
 
     def _subtitle(self, evaluation):
         data = self._data_name(" of")
