@@ -80,7 +80,7 @@ def train_and_judge(folder, recipe, plain):
     with tempfile.TemporaryDirectory() as scratch:
         run = keras_deepskip.train(folder, Path(scratch) / "run", recipe, verbose=0)
         seconds = time.perf_counter() - start
-        point = {"threshold": 0.5, "min_area": 0} if plain else {}
+        point = {"threshold": 0.5, "min_area": 0, "separate": False} if plain else {}
         found = keras_deepskip.evaluate(run, **point)
     objects = found.objects
     recalls = {f"recall {name}": row["recall"] for name, row in objects["strata"].items()}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         data,
         encoders,
         export,
+        hub,
         inference,
         objects,
         operating_point,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 # Loaded when they are first touched: sub-packages, and names that they hold.
 PACKAGES = (
-    "analysis", "architectures", "data", "encoders", "export", "inference", "objects",
+    "analysis", "architectures", "data", "encoders", "export", "hub", "inference", "objects",
     "operating_point", "quantization", "reporting", "studies", "tiling", "training",
 )  # fmt: skip
 NAMES = {
@@ -70,6 +71,7 @@ __all__ = [
     "evaluate",
     "export",
     "fold_batch_norm",
+    "hub",
     "inference",
     "layers",
     "load_model",

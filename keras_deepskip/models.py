@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks
+from keras_deepskip._hub_files import fetch_model, is_hub_address
 from keras_deepskip.architectures import Frame, find_architecture
 from keras_deepskip.encoders.saved import read_keras_file
 from keras_deepskip.layers.image_normalization import image_normalization_of
@@ -109,7 +110,7 @@ def build_model(
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Loads a model from a `.keras` file, written under any backend.
+    """Loads a model from a `.keras` file, written under any backend, or from the Hugging Face Hub.
 
     It is `keras.models.load_model`, with the layers, losses and metrics of this package known to
     it, and an error that says what is wrong with the file. Files may come from anywhere: no code of
@@ -117,7 +118,9 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     size is refused.
 
     Args:
-        path: a `.keras` file.
+        path: a `.keras` file, or the address of a model of `hub.push_to_hub`: `hf://user/name`, or
+            with a branch, a tag or a commit `hf://user/name@revision`. A commit is one content for
+            ever; the newest may be another tomorrow.
 
     Returns:
         The `keras.Model`, compiled if it was.
@@ -125,6 +128,8 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is no Keras model, is damaged, or holds code.
+        ImportError, ConnectionError: of an address, if huggingface_hub is not installed, or the
+            hub does not answer.
 
     Example:
 
@@ -132,7 +137,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     model = load_model("runs/first/model.keras")
     ```
     """
-    path = Path(path)
+    path = fetch_model(path) if is_hub_address(path) else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a .keras model, and there is no such file")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):

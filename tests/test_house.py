@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "keras_deepskip"
 # A floor imports lower floors, and within itself only what its own folder holds.
 FLOORS = {
     "_versions": 0, "_checks": 0, "_files": 0, "_tables": 0, "_processes": 0, "tiling": 0,
-    "_progress": 0, "_graphs": 0, "_docstrings": 0, "_backend": 0,
+    "_progress": 0, "_graphs": 0, "_docstrings": 0, "_backend": 0, "_hub_files": 0,
     "objects": 0, "analysis": 0,
     "_labels": 0, "_sizes": 0,
     "layers": 1, "losses": 1, "metrics": 1,
@@ -22,7 +22,7 @@ FLOORS = {
     "models": 4,
     "inference": 5, "export": 5,
     "training": 6, "reporting": 6,
-    "demo": 7, "quantization": 7,
+    "demo": 7, "quantization": 7, "hub": 7,
     "studies": 8,
     "cli": 9,
     "__init__": 10,

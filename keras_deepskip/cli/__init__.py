@@ -34,6 +34,9 @@ COMMANDS = {
     "report": (
         run.run_report, describe.describe_report, "write one page of what a model finds, and how",
     ),
+    "push": (
+        run.run_push, describe.describe_push, "put a run's model and its card on the hub",
+    ),
     "predict": (
         run.run_predict, describe.describe_predict, "find objects: masks, overlays, table",
     ),

@@ -117,6 +117,18 @@ def describe_report(command):
     _add_masks(command.add_argument_group("masks"), classes=False)
 
 
+def describe_push(command):
+    from keras_deepskip.hub import push_to_hub
+
+    command.add_argument("--run", dest="run_folder", required=True, help="folder of a training run")
+    options = Options(command, push_to_hub)
+    options.add("repo_id", metavar="USER/NAME")
+    options.add("licence", metavar="NAME")
+    options.add("pictures", type=int, metavar="N")
+    options.add("private", action="store_true")
+    options.add("revision", metavar="BRANCH")
+
+
 def describe_predict(command):
     from keras_deepskip.inference import predict
 
@@ -328,7 +340,7 @@ def describe_study(command):
 def _add_run_or_model(command):
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", dest="run_folder", help="folder of a training run")
-    source.add_argument("--model", help="a .keras file")
+    source.add_argument("--model", help="a .keras file, or hf://USER/NAME of the hub")
 
 
 def _add_samples(command):

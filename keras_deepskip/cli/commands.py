@@ -110,6 +110,15 @@ def run_report(options):
     print(f"Wrote {path}. Open it in a browser.")
 
 
+def run_push(options):
+    from keras_deepskip.hub import push_to_hub
+    from keras_deepskip.training import Run
+
+    fields = _fields(options, ("repo_id", "licence", "pictures", "private", "revision"))
+    address = push_to_hub(Run.load(options.run_folder), **fields)
+    print(f'Pushed {address}. Load it with: keras_deepskip.load_model("{address}")')
+
+
 def _samples(options, subject):
     """The images to evaluate on."""
     from keras_deepskip.data import load_split
