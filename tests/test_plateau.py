@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from keras_deepskip.training import Recipe, fitting, train
+from keras_deepskip.training import Recipe, stages, train
 from keras_deepskip.training.callbacks import ValidationScore
 from keras_deepskip.training.plateau import FIRST, Plateau
 from keras_deepskip.training.run import best_epoch_of
@@ -79,7 +79,7 @@ class Interrupt(Exception):
 
 
 def test_a_run_ends_by_itself_and_resumes_as_if_uninterrupted(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(fitting, "LEVEL_STEPS", 3)
+    monkeypatch.setattr(stages, "LEVEL_STEPS", 3)
     recipe = dataclasses.replace(
         tiny.RECIPE, epochs=9, schedule="plateau", patience=1, steps_per_epoch=1, learning_rate=1e-9
     )
@@ -88,7 +88,7 @@ def test_a_run_ends_by_itself_and_resumes_as_if_uninterrupted(tmp_path, monkeypa
     epochs = len(whole.history)
     assert 4 <= epochs < 9  # nothing is learnt at that rate
 
-    class Stop(fitting.keras.callbacks.Callback):
+    class Stop(stages.keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == epochs - 2:
                 raise Interrupt

@@ -83,7 +83,7 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not isinstance(self.data, keras.utils.PyDataset):  # whose batches may cost time
-            self._look_at(next(self._batches(), [np.zeros(0)])[0])
+            self._look_at(np.asarray(self.data[0][: self.batch_size]))
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == (self.params or {}).get("epochs")
