@@ -14,6 +14,7 @@ from keras_deepskip._progress import resolve_verbose
 from keras_deepskip._versions import versions
 from keras_deepskip.architectures import adapter_of
 from keras_deepskip.data import MaskReading, Survey
+from keras_deepskip.data.split import FRACTIONS
 from keras_deepskip.data.stores import is_address
 from keras_deepskip.inference.choosing import choose_operating_point
 from keras_deepskip.layers.image_normalization import image_normalization_of
@@ -27,7 +28,7 @@ from keras_deepskip.training.length import KeepMinutes, new_budget, with_budget
 from keras_deepskip.training.material import Material
 from keras_deepskip.training.processes import joined_processes
 from keras_deepskip.training.recipe import Recipe
-from keras_deepskip.training.request import FRACTIONS, Request, begun_config, with_recipe
+from keras_deepskip.training.request import Request, begun_config, with_recipe
 from keras_deepskip.training.run import CONFIG, LOGS, MODEL, PLAN, POINT, Run, read_plan
 from keras_deepskip.training.speed import seconds_per_step
 from keras_deepskip.training.stages import Fit

@@ -8,6 +8,7 @@ import keras
 from keras_deepskip import _checks, _files
 from keras_deepskip.architectures import find_architecture
 from keras_deepskip.data import MaskReading
+from keras_deepskip.data.split import FRACTIONS
 from keras_deepskip.encoders import LIGHT_LEVELS
 from keras_deepskip.models import image_model_shapes
 from keras_deepskip.training.recipe import BUDGETS, Recipe
@@ -15,7 +16,6 @@ from keras_deepskip.training.run import CONFIG
 
 # Arguments that change no result, so that a resumed run may have others.
 FREE = ("disk_cache_bytes", "workers", "use_multiprocessing")
-FRACTIONS = (0.6, 0.15, 0.25)  # shares of train, validation and test images
 
 
 @dataclasses.dataclass(frozen=True)
