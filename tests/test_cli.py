@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import typing
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from keras_deepskip import cli
 from keras_deepskip.cli.values import color_table
 from keras_deepskip.data import read_image, sample, write_png
+from keras_deepskip.inference import evaluate
 from keras_deepskip.training import Recipe
 from tests import tiny
 
@@ -405,3 +407,46 @@ def test_other_bad_input(tmp_path, images, capsys):
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(FileNotFoundError):
         cli.main(["--debug", "analyze", "--model", str(tmp_path / "none.keras")])
+
+
+# ---- For programs --------------------------------------------------------------------------------
+
+
+def as_json(capsys, *command, status=0):
+    """What a command prints with `--json`; words are on standard error."""
+    capsys.readouterr()
+    assert cli.main(["--json", *map(str, command)]) == status
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert found["command"] == command[0] and found["status"] == status
+    return found, output.err
+
+
+def test_json_holds_what_the_words_say(capsys, tmp_path):
+    run = tiny.run()
+    expected = evaluate(run, verbose=0).to_dict()
+    found, words = as_json(
+        capsys, "evaluate", "--run", run.folder, "--out", tmp_path, "--no-report"
+    )
+    assert found["pixels"]["IoU"] == expected["pixels"]["IoU"] and "Pixels of" in words
+    assert found["objects"]["all"]["fn"] == expected["objects"]["all"]["fn"]
+
+    command = ("predict", "--run", run.folder, "--images", tiny.data() / "images")
+    found, words = as_json(capsys, *command, "--out", tmp_path / "found", "--no-report")
+    assert f"Found {found['objects']} objects" in words and Path(found["table"]).is_file()
+
+    found, _ = as_json(capsys, "plan", "--data", tiny.data(), "--steps", 120)
+    assert found["recipe"]["epochs"] == 1 and found["reasons"]["epochs"]
+    found, _ = as_json(capsys, "audit", "--data", tiny.data())
+    assert found["figures"]
+
+
+def test_json_of_an_error_and_of_images_that_fail(capsys, tmp_path):
+    found, words = as_json(capsys, "evaluate", "--run", tmp_path, status=1)
+    assert found["error"] in words and str(tmp_path) in found["error"]
+    shutil.copytree(tiny.data() / "images", tmp_path / "new")
+    (tmp_path / "new" / "bad.png").write_bytes(b"no image")
+    command = ("predict", "--run", tiny.run().folder, "--images", tmp_path / "new", "--no-report")
+    with pytest.warns(UserWarning, match="could not be predicted"):
+        found, _ = as_json(capsys, *command, "--out", tmp_path / "found", status=1)
+    assert Path(found["failures"]).read_text().count("bad.png")

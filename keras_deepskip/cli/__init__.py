@@ -10,6 +10,7 @@ from pathlib import Path
 from keras_deepskip._versions import __version__
 from keras_deepskip.cli import arguments as describe
 from keras_deepskip.cli import commands as run
+from keras_deepskip.cli.machine_output import Result, json_text, words_to_errors
 
 
 def run_completion(options):
@@ -108,8 +109,11 @@ def main(arguments=None):
         return 0
     options = make_parser(arguments).parse_args(arguments)
     try:
-        with _termination_as_interrupt():
-            return options.run(options) or 0
+        with _termination_as_interrupt(), words_to_errors(options.as_json):
+            result = options.run(options) or Result({})
+        if options.as_json:
+            print(json_text(options.command, result.status, result.facts))
+        return result.status
     except KeyboardInterrupt:
         begun = options.command == "train" and (Path(options.out) / "config.json").exists()
         again = " The same command with --resume continues it." if begun else ""
@@ -121,6 +125,8 @@ def main(arguments=None):
         if options.debug:
             raise
         print(f"keras-deepskip {options.command}: {error}", file=sys.stderr)
+        if options.as_json:
+            print(json_text(options.command, 1, {"error": str(error)}))
         return 1
 
 
@@ -132,6 +138,12 @@ def make_parser(arguments, every=False):
     parser = argparse.ArgumentParser(
         prog="keras-deepskip",
         description="Light deep-skip networks that find small objects in large images.",
+    )
+    parser.add_argument(
+        "--json",
+        dest="as_json",
+        action="store_true",
+        help="print what was found as JSON, and what people read to standard error",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--version", action="version", version=__version__)

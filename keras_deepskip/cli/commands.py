@@ -1,4 +1,7 @@
-"""What each command does: it calls the function of the same name, and prints what it returns."""
+"""What each command does: it calls the function of the same name, and prints what it returns.
+
+Those that find something return it as a `Result` too, for `--json`.
+"""
 
 import dataclasses
 import functools
@@ -6,6 +9,7 @@ import itertools
 from pathlib import Path
 
 from keras_deepskip.cli.arguments import MODEL_OPTIONS
+from keras_deepskip.cli.machine_output import Result
 from keras_deepskip.cli.values import chosen_classes, color_table
 
 REPORT = "report.html"
@@ -24,13 +28,12 @@ def run_train(options):
         **_chosen_model(options),
     }
     if options.folds:
-        _run_folds(options, recipe, arguments)
-        return
+        return _run_folds(options, recipe, arguments)
     if options.ensemble:
         raise ValueError("--ensemble joins the networks of folds. Received: no --folds. Add it")
     run = train(options.data, options.out, recipe, split_file=options.split_file, **arguments)
     if not started_processes().first:
-        return
+        return None
     best = run.history[run.best_epoch - 1]
     point = run.operating_point
     print(f"{run.plan.text()}\n")
@@ -42,13 +45,19 @@ def run_train(options):
         f"Operating point, chosen on them: threshold {point.threshold:g}, smallest object "
         f"{point.min_area} pixels" + (", touching objects told apart." if point.separate else ".")
     )
+    facts = {
+        "run": run.folder, "model": run.folder / "model.keras", "epochs": len(run.history),
+        "best": best, "operating_point": point.to_dict(), "plan": run.plan.to_dict(),
+    }  # fmt: skip
     page = _page(options, run)
     if page is not None:
         from keras_deepskip.inference import evaluate
 
         found = evaluate(run, run.split.val, each=page.add, verbose=0)
-        print(f"Wrote {page.write(run.folder / REPORT, found)}, of the validation images.")
+        facts["report"] = page.write(run.folder / REPORT, found)
+        print(f"Wrote {facts['report']}, of the validation images.")
     print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
+    return Result(facts)
 
 
 def _page(options, subject):
@@ -75,6 +84,8 @@ def _run_folds(options, recipe, arguments):
     if options.ensemble:
         print(f"Wrote {found.folder / 'model.keras'}, the mean of all.")
     print(f"Wrote {found.folder / 'folds.json'}. The runs: {found.folder / 'fold-1'}, ...")
+    runs = [run.folder for run in found.runs]
+    return Result({"runs": runs, "folds": found.figures, "summary": found.summary()})
 
 
 def run_evaluate(options):
@@ -92,8 +103,11 @@ def run_evaluate(options):
         **_fields(options, ("threshold", "min_area", "separate", "criterion")),
     )
     print(found.text())
+    facts = found.to_dict()
     if page is not None:
-        print(f"Wrote {page.write(Path(out) / REPORT, found)}")
+        facts["report"] = page.write(Path(out) / REPORT, found)
+        print(f"Wrote {facts['report']}")
+    return Result(facts)
 
 
 def run_report(options):
@@ -108,6 +122,7 @@ def run_report(options):
         **_fields(options, ("threshold", "min_area", "separate", "criterion")),
     )
     print(f"Wrote {path}. Open it in a browser.")
+    return Result({"report": path})
 
 
 def run_push(options):
@@ -117,6 +132,7 @@ def run_push(options):
     fields = _fields(options, ("repo_id", "licence", "pictures", "private", "revision"))
     address = push_to_hub(Run.load(options.run_folder), **fields)
     print(f'Pushed {address}. Load it with: keras_deepskip.load_model("{address}")')
+    return Result({"address": address})
 
 
 def _samples(options, subject):
@@ -181,10 +197,15 @@ def run_predict(options):
         formats=options.formats or (),
         each=page and page.add,
     )
+    failures = Path(options.out) / "failures.csv"
+    facts = {"objects": len(objects), "table": objects.path}
+    if failures.is_file():  # it told of them
+        facts["failures"] = failures
     if page is not None:
-        print(f"Wrote {page.write(Path(options.out) / REPORT)}")
+        facts["report"] = page.write(Path(options.out) / REPORT)
+        print(f"Wrote {facts['report']}")
     print(f"Found {len(objects)} objects. Wrote {objects.path}")
-    return int((Path(options.out) / "failures.csv").is_file())  # it told of them
+    return Result(facts, status=int(failures.is_file()))
 
 
 def run_stream(options):
@@ -293,7 +314,7 @@ def run_audit(options):
     print(report.text())
     if options.json:
         _files.write_json(options.json, report.to_dict())
-    return 0 if report.ok else 1
+    return Result(report.to_dict(), status=0 if report.ok else 1)
 
 
 def run_plan(options):
@@ -303,7 +324,9 @@ def run_plan(options):
     recipe = Recipe(**_fields(options, ("minutes", "steps", "epochs", "seed", "scene")))
     survey = Survey.of(options.data, _masks(options), options.group_by, verbose="auto")
     how = _fields(options, ("split_file", "group_by"))
-    print(make_plan(recipe, survey, load_split(survey, seed=recipe.seed, **how).train).text())
+    plan = make_plan(recipe, survey, load_split(survey, seed=recipe.seed, **how).train)
+    print(plan.text())
+    return Result(plan.to_dict())
 
 
 def run_sample(options):
@@ -312,6 +335,7 @@ def run_sample(options):
     names = ("kind", "images", "seed", "height", "width", "count", "size", "contrast", "clutter")
     folder = sample(options.out, **_fields(options, (*names, "classes", "overwrite")))
     print(f"Wrote {options.images} images and masks to {folder}")
+    return Result({"folder": folder, "images": options.images})
 
 
 def run_import(options):
@@ -327,6 +351,7 @@ def run_demo(options):
 
     page = demo(options.out, seed=options.seed, epochs=options.epochs)
     print(f"Open {page} in a browser.")
+    return Result({"report": page})
 
 
 def run_benchmark(options):
