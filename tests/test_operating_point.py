@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import load_model
-from keras_deepskip.data import MaskReading, find_samples, read_image
+from keras_deepskip.data import MaskReading, find_samples, read_image, write_png
 from keras_deepskip.inference import choose_operating_point, evaluate, image_work, predict, stream
 from keras_deepskip.layers import ImageNormalization
 from keras_deepskip.objects import label_objects, remove_small
@@ -211,3 +211,29 @@ def test_a_run_keeps_its_point_and_curve():
 def test_what_is_out_of_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         OperatingPoint(**options)
+
+
+def disc_pictures(folder, name, *objects):
+    """An image whose bright objects are unions of discs of radius 5, one id each."""
+    rows, columns = np.mgrid[:48, :96]
+    ids = np.zeros((48, 96), "uint8")
+    for number, discs in enumerate(objects, start=1):
+        for row, column in discs:
+            ids[(rows - row) ** 2 + (columns - column) ** 2 <= 25] = number
+    image = np.where(ids > 0, 200, 20).astype("uint8")
+    for kind, pixels in (("images", image), ("masks", ids > 0), ("instances", ids)):
+        write_png(folder / kind / f"{name}.png", pixels.astype("uint8"))
+
+
+@pytest.mark.one_backend
+def test_true_masks_say_whether_shape_tells_objects_apart(tmp_path):
+    """Where no object of the validation images touches another, those of training images may."""
+    apart = [[(10, 10 + 20 * index)] for index in range(4)] + [[(36, 10)], [(36, 50)]]
+    disc_pictures(tmp_path / "val", "a", *apart)
+    disc_pictures(tmp_path / "touching", "b", [(20, 20)], [(20, 28)], [(20, 36)])
+    disc_pictures(tmp_path / "waists", "c", [(20, 20), (20, 28)], [(40, 60), (40, 68)])
+    val, touching, waists = (find_samples(tmp_path / n) for n in ("val", "touching", "waists"))
+    model = tiny.bright_model()
+    for trained_on, separate in (((), False), (touching, True), (waists, False)):
+        choice = choose_operating_point(model, val, trained_on=trained_on)
+        assert choice.point.separate is separate

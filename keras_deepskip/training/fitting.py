@@ -246,7 +246,8 @@ def _decide(out, recipe, material):
     if (out / POINT).is_file():
         return
     model = load_model(out / MODEL)
-    choice = choose_operating_point(model, material.split.val, material.masks, recipe.prefer)
+    split, masks = material.split, material.masks
+    choice = choose_operating_point(model, split.val, masks, recipe.prefer, split.train)
     if image_normalization_of(model) is not None:
         image_normalization_of(model).class_names = material.facts.get("class_names")
     if store_operating_point(model, choice.point):
