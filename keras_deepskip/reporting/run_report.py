@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import keras
+import numpy as np
 
 from keras_deepskip import _checks
 from keras_deepskip.data import MaskReading, Sample
@@ -225,7 +226,11 @@ class Report:
             return f"{weights} on {images:,} image{'s' * (images != 1)} whose truth is not known."
         kinds = [PARTS[p] for p in PARTS if self._parts.get(p)]
         kind = kinds[0] + " " if len(kinds) == 1 and not self._parts.get(None) else ""
-        point = f"threshold {evaluation.threshold:g}, smallest object {_areas(evaluation)} pixels"
+        point = f"threshold {evaluation.threshold:g}"
+        if np.any(evaluation.min_area):
+            point += f", smallest object {_areas(evaluation)} pixels"
+        if evaluation.separate:
+            point += ", touching objects told apart"
         plural = "s" * (evaluation.images != 1)
         return f"{weights} on {evaluation.images:,} {kind}image{plural}{data}; {point}."
 
