@@ -41,6 +41,9 @@ COMMANDS = {
     "predict": (
         run.run_predict, describe.describe_predict, "find objects: masks, overlays, table",
     ),
+    "suggest": (
+        run.run_suggest, describe.describe_suggest, "rank images to annotate next",
+    ),
     "stream": (run.run_stream, describe.describe_stream, "find objects in frames as they come"),
     "export": (
         run.run_export, describe.describe_export, "write SavedModel, ONNX, LiteRT, ..., compared",

@@ -151,6 +151,19 @@ def describe_predict(command):
     _add_report(command, "of what was found")
 
 
+def describe_suggest(command):
+    from keras_deepskip.inference import suggest
+
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", dest="runs", nargs="+", help="folders of training runs")
+    source.add_argument("--model", dest="models", nargs="+", help=".keras files")
+    options = Options(command, suggest)
+    options.add("images", nargs="+")
+    options.add("out", metavar="DIR")
+    options.add("count", type=int)
+    options.add("formats", flag="--format", dest="formats", nargs="+", metavar="NAME")
+
+
 def describe_stream(command):
     from keras_deepskip.inference import stream
 

@@ -208,6 +208,20 @@ def run_predict(options):
     return Result(facts, status=int(failures.is_file()))
 
 
+def run_suggest(options):
+    from keras_deepskip.inference import suggest
+    from keras_deepskip.inference.suggesting import TABLE
+    from keras_deepskip.training import Run
+
+    models = [Run.load(folder) for folder in options.runs or ()]
+    models += [_load_model(path) for path in options.models or ()]
+    rows = suggest(models, **_fields(options, ("images", "out", "count", "formats")))
+    table = Path(options.out) / TABLE
+    first = rows[0]
+    print(f"Most disputed: {first['image']}, by {first['disagreement']:g}. Wrote {table}")
+    return Result({"table": table, "images": [row["image"] for row in rows[: options.count]]})
+
+
 def run_stream(options):
     from keras_deepskip.inference.streaming import stream
 

@@ -4,6 +4,7 @@ from keras_deepskip.inference.choosing import OperatingChoice, choose_operating_
 from keras_deepskip.inference.evaluation import Evaluation, JudgedImage, evaluate
 from keras_deepskip.inference.prediction import FoundImage, predict
 from keras_deepskip.inference.streaming import FrameResult, FrameStream, StreamStatistics, stream
+from keras_deepskip.inference.suggesting import suggest
 from keras_deepskip.inference.tiled import plan_tiles, predict_tiled
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "predict",
     "predict_tiled",
     "stream",
+    "suggest",
 ]
