@@ -91,25 +91,22 @@ def describe_train(command):
 def describe_evaluate(command):
     from keras_deepskip.inference import evaluate
 
-    _add_run_or_model(command)
-    _add_samples(command)
-    options = Options(command, evaluate)
-    options.add("out", metavar="DIR")
-    options.add("threshold", type=float)
-    options.add("min_area", type=int, metavar="PIXELS")
-    options.add("separate", action=argparse.BooleanOptionalAction)
-    options.add("criterion")
+    _add_judging(command, evaluate, "DIR")
     _add_report(command, "in the folder that receives the results")
-    _add_masks(command.add_argument_group("masks"), classes=False)
 
 
 def describe_report(command):
     from keras_deepskip.reporting import report
 
+    _add_judging(command, report, "FILE")
+
+
+def _add_judging(command, function, out):
+    """The options of a command that judges a run or a model on images with masks."""
     _add_run_or_model(command)
     _add_samples(command)
-    options = Options(command, report)
-    options.add("out", metavar="FILE")
+    options = Options(command, function)
+    options.add("out", metavar=out)
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)

@@ -1,7 +1,6 @@
 """`push_to_hub`: a run's model, its card and its figures, in one commit."""
 
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def _write_files(run, folder, repo_id, licence, pictures, verbose):
 
     found = evaluate(run, each=show, verbose=verbose)
     figures = {name: value for name, value in found.to_dict().items() if name != "worst"}
-    _files.write_json(folder / FIGURES, json.loads(json.dumps(figures, default=str)))
+    _files.write_json(folder / FIGURES, figures)
     _files.write_json(folder / PLAN, run.plan.to_dict())
     _files.write_text(folder / CARD, model_card(run, found, repo_id, licence, shown))
 
