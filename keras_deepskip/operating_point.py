@@ -24,7 +24,8 @@ class OperatingPoint:
         threshold: probability above which a pixel is predicted positive; of several classes as in
             `metrics.masks_from_outputs`.
         min_area: least area of a predicted object in pixels, one number or one for each class id
-            (that of the background says nothing). Smaller ones are background.
+            (that of the background says nothing). Smaller components are background, and smaller
+            parts stay with the object that they touch.
         separate: whether objects that touch are told apart by their shape (`separate_objects`);
             else an object is a connected component.
 
@@ -55,7 +56,9 @@ class OperatingPoint:
 
     def labels(self, mask: np.ndarray) -> tuple[np.ndarray, int]:
         """Which object each pixel of a mask (H, W) is of: `(labels, count)`."""
-        return (separate_objects if self.separate else label_objects)(mask)
+        if self.separate:
+            return separate_objects(mask, min_area=self.min_area)
+        return label_objects(mask)
 
     def replaced(
         self,

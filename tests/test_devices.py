@@ -232,6 +232,9 @@ def test_variables_that_are_missing(monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", "2")
     with pytest.raises(ValueError, match="HOST:PORT of process 0.*no KERAS_DISTRIBUTION_JOB_ADDR"):
         train(tiny.data(), "nowhere", RECIPE, verbose=0)
+    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "127.0.0.1")
+    with pytest.raises(ValueError, match="HOST:PORT of process 0. Received: .*=127.0.0.1$"):
+        train(tiny.data(), "nowhere", RECIPE, verbose=0)
     monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "127.0.0.1:29500")
     with pytest.raises(ValueError, match="from 0 to 1. Received: KERAS_DISTRIBUTION_PROCESS_ID=2"):
         train(tiny.data(), "nowhere", RECIPE, verbose=0)

@@ -139,12 +139,14 @@ def test_a_machine_that_becomes_slower(tmp_path, monkeypatch, clock, capsys):
     rates = []
     monkeypatch.setattr("keras_deepskip.training.fitting.seconds_per_step", lambda *_: (1.35, 0.0))
 
-    def slow(epoch, logs):
-        clock.now += 10
+    def slow(batch, logs):
+        clock.now += 10 / tiny.RECIPE.steps_per_epoch
+
+    def note(epoch, logs):
         optimizer = callback.model.optimizer
         rates.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
 
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=slow)
+    callback = keras.callbacks.LambdaCallback(on_train_batch_end=slow, on_epoch_end=note)
     recipe = dataclasses.replace(tiny.RECIPE, epochs=None, minutes=1, jitter=False)
     run = train(
         tiny.data(), tmp_path / "run", recipe, callbacks=[callback], verbose=2, **tiny.MODEL
@@ -153,9 +155,38 @@ def test_a_machine_that_becomes_slower(tmp_path, monkeypatch, clock, capsys):
     assert "Shortened: " in capsys.readouterr().out
     assert "fit into 1 minutes: steps became slower" in run.plan.reasons["epochs"]
     first, second = run.plan.stages
-    assert first.end == 3 and second == Stage(3, run.recipe.epochs, rates[2], rises=False)
-    assert rates[:3] == sorted(rates[:3], reverse=True)
-    assert rates[3] < rates[2] and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert first.end == 2 and second == Stage(2, run.recipe.epochs, rates[1], rises=False)
+    assert rates == sorted(rates, reverse=True) and rates[2] < rates[1]
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def keeper_after(clock, epochs, seconds, validation=0.0, **options):
+    """A `KeepMinutes` of two minutes and ten epochs after epochs of so many seconds each."""
+    keeper = KeepMinutes(2, start=0, **options)
+    keeper.set_model(types.SimpleNamespace(optimizer=keras.optimizers.Adam()))
+    keeper.planned = 10
+    for epoch in range(epochs):
+        keeper.on_epoch_begin(epoch)
+        clock.now += seconds - validation
+        keeper.on_test_begin()
+        clock.now += validation
+        keeper.on_epoch_end(epoch)
+    return keeper
+
+
+@pytest.mark.one_backend
+def test_time_is_left_for_what_follows_the_last_epoch(clock):
+    """Three epochs of 12 s and seven more are two minutes; what follows takes 5 times 4 s."""
+    assert keeper_after(clock, 3, 12, 4).epochs is None
+    assert keeper_after(clock, 3, 12, 4, ending=5).epochs == 8
+    assert keeper_after(clock, 3, 11, 0.1, ending=5).epochs is None
+
+
+@pytest.mark.one_backend
+def test_two_epochs_shorten_a_run_that_is_much_too_long(clock):
+    assert keeper_after(clock, 2, 14).epochs is None  # seven fit, of eight
+    assert keeper_after(clock, 3, 14).epochs == 8
+    assert keeper_after(clock, 2, 30).epochs == 4
 
 
 @pytest.mark.one_backend

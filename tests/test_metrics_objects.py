@@ -157,9 +157,10 @@ def test_blocks_tell_what_the_whole_mask_tells(shape, size, share, connectivity,
     st.tuples(st.integers(5, 30), st.integers(5, 30)),
     st.booleans(),
     st.integers(0, 2**31),
+    st.sampled_from([0, 20, (0, 30, 10)]),
 )
 @settings(max_examples=60, deadline=None)
-def test_blocks_tell_apart_what_the_whole_mask_does(shape, size, by_rows, seed):
+def test_blocks_tell_apart_what_the_whole_mask_does(shape, size, by_rows, seed, least):
     """Discs of two classes that touch across blocks; labels, numbers and lines are the same."""
     rng = np.random.default_rng(seed)
     mask = discs(rng, shape)
@@ -168,12 +169,12 @@ def test_blocks_tell_apart_what_the_whole_mask_does(shape, size, by_rows, seed):
     order = list(itertools.product(rows, columns))
     if not by_rows:
         order = [(row, column) for column in columns for row in rows]
-    stream, labels = ObjectStream(shape, separate=True), np.zeros(shape, int)
+    stream, labels = ObjectStream(shape, separate=True, min_area=least), np.zeros(shape, int)
     for box in order:
         for place, numbers in stream.update(box, mask[box], outputs[box]):
             assert not labels[place][numbers > 0].any()  # none comes twice
             labels[place] += numbers
-    expected, count = separate_objects(mask)
+    expected, count = separate_objects(mask, min_area=least)
     np.testing.assert_array_equal(stream.numbering()[labels], expected)
     lines = object_table(mask, outputs, labels=expected)
     assert len(stream.table()) == len(lines) == count
@@ -208,8 +209,8 @@ def test_a_stream_keeps_no_more_than_what_may_still_grow():
 def test_labels_of_an_array_are_written_block_by_block():
     mask = discs(np.random.default_rng(0), (50, 70))
     labels = np.zeros(mask.shape, "uint16")
-    rows = label_in_blocks(mask, labels, separate=True, block=16)
-    expected, _ = separate_objects(mask)
+    rows = label_in_blocks(mask, labels, separate=True, block=16, min_area=9)
+    expected, _ = separate_objects(mask, min_area=9)
     np.testing.assert_array_equal(labels, expected)
     assert rows == object_table(mask, labels=expected)
     rows = label_in_blocks(mask, labels, block=16)  # what was there is overwritten

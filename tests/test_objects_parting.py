@@ -110,6 +110,37 @@ def test_of_no_limit_they_are_the_components():
     assert count == of_components and np.array_equal(labels, expected)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("least", [1, 12, 40])
+def test_parts_that_are_too_small_stay_with_what_they_touch(seed, least):
+    mask = blobs(seed)
+    free, _ = separate_objects(mask)
+    labels, count = separate_objects(mask, min_area=least)
+    components, _ = label_objects(mask)
+    assert np.array_equal(labels > 0, mask > 0) and labels.max() == count
+    areas, of_component = np.bincount(labels.ravel()), np.bincount(components.ravel())
+    for number in range(1, count + 1):
+        own = labels == number
+        alone = areas[number] == of_component[components[own][0]]
+        assert areas[number] >= least or alone
+        assert label_objects(own)[1] == 1
+    for number in range(1, free.max() + 1):
+        own = free == number
+        assert len(np.unique(labels[own])) == 1  # parts are joined, never cut
+        together = labels == labels[own][0]
+        pieces = np.unique(free[together])
+        if len(pieces) > 1:  # all but one of those that were joined were too small by themselves
+            assert (np.bincount(free[together])[pieces] < least).any()
+
+
+def test_a_speck_at_an_object_is_part_of_it():
+    mask = discs((30, 40), [(14, 12)], 9) | discs((30, 40), [(14, 24)], 4)
+    assert separate_objects(mask)[1] == 2
+    assert separate_objects(mask, min_area=50)[1] == 1
+    assert separate_objects(2 * mask.astype(int), min_area=(0, 50, 0))[1] == 2
+    assert separate_objects(2 * mask.astype(int), min_area=(0, 0, 50))[1] == 1
+
+
 def test_the_edge_of_the_image_is_no_border():
     half = discs((30, 30), [(0, 15)], 8)
     assert separate_objects(half)[1] == 1
@@ -133,6 +164,9 @@ def test_what_is_no_mask_is_refused():
         separate_objects(np.zeros((4, 4)))
     with pytest.raises(ValueError, match="`rise`"):
         separate_objects(np.zeros((4, 4), int), -1)
+    for area in (-1, 1.5, (0, 3)):
+        with pytest.raises(ValueError, match="`min_area` must be"):
+            separate_objects(np.full((4, 4), 2), min_area=area)
 
 
 def test_real_nuclei_and_coins_are_told_apart(real_data):

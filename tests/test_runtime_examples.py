@@ -62,7 +62,7 @@ def test_their_objects_are_those_of_predict(seed, tmp_path):
         y, x, channel = *rng.integers(rows.shape), rng.integers(classes)
         outputs[(rows - y) ** 2 + (columns - x) ** 2 <= rng.uniform(1, 9) ** 2, channel] += 0.6
     outputs = outputs.clip(0, 1) if classes == 1 else outputs / outputs.sum(-1, keepdims=True)
-    least = int(rng.integers(12)) if classes == 1 else (0, 5, int(rng.integers(9)))
+    least = int(rng.integers(60)) if classes == 1 else (0, 15, int(rng.integers(40)))
     point = OperatingPoint((0.5, 0.3, 0.62, 1.0)[seed % 4], least, separate=bool(seed % 5))
     told = {"operating_point": point.to_dict()}
     (tmp_path / "a.onnx.export.json").write_text(json.dumps(told))

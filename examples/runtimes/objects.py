@@ -24,7 +24,8 @@ def objects_of(probabilities, file=None):
         with open(f"{file}.export.json", encoding="utf-8") as report:
             point |= json.load(report).get("operating_point") or {}
     mask = without_small(mask_of(probabilities, point["threshold"]), point["min_area"])
-    return mask, number(mask, separate if point["separate"] else components)
+    parts = separate if point["separate"] else components
+    return mask, number(mask, parts, point["min_area"])
 
 
 def mask_of(probabilities, threshold):
@@ -44,28 +45,35 @@ def without_small(mask, min_area):
     """The mask without components smaller than an area, one for all or one for each class."""
     labels = number(mask, components)
     areas = np.bincount(labels.ravel())
-    least = np.broadcast_to(min_area, max(np.size(min_area), int(mask.max()) + 1))[mask]
-    return np.where(areas[labels] < least, 0, mask).astype("uint8")
+    return np.where(areas[labels] < by_class(min_area, mask)[mask], 0, mask).astype("uint8")
 
 
-def number(mask, parts):
+def by_class(min_area, mask):
+    """The least area of each class id."""
+    return np.broadcast_to(min_area, max(np.size(min_area), int(mask.max()) + 1))
+
+
+def number(mask, parts, min_area=0):
     """Numbers the objects, class by class; `parts` numbers those of a class."""
     labels, count = np.zeros(mask.shape, "int32"), 0
     for class_id in range(1, int(mask.max()) + 1):
         inside = mask == class_id
-        own = parts(inside)
+        own = parts(inside, int(by_class(min_area, mask)[class_id]))
         labels[inside] = own[inside] + count
         count += int(own.max())
     return labels
 
 
-def components(inside):
-    """Pixels that touch, also by a corner."""
+def components(inside, least):
+    """Pixels that touch, also by a corner; those that are smaller are gone already."""
     return ndimage.label(inside, np.ones((3, 3)))[0]
 
 
-def separate(inside):
-    """Components cut at their waists: pixels climb the smoothed distance map, each to a peak."""
+def separate(inside, least):
+    """Components cut at their waists: pixels climb the smoothed distance map, each to a peak.
+
+    Parts of fewer pixels than `least` stay with what they touch.
+    """
     if inside.all() or not inside.any():
         return inside.astype("int32")
     depth = ndimage.distance_transform_edt(inside).astype("float32")
@@ -77,7 +85,8 @@ def separate(inside):
     depth = np.minimum(np.rint(depth.astype("float64") * STEPS), 2 ** (63 - BITS) - 1)
     depth = depth.astype("int64")
     basins, peaks = climb(depth, inside)
-    owner = join(basins, depth, depth.ravel()[peaks])
+    areas = np.bincount(basins.ravel())[1:].tolist()
+    owner = join(basins, depth, depth.ravel()[peaks], areas, least)
     parts = np.concatenate([[0], owner + 1])[basins]
     ids, first = np.unique(parts, return_index=True)
     order = np.zeros(int(ids[-1]) + 1, "int32")
@@ -102,8 +111,11 @@ def climb(depth, inside):
     return basins.reshape(depth.shape), peaks
 
 
-def join(basins, depth, heights):
-    """Which peak each peak belongs to: passes from the highest down join what barely rises."""
+def join(basins, depth, heights, areas, least):
+    """Which peak each peak belongs to: passes from the highest down join what barely rises.
+
+    They do so once more for what is too small then.
+    """
     passes = {}
     for down, right in NEIGHBOURS:
         here = np.s_[: depth.shape[0] - down, max(-right, 0) : depth.shape[1] - max(right, 0)]
@@ -120,10 +132,13 @@ def join(basins, depth, heights):
             peak = owner[peak]
         return peak
 
-    for (one, other), level in sorted(passes.items(), key=lambda item: (-item[1], item[0])):
-        low, high = sorted(
-            (owner_of(one), owner_of(other)), key=lambda peak: (heights[peak], -peak)
-        )
-        if low != high and heights[low] / STEPS - level / STEPS < RISE:
-            owner[low] = high
+    ordered = sorted(passes.items(), key=lambda item: (-item[1], item[0]))
+    for small in (False, True):
+        for (one, other), level in ordered:
+            pair = owner_of(one), owner_of(other)
+            low, high = sorted(pair, key=lambda peak: (heights[peak], -peak))
+            flat = heights[low] / STEPS - level / STEPS < RISE
+            if low != high and (min(areas[low], areas[high]) < least if small else flat):
+                owner[low] = high
+                areas[high] += areas[low]
     return np.array([owner_of(peak) for peak in range(len(heights))])

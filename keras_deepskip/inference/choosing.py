@@ -25,7 +25,8 @@ from keras_deepskip.operating_point import OperatingPoint
 
 PREFER = {None: 1.0, "recall": 2.0, "precision": 0.5}  # beta of the F measure that is compared
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
-AREAS = (0, 4, 6, 9, 12, 16, 24, 32, 48, 64, 96, 128)  # least areas that are tried, in pixels
+# Least areas that are tried. Large images are decided on in parts with so many pixels around.
+AREAS = (0, 4, 6, 9, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # pixels
 SMALLEST_SHARE = 0.02  # of true objects, at most, that may be smaller than the least area
 FEWEST = 5  # true objects; of fewer nothing is learnt
 GAIN = 0.005  # of the score, by which another point must be better
@@ -107,19 +108,26 @@ def choose_operating_point(
     reading = dataclasses.replace(masks or MaskReading(), num_classes=classes)
     if not samples:
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
-    counts, images = _counts(model, samples, reading)
-    ways = sorted({separate for _, _, separate in counts.predicted})
-    if len(ways) == 1:
-        return _choice(counts, classes, beta, images, ways[0])
+    if not any(has_objects(sample, reading) for sample in samples):
+        return _choice(*_counts(model, samples, reading), classes, beta)
     shapes = _shapes([*samples, *trained_on], reading)
-    choices = [_choice(counts, classes, beta, images, separate) for separate in ways]
+    counts = _counts(model, samples, reading, shapes.least)
+    choices = [_choice(*counts, classes, beta, shapes.least, way) for way in (False, True)]
     # Half of a score is an F measure of objects, so half of that of the true masks weighs the same.
-    return max(choices, key=lambda own: own.score + shapes[own.point.separate] / 2)
+    return max(choices, key=lambda own: own.score + shapes.f1[own.point.separate] / 2)
+
+
+@dataclasses.dataclass
+class _Shapes:
+    """What true masks say of their objects."""
+
+    f1: dict  # F measure of the objects that their shape gives: together (False), and apart (True)
+    least: dict  # class: the least area of a part
 
 
 def _shapes(samples, reading):
-    """The F measure of the objects that true masks have by their shape: together, and apart."""
     right, stated, true, pixels = {False: 0, True: 0}, {False: 0, True: 0}, 0, 0
+    areas = {class_id: [] for class_id in range(1, max(reading.num_classes, 2))}
     for sample in samples:
         if not has_objects(sample, reading):
             continue
@@ -129,11 +137,27 @@ def _shapes(samples, reading):
             break
         objects = load_objects(sample, mask, reading)
         true += int(objects.max())
+        for class_id, known in areas.items():
+            known.append(_areas(np.where(mask == class_id, objects, 0)))
         for separate, numbered in ((False, label_objects), (True, separate_objects)):
             labels, count = numbered(np.where(objects > 0, mask, 0))
             right[separate] += len(match_objects(objects, labels)[0])
             stated[separate] += count
-    return {way: 2 * right[way] / max(stated[way] + true, 1) for way in right}
+    f1 = {way: 2 * right[way] / max(stated[way] + true, 1) for way in right}
+    known = {class_id: np.concatenate([[], *own]) for class_id, own in areas.items()}
+    least = {of: _limits(own)[-1] if len(own) >= FEWEST else 0 for of, own in known.items()}
+    return _Shapes(f1, least)
+
+
+def _areas(labels):
+    areas = np.bincount(labels.ravel())[1:]
+    return areas[areas > 0]
+
+
+def _limits(areas):
+    """The least areas that may be chosen, for objects of these areas."""
+    limit = np.quantile(areas, SMALLEST_SHARE) if len(areas) else 0
+    return [area for area in AREAS if area <= limit]
 
 
 @dataclasses.dataclass
@@ -147,10 +171,10 @@ class _Counts:
     true: dict  # class: list of arrays of areas
 
 
-def _counts(model, samples, reading):
+def _counts(model, samples, reading, parts=None):
+    """What is predicted on images; with the least areas of parts by class also told apart."""
     classes, fill = model.output_shape[-1], fill_of(model)
     ignore = no_data.ignored_id(reading.ignore_class)
-    ways = (False, True) if any(has_objects(own, reading) for own in samples) else (False,)
     counts, pixels, images = _Counts({}, {}, {}, {}), 0, 0
     for sample in samples:
         image, mask = load_pair(sample, model.input_shape[-1], reading)
@@ -166,21 +190,24 @@ def _counts(model, samples, reading):
         }
         for class_id in range(1, max(classes, 2)):
             truth = np.where(mask == class_id, objects, 0)
-            areas = np.bincount(truth.ravel())[1:]
-            counts.true.setdefault(class_id, []).append(areas[areas > 0])
+            counts.true.setdefault(class_id, []).append(_areas(truth))
+            part = None if parts is None else parts.get(class_id, 0)
             for threshold, predicted in predictions.items():
-                _count(counts, class_id, threshold, predicted == class_id, truth, ways)
+                _count(counts, class_id, threshold, predicted == class_id, truth, part)
     return counts, images
 
 
-def _count(counts, class_id, threshold, inside, true_labels, ways):
+def _count(counts, class_id, threshold, inside, true_labels, part):
     """Counts the objects of a class in one image, at one threshold."""
     components, found = label_objects(inside)
     sizes = np.bincount(components.ravel(), minlength=found + 1)
     hits = np.bincount(components[true_labels > 0], minlength=found + 1)
     counts.pixels.setdefault((class_id, threshold), []).append(np.stack([sizes, hits])[:, 1:])
-    for separate in ways:
-        labels, found = separate_objects(inside) if separate else (components, found)
+    for separate in (False, True) if part is not None else (False,):
+        if separate:
+            labels, found = separate_objects(inside, min_area=part)
+        else:
+            labels = components
         pairs, _ = match_objects(true_labels, labels)
         matched = np.zeros(found + 1, bool)
         matched[pairs[:, 1]] = True
@@ -191,11 +218,12 @@ def _count(counts, class_id, threshold, inside, true_labels, ways):
         counts.found.setdefault(key, []).append(matched[1:])
 
 
-def _choice(counts, classes, beta, images, separate):
+def _choice(counts, images, classes, beta, parts=None, separate=False):
     true = {class_id: np.concatenate(areas) for class_id, areas in counts.true.items()}
     objects = {class_id: len(areas) for class_id, areas in true.items()}
     rows = {
-        class_id: _rows(counts, class_id, areas, beta, separate) for class_id, areas in true.items()
+        class_id: _rows(counts, class_id, areas, beta, separate, parts)
+        for class_id, areas in true.items()
     }
     threshold, chosen = _threshold(rows, objects)
     least = (0, *(row["min_area"] for row in chosen.values()))
@@ -221,8 +249,8 @@ def _threshold(rows, objects):
             at[row["threshold"]][class_id] = row
     chosen = {
         class_id: row
-        if objects[class_id] >= FEWEST and row["score"] >= row["plain"] + GAIN
-        else {**row, "min_area": 0, "score": row["plain"]}
+        if objects[class_id] >= FEWEST and row["score"] >= row["plain"]["score"] + GAIN
+        else {**row, **row["plain"]}
         for class_id, row in at[0.5].items()
     }
     best = max(at, key=lambda t: (round(_mean(at[t], objects), 3), -abs(t - 0.5)))
@@ -240,10 +268,12 @@ def _mean(chosen, objects):
     return float(np.average(scores, weights=weights)) if sum(weights) else 0.0
 
 
-def _rows(counts, class_id, areas, beta, separate):
-    """The best least area at each threshold, with its figures."""
-    limit = np.quantile(areas, SMALLEST_SHARE) if len(areas) else 0
-    least = [area for area in AREAS if area <= limit] or [0]
+def _rows(counts, class_id, areas, beta, separate, parts):
+    """The best least area at each threshold, with its figures.
+
+    Objects that are told apart were counted with one least area of parts: there it is that.
+    """
+    least = [parts.get(class_id, 0)] if separate else _limits(areas)
     rows = []
     for key in counts.predicted:
         own, threshold, way = key
@@ -253,9 +283,7 @@ def _rows(counts, class_id, areas, beta, separate):
             pixels = np.concatenate(counts.pixels[own, threshold], axis=1)
             tried = [_row(area, predicted, found, pixels, areas, beta) for area in least]
             best = max(tried, key=lambda row: row["score"])
-            rows.append(
-                {"class": class_id, "threshold": threshold, **best, "plain": tried[0]["score"]}
-            )
+            rows.append({"class": class_id, "threshold": threshold, **best, "plain": tried[0]})
     return rows
 
 

@@ -65,7 +65,7 @@ def predict_large(
 
 def _go_through(source, outputs, point, masks, labels, picture):
     """Fills the files and the picture, if there is one; returns the objects."""
-    found = ObjectStream(source.sizes, separate=point.separate)
+    found = ObjectStream(source.sizes, separate=point.separate, min_area=point.min_area)
     spans = [tiling.exact_spans(length, BLOCK, 1, 0, 0) for length in source.sizes]
     for box, _ in tiling.blocks(spans, panel=1):
         values = np.asarray(outputs[box])

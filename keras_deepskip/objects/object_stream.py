@@ -23,6 +23,7 @@ class ObjectStream:
         shape: (H, W) of the whole mask.
         connectivity: 8 or 4, as in `label_objects`.
         separate: whether objects that touch are told apart by their shape (`separate_objects`).
+        min_area: with `separate`, the least area of a part (`separate_objects`).
 
     Raises:
         ValueError: for `separate` with another connectivity than 8.
@@ -36,7 +37,7 @@ class ObjectStream:
     [(2, 1, 3)]
     """
 
-    def __init__(self, shape, connectivity=8, separate=False):
+    def __init__(self, shape, connectivity=8, separate=False, min_area=0):
         if separate and connectivity != 8:
             raise ValueError(
                 "objects that touch are told apart in components of 8 neighbours. Received: "
@@ -45,6 +46,7 @@ class ObjectStream:
         self.shape = tuple(shape)
         self.connectivity = connectivity
         self.separate = separate
+        self.min_area = min_area
         self.sums = []  # of each part of the mask that is done
         self.same = []  # pairs (M, 2) of numbers of one object
         self._borders = BlockBorders(self.shape, connectivity)
@@ -102,7 +104,7 @@ class ObjectStream:
         return np.concatenate([[0], line[whole]])
 
     def _separated(self, part):
-        labels, _ = separate_objects(part.mask)
+        labels, _ = separate_objects(part.mask, min_area=self.min_area)
         return self._noted(part.box, labels, part.mask, part.probabilities)
 
     def _noted(self, box, labels, mask, probabilities):
@@ -143,7 +145,7 @@ class ObjectStream:
         return csgraph.connected_components(graph, directed=False)[1]
 
 
-def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=2048):
+def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=2048, min_area=0):
     """Numbers the objects of a mask that is too large for memory, and lists them.
 
     The numbers and lines of `label_objects` (or `separate_objects`) and `object_table` for the
@@ -156,6 +158,7 @@ def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=20
         probabilities: None, or the model's outputs (H, W, K), an array of the same kinds.
         separate: whether objects that touch are told apart by their shape.
         block: side of a block in pixels.
+        min_area: with `separate`, the least area of a part, as of `separate_objects`.
 
     Returns:
         A list of dicts, as of `object_table`.
@@ -176,7 +179,7 @@ def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=20
             "`mask` must be (H, W), and `out` alike. Received: "
             f"mask.shape={tuple(mask.shape)}, out.shape={getattr(out, 'shape', None)}"
         )
-    stream = ObjectStream(mask.shape, separate=separate)
+    stream = ObjectStream(mask.shape, separate=separate, min_area=min_area)
     spans = [exact_spans(length, block, 1, 0, 0) for length in mask.shape]
     boxes = [box for box, _ in blocks(spans, panel=1)]
     for box in boxes:

@@ -6,6 +6,7 @@ above the pass between them, else they are one object. All of it looks at one co
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +20,9 @@ INDEX_BITS = 34  # of a key; the rest holds the depth
 DEEPEST = 2 ** (63 - INDEX_BITS) - 1
 
 
-def separate_objects(mask: np.ndarray, rise: float = RISE) -> tuple[np.ndarray, int]:
+def separate_objects(
+    mask: np.ndarray, rise: float = RISE, min_area: int | Sequence[int] = 0
+) -> tuple[np.ndarray, int]:
     """Numbers the objects of each class, those that touch by themselves.
 
     As `label_objects` with all neighbours, but a component with a waist is several objects: its
@@ -30,13 +33,16 @@ def separate_objects(mask: np.ndarray, rise: float = RISE) -> tuple[np.ndarray, 
     Args:
         mask: class ids (H, W) or (D, H, W), integer or boolean; 0 is background.
         rise: in pixels, at least 0. More leaves more together; `numpy.inf` gives the components.
+        min_area: pixels below which a part is no object of its own: it stays with the neighbour to
+            which the pass is highest. One number, or one for each class id from 0 on. Components
+            that are smaller stay too; `remove_small` takes them away.
 
     Returns:
         `(labels, count)` as of `label_objects`. No object crosses the border of a class, each is
         connected, and together they are the mask.
 
     Raises:
-        ValueError: if `mask` is not such an array, or `rise` out of range.
+        ValueError: if `mask` is not such an array, or `rise` or `min_area` out of range.
 
     Example:
 
@@ -47,6 +53,7 @@ def separate_objects(mask: np.ndarray, rise: float = RISE) -> tuple[np.ndarray, 
     """
     mask = check_mask("mask", mask)
     _checks.check_number("rise", rise, 0, float("inf"))
+    least = _least(min_area, mask)
     labels, count = np.zeros(mask.shape, "int32"), 0
     for class_id, box in class_boxes(mask):
         box = tuple(
@@ -54,19 +61,37 @@ def separate_objects(mask: np.ndarray, rise: float = RISE) -> tuple[np.ndarray, 
             for side, length in zip(box, mask.shape, strict=True)
         )  # with what borders on the class, from which distances are measured
         inside = mask[box] == class_id
-        parts, found = _parts(inside, rise)
+        parts, found = _parts(inside, rise, int(least[class_id] if least.ndim else least))
         labels[box][inside] = parts[inside] + count
         count += found
     return labels, count
 
 
-def _parts(inside, rise):
+def _least(min_area, mask):
+    """The least area of a part, of all classes or of each class id."""
+    least = np.asarray(min_area)
+    classes = int(mask.max(initial=0)) + 1
+    if (
+        least.dtype.kind not in "ui"
+        or least.ndim > 1
+        or (least < 0).any()
+        or (least.ndim and len(least) < classes)
+    ):
+        raise ValueError(
+            "`min_area` must be a number of pixels, 0 or more, or one for each class id from 0 to "
+            f"{classes - 1}. Received: min_area={min_area}"
+        )
+    return least
+
+
+def _parts(inside, rise, least):
     """Numbers the parts of a boolean mask, from the top row down."""
     if inside.all():  # no border to measure from
         return np.ones(inside.shape, "int32"), 1
     depth = _depth(inside)
     basins, peaks = _basins(depth, inside)
-    owner = _owners(basins, peaks, depth, rise)
+    areas = np.bincount(basins.reshape(-1), minlength=len(peaks) + 1)[1:]
+    owner = _owners(basins, peaks, depth, rise, areas.tolist(), least)
     parts = np.concatenate([[0], owner + 1])[basins]
     ids, first = np.unique(parts, return_index=True)
     order = np.argsort(first[ids > 0])
@@ -138,8 +163,11 @@ def neighbours(axes):
             yield tuple(zip(*(ends[each] for each in step), strict=True))
 
 
-def _owners(basins, peaks, depth, rise):
-    """For each basin the one that it is a part of: passes are looked at from the highest down."""
+def _owners(basins, peaks, depth, rise, areas, least):
+    """For each basin the one that it is a part of: passes are looked at from the highest down.
+
+    First those join whose peaks are too low, then those that are still too small.
+    """
     height = (depth.reshape(-1)[peaks] / FINENESS).tolist()
     owner = list(range(len(peaks)))
 
@@ -149,14 +177,22 @@ def _owners(basins, peaks, depth, rise):
             basin = owner[basin]
         return basin
 
-    for one, other, level in _passes(basins, depth):
-        one, other = owner_of(one), owner_of(other)
-        if one == other:
-            continue
-        if (height[one], -one) < (height[other], -other):
-            one, other = other, one
-        if height[other] - level < rise:
-            owner[other] = one
+    passes = _passes(basins, depth)
+    for too_small in (False, True) if least else (False,):
+        for one, other, level in passes:
+            one, other = owner_of(one), owner_of(other)
+            if one == other:
+                continue
+            if (height[one], -one) < (height[other], -other):
+                one, other = other, one
+            joins = (
+                min(areas[one], areas[other]) < least
+                if too_small
+                else (height[other] - level < rise)
+            )
+            if joins:
+                owner[other] = one
+                areas[one] += areas[other]
     return np.array([owner_of(basin) for basin in range(len(peaks))], "int64")
 
 
@@ -174,6 +210,5 @@ def _passes(basins, depth):
     one, other, level = one[order], other[order], level[order]
     _, first = np.unique(one.astype("int64") << 32 | other, return_index=True)
     first.sort()
-    return zip(
-        one[first].tolist(), other[first].tolist(), (level[first] / FINENESS).tolist(), strict=True
-    )
+    level = (level[first] / FINENESS).tolist()
+    return list(zip(one[first].tolist(), other[first].tolist(), level, strict=True))

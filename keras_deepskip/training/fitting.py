@@ -34,6 +34,7 @@ from keras_deepskip.training.speed import seconds_per_step
 from keras_deepskip.training.stages import Fit
 
 KEPT = 0.93  # share of a budget of minutes that steps may take; the rest is for what varies
+ENDING = 5  # seconds after the last epoch, for each of a validation of as many pixels
 
 
 def train(
@@ -157,7 +158,8 @@ def train(
                 _begin(own, folder, out, request, plan, material)
             elif budget:
                 _change_length(own, config, plan)
-            minutes = _minutes(request.recipe, checkpoint, begun, processes)
+            ending = ENDING * material.validation_share(datasets[1])
+            minutes = _minutes(request.recipe, checkpoint, begun, ending, processes)
             fit = Fit(
                 model, datasets, material, request.model_options, checkpoint, processes, minutes,
                 callbacks, verbose,
@@ -232,13 +234,13 @@ def _change_length(own, config, plan):
     _files.write_json(own / CONFIG, config)  # last: until then the length is asked for anew
 
 
-def _minutes(recipe, checkpoint, begun, processes):
+def _minutes(recipe, checkpoint, begun, ending, processes):
     """Sees to it that a budget of minutes is kept; None without one."""
     if recipe.minutes is None:
         return None
     before = [row["seconds"] for row in checkpoint.state["rows"]]
     start = time.perf_counter() - begun
-    return KeepMinutes(recipe.minutes, start, before, processes.same)
+    return KeepMinutes(recipe.minutes, start, ending, before, processes.same)
 
 
 def _decide(out, recipe, material):

@@ -8,6 +8,7 @@ batch is a whole to it; what else a model computes, each device computes for its
 import contextlib
 import os
 import pickle
+import socket
 
 import keras
 import numpy as np
@@ -30,6 +31,10 @@ def started():
             f"{COUNT}={count} needs {RANK}, from 0 to {count - 1}, and {ADDRESS}, HOST:PORT of "
             f"process 0, too. Received: no {' and no '.join(missing)}. Set them for each process"
         )
+    if not os.environ[ADDRESS].split(",")[0].rpartition(":")[2].isdecimal():
+        raise ValueError(
+            f"{ADDRESS} must be HOST:PORT of process 0. Received: {ADDRESS}={os.environ[ADDRESS]}"
+        )
     rank = int(os.environ[RANK])
     if not 0 <= rank < count:
         raise ValueError(f"{RANK} must be from 0 to {count - 1}. Received: {RANK}={rank}")
@@ -46,6 +51,8 @@ def joined(count, rank):
 
     address = os.environ[ADDRESS].split(",")[0]
     try:
+        if rank == 0:
+            check_port(address)
         jax.distributed.initialize(
             address,
             count,
@@ -53,7 +60,7 @@ def joined(count, rank):
             heartbeat_timeout_seconds=SILENCE,
             shutdown_timeout_seconds=SILENCE,  # how long one that has failed waits for the others
         )
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise RuntimeError(
             f"process {rank} of {count} could not join the others. Received: {ADDRESS}={address} "
             f"({error}). Give a free port of the machine of process 0, which all of them reach; "
@@ -68,6 +75,13 @@ def joined(count, rank):
             "`resume='auto'` (--resume auto)"
         ) from error
     jax.distributed.shutdown()
+
+
+def check_port(address):
+    """Raises an `OSError` if this machine's port is in use: JAX may crash there without a word."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("", int(address.rpartition(":")[2])))
 
 
 def wait():

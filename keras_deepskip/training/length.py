@@ -11,6 +11,7 @@ from keras_deepskip.training.planning import Plan
 from keras_deepskip.training.recipe import BUDGETS, Recipe, Stage
 
 LATE = 0.05  # share of the epochs left that may be too many, before a run is shortened
+VERY_LATE = 0.3  # likewise where one epoch alone says how long they take
 RECENT = 3  # epochs whose mean says how long one takes
 
 
@@ -92,6 +93,7 @@ class KeepMinutes(keras.callbacks.Callback):
     Args:
         minutes: of the run in all.
         start: seconds until the first epoch.
+        ending: seconds that follow the last epoch, for each second that its validation takes.
         before: seconds of the epochs that other processes have done.
         same: function that gives all processes that train together the first one's value.
 
@@ -100,11 +102,12 @@ class KeepMinutes(keras.callbacks.Callback):
         epochs: how many fit, where that is less than planned; else None.
     """
 
-    def __init__(self, minutes, start, before=(), same=lambda value: value):
+    def __init__(self, minutes, start, ending=0.0, before=(), same=lambda value: value):
         super().__init__()
         self.minutes, self.planned, self.epochs = minutes, 0, None
         self._start, self._before, self._own = start, list(before), []
-        self._same, self._begun, self._rate = same, 0.0, None
+        self._same, self._ending, self._rate = same, ending, None
+        self._begun = self._validated = 0.0  # when the epoch has, and its validation
 
     def on_train_begin(self, logs=None):
         self.epochs = None
@@ -112,23 +115,28 @@ class KeepMinutes(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self._begun = time.perf_counter()
 
+    def on_test_begin(self, logs=None):
+        self._validated = time.perf_counter()
+
     def on_epoch_end(self, epoch, logs=None):
-        self._own.append(time.perf_counter() - self._begun)
+        now = time.perf_counter()
+        self._own.append(now - self._begun)
         left = self.planned - epoch - 1
-        if len(self._own) < 3 or left < 2:  # the first one has compiled, too
+        if len(self._own) < 2 or left < 2:  # the first one has compiled, too
             return
-        fit = self._same(self._that_fit())
-        if fit < (1 - LATE) * left:
+        ending = self._ending * (now - max(self._validated, self._begun))
+        fit = self._same(self._that_fit(ending))
+        if fit < (1 - (LATE if len(self._own) > 2 else VERY_LATE)) * left:
             self.epochs = epoch + 1 + max(1, fit)
             self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             self.model.stop_training = True
 
-    def _that_fit(self):
+    def _that_fit(self, ending):
         each = statistics.mean(self._own[1:][-RECENT:])
         # What a resumed run compiles once more is no reason to end elsewhere.
         first = each if self._before else self._own[0]
         spent = self._start + sum(self._before) + first + sum(self._own[1:])
-        return math.floor((60 * self.minutes - spent) / each)
+        return math.floor((60 * self.minutes - spent - ending) / each)
 
     def shortened(self, plan: Plan, done: int) -> Plan:
         """The plan with as many epochs as fit; the learning rate falls from where it is."""

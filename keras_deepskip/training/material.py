@@ -170,6 +170,12 @@ class Material:
         side = min(smallest, LARGEST_WINDOW) // STRIDE * STRIDE
         return max(side, recipe.crop_size)
 
+    def validation_share(self, windows):
+        """How many pixels the validation images have, for each of the windows."""
+        sizes = [sample_size(sample, self.survey) for sample in self.split.val]
+        pixels = sum(math.prod(size[:2]) for size in sizes)
+        return pixels / (len(windows.places) * windows.crop_size**2)
+
     def shown(self, windows):
         """Returns what TensorBoard shows: images as the network takes them, masks, pictures.
 
