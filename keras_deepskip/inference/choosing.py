@@ -109,10 +109,11 @@ def choose_operating_point(
     if not samples:
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
     if not any(has_objects(sample, reading) for sample in samples):
-        return _choice(*_counts(model, samples, reading), classes, beta)
+        counts, images = _counts(model, samples, reading)
+        return _choice(counts, images, classes, beta)
     shapes = _shapes([*samples, *trained_on], reading)
-    counts = _counts(model, samples, reading, shapes.least)
-    choices = [_choice(*counts, classes, beta, shapes.least, way) for way in (False, True)]
+    counts, images = _counts(model, samples, reading, shapes.least)
+    choices = [_choice(counts, images, classes, beta, shapes.least, way) for way in (False, True)]
     # Half of a score is an F measure of objects, so half of that of the true masks weighs the same.
     return max(choices, key=lambda own: own.score + shapes.f1[own.point.separate] / 2)
 
