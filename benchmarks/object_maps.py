@@ -354,7 +354,7 @@ class Kind:
 
 KINDS = {
     "distance": Kind(distance_target, 1, 1, by_distance, rise=(0.03, 0.07, 0.15, 0.3)),
-    "cores": Kind(cores_target, 1, 1, by_cores, threshold=(0.3, 0.5, 0.7)),
+    "cores": Kind(cores_target, 1, 1, by_cores, threshold=(0.3, 0.5, 0.7, 0.85, 0.95)),
     "votes": Kind(votes_target, 2, 0, by_votes, radius=(3, 6, 12), least=(0.3, 1, 3)),
     "centres": Kind(centres_target, 3, 1, by_centres, radius=(3, 6, 12), least=(0.1, 0.2, 0.4)),
     "rays": Kind(rays_target, RAYS + 1, 1, by_rays, threshold=(0.2, 0.3, 0.4, 0.5, 0.6)),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_deepskip import analysis, build_model
+from keras_deepskip.architectures import adapter_of
+from keras_deepskip.data import CropDataset, MaskReading, find_samples, write_png
 from keras_deepskip.studies.rivals.mask_rcnn import (
     InstanceDataset,
     NonMaxSuppression,
@@ -502,6 +504,25 @@ def test_instance_dataset():
     assert (inputs["instances"] == [1, 7]).all() and masks.shape == (1, 4, 4, 1)
 
 
+def test_instances_of_crops_that_know_their_objects(tmp_path):
+    """Two touching objects and one that is ignored."""
+    ids = np.zeros((32, 32), "uint8")
+    ids[4:10, 4:10], ids[10:14, 4:10], ids[20:24, 20:24] = 1, 2, 3
+    for kind, plane in (
+        ("images", ids), ("masks", np.where(ids == 3, 2, ids > 0)), ("instances", ids),
+    ):  # fmt: skip
+        write_png(tmp_path / kind / "a.png", plane.astype("uint8"))
+    reading = MaskReading(num_classes=1, ignore_class=2)
+    crops = CropDataset(
+        find_samples(tmp_path), crop_size=32, batch_size=1, masks=reading, objects=True
+    )
+    inputs, masks = InstanceDataset(crops, ignore_class=2)[0]
+    found = inputs["instances"][0]
+    assert found.dtype == np.int32 and (masks[0, ..., 0][ids == 3] == 2).all()
+    assert (found[ids == 1] == [1, 1]).all() and (found[ids == 2] == [1, 2]).all()
+    assert not found[(ids == 0) | (ids == 3)].any()
+
+
 # ---- The whole -----------------------------------------------------------------------------------
 
 
@@ -577,6 +598,8 @@ def test_overfits_a_scene(tmp_path):
         for number, place in enumerate(places, start=1):
             own = instances[n, ..., 1] == found["class_ids"][n, place]
             assert overlap(numbers == number, own) > 0.9
+        told = adapter_of(model).object_finder(model)(images[n], 0.5)
+        np.testing.assert_array_equal(told, numbers)
 
     trained.save(tmp_path / "training_form.keras")
     again = keras.models.load_model(tmp_path / "training_form.keras")

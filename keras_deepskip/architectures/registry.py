@@ -15,11 +15,12 @@ from keras_deepskip.encoders.saved import STUDIES
 class TrainingAdapter:
     """How `fit` trains a network from images to maps. This one trains it as it is.
 
-    A network that learns from more than masks has an adapter of its own, which overrides what
-    differs.
+    A network that learns from more than masks, or that finds more, has an adapter of its own, which
+    overrides what differs.
     """
 
     computes_loss = False  # whether the trained model holds its losses, and is compiled without
+    of_objects = False  # whether its datasets say which object each pixel is of
 
     def fits(self, model):
         """Whether `model` is such a network, or its training form."""
@@ -34,8 +35,19 @@ class TrainingAdapter:
         return trained
 
     def dataset(self, dataset, ignore_class=None):
-        """Returns a dataset of (images, masks) as the training form takes it."""
+        """Returns a dataset of (images, masks) as the training form takes it.
+
+        With `of_objects` it is one of (images, (masks, objects)).
+        """
         return dataset
+
+    def object_finder(self, network):
+        """Returns what tells objects of `network` apart; None if its masks are all that it finds.
+
+        It is a function of an image (H, W, C) and of the threshold of its mask, and gives numbers
+        of objects (H, W), 0 for none.
+        """
+        return None
 
     def inputs(self, images):
         """Returns images (N, H, W, C) as the training form takes them in `predict`."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_deepskip.data import images, masks, no_data
 from keras_deepskip.data.masks import MaskReading
-from keras_deepskip.objects import label_objects
+from keras_deepskip.objects import objects_by_ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,20 +148,13 @@ def load_objects(
     ignored = None if reading is None else reading.ignore_class
     inside = np.where((mask > 0) & (mask != ignored), mask, 0)
     ids = _ids_of(sample, reading)
-    if ids is None:
-        return label_objects(inside)[0]
-    if ids.shape != mask.shape:
+    if ids is not None and ids.shape != mask.shape:
         raise ValueError(
             f"{sample.instances or sample.mask}: object ids of the mask's size were expected. "
             f"Received: {ids.shape[0]} x {ids.shape[1]}, mask {mask.shape[0]} x {mask.shape[1]}. "
             "Draw them for this image, or take the file out"
         )
-    # One number for each id and class; components follow where no id is
-    pixels, components = inside > 0, label_objects(inside)[0]
-    keys = np.where(ids > 0, ids.astype("int64") * (int(inside.max()) + 1) + inside, -components)
-    labels = np.zeros(mask.shape, "int32")
-    labels[pixels] = np.unique(keys[pixels], return_inverse=True)[1] + 1
-    return labels
+    return objects_by_ids(inside, ids)
 
 
 def has_objects(sample: Sample, reading: MaskReading | None = None) -> bool:

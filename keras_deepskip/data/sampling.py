@@ -14,6 +14,7 @@ from keras_deepskip.data._disk_cache import DiskCache
 from keras_deepskip.data._prefetch import Prefetcher
 from keras_deepskip.data.images import decode_image, image_size
 from keras_deepskip.data.masks import ONE_CLASS
+from keras_deepskip.data.object_codes import CodedCrop, keys_of
 from keras_deepskip.data.pasting import cut_object, paste_objects
 from keras_deepskip.data.samples import (
     Sample,
@@ -60,7 +61,8 @@ class CropDataset(keras.utils.PyDataset):
             `ignore_class` are no object.
         positive_share: share of the crops on an object. Where a batch cannot hold it
             exactly, the number is rounded up or down at random, so that the mean is exact.
-        augmentation: None, or a callable `(image, mask, rng) -> (image, mask)`.
+        augmentation: None, or a callable `(image, mask, rng) -> (image, mask)`. With `objects` its
+            mask holds a number for each object, not class ids, and it may only move pixels.
         seed: integer of at least 0.
         cache_bytes: decoded images are kept up to this many bytes (for each process).
         workers: number of threads or processes; with 1 thread nothing is made ahead.
@@ -74,13 +76,16 @@ class CropDataset(keras.utils.PyDataset):
             ignored class, -1 if `masks` has none.
         paste: share of the crops into which one to three objects of other crops are pasted, where
             no other object is (before they are augmented).
+        objects: whether batches say which object each pixel is of, for a network with outputs that
+            part objects. Then crops on an object choose among these, touching ones each for itself.
 
     Raises:
         ValueError: for arguments out of range, no samples, and, when a batch is made, for files
             that cannot be read (see `load_pair`).
 
     Output: `(images, masks)`: `(N, c, c, channels)` float32 in the files' own range of values, and
-    `(N, c, c, 1)` int32.
+    `(N, c, c, 1)` int32. With `objects` `(images, (masks, objects))`: objects have the masks' shape
+    and dtype, and are those of `load_objects`, numbered from 1 on in each crop, 0 for none.
 
     Example:
 
@@ -110,10 +115,13 @@ class CropDataset(keras.utils.PyDataset):
         disk_cache_bytes=0,
         fill=0.0,
         paste=0.0,
+        objects=False,
     ):
         super().__init__()
         self.batches_per_epoch = check_integer("batches_per_epoch", batches_per_epoch)
-        pairs = _Pairs(samples, channels, masks, cache_bytes, survey, disk_cache_bytes, fill)
+        pairs = _Pairs(
+            samples, channels, masks, cache_bytes, survey, disk_cache_bytes, fill, bool(objects)
+        )
         crops = _Crops(pairs, crop_size, batch_size, positive_share, augmentation, seed, paste)
         self._batches = Prefetcher(
             crops.batch,
@@ -196,6 +204,7 @@ class WindowDataset(keras.utils.PyDataset):
         disk_cache_bytes, fill: as in `CropDataset`.
         shares: number of devices that share a batch: the last one is filled up to a multiple of it
             with windows of which all pixels are ignored.
+        objects: as in `CropDataset`.
 
     Raises:
         ValueError: as `CropDataset`.
@@ -223,8 +232,10 @@ class WindowDataset(keras.utils.PyDataset):
         disk_cache_bytes=0,
         fill=0.0,
         shares=1,
+        objects=False,
     ):
         super().__init__()
+        self._with_objects = bool(objects)
         self.crop_size = check_integer("crop_size", crop_size)
         self.shares = check_integer("shares", shares)
         self._ignored = no_data.ignored_id(None if masks is None else masks.ignore_class)
@@ -251,7 +262,8 @@ class WindowDataset(keras.utils.PyDataset):
         ]
         image, mask = pairs[-1]
         pairs += [(image, np.full_like(mask, self._ignored))] * (-len(pairs) % self.shares)
-        return _stacked(pairs)
+        images, masks = _stacked(pairs)
+        return images, (masks, self._labels(index)[..., None]) if self._with_objects else masks
 
     def objects(self, index):
         """Which object each pixel of a batch is of.
@@ -263,8 +275,9 @@ class WindowDataset(keras.utils.PyDataset):
             `(N, c, c)` int32 as of `load_objects`; None if no sample says it: then objects are the
             connected components of the masks.
         """
-        if not self._pairs.know_objects:
-            return None
+        return self._labels(index) if self._pairs.know_objects else None
+
+    def _labels(self, index):
         labels = [self._objects_at(*place) for place in self._places(index)]
         return np.stack(labels + [np.zeros_like(labels[0])] * (-len(labels) % self.shares))
 
@@ -413,18 +426,25 @@ class _Crops:
             image, mask = self.pairs.crop(index, window, size)
         else:
             image, mask = self.pairs.around(index, window, size, reach)
+        coded = CodedCrop(mask) if self.pairs.of_objects else None
+        mask = mask if coded is None else coded.codes
         if self.paste and rng.random() < self.paste:
-            paste_objects(image, mask, self._object, rng)
-        if self.augmentation is None:
-            return image, mask
-        return self.augmentation(image, mask, rng, *([] if reach == size else [size]))
+            paste_objects(image, mask, lambda rng: self._object(rng, coded), rng)
+        if self.augmentation is not None:
+            room = [] if reach == size else [size]
+            image, mask = self.augmentation(image, mask, rng, *room)
+        return image, mask if coded is None else coded.decoded(mask)
 
-    def _object(self, rng):
-        """An object as `paste_objects` takes it."""
+    def _object(self, rng, coded):
+        """An object as `paste_objects` takes it; with a code of its own in a coded crop."""
         chosen = self._anchor(rng)
         if chosen is None:
             return None
-        return cut_object(*self.pairs.pair(chosen[0]), chosen[1], self.crop_size // 2)
+        found = cut_object(*self.pairs.pair(chosen[0]), chosen[1], self.crop_size // 2)
+        if found is None or coded is None:
+            return found
+        image, inside, key = found
+        return image, inside, coded.add(key)
 
     def _on_object(self, rng):
         """A sample and a window on one of its objects; None if no sample has any."""
@@ -464,9 +484,15 @@ class _Crops:
 
 
 class _Pairs:
-    """Decoded images and masks of samples, the last used kept; safe to use from threads."""
+    """Decoded images and masks of samples, the last used kept; safe to use from threads.
 
-    def __init__(self, samples, channels, reading, cache_bytes, survey, disk_cache_bytes, fill):
+    Of objects, what stands for a mask holds keys of classes and objects (`keys_of`).
+    """
+
+    def __init__(
+        self, samples, channels, reading, cache_bytes, survey, disk_cache_bytes, fill,
+        of_objects=False,
+    ):  # fmt: skip
         self.samples = list(samples)
         _refuse_none(self.samples)
         self.channels = check_integer("channels", channels)
@@ -474,6 +500,8 @@ class _Pairs:
         self.cache_bytes = check_integer("cache_bytes", cache_bytes, minimum=0)
         self.disk = DiskCache(check_integer("disk_cache_bytes", disk_cache_bytes, minimum=0))
         self.fill = np.asarray(fill, np.float32)
+        self.of_objects = of_objects
+        self.kind = np.int64 if of_objects else np.int32  # of the masks' values
         self.sizes = [sample_size(sample, survey) for sample in self.samples]
         self._clear()
 
@@ -490,9 +518,9 @@ class _Pairs:
         self._clear()
 
     def crop(self, index, window, size):
-        """Image `(size, size, C)` float32 and mask `(size, size)` int32 at a window."""
-        image, mask = self.pair(index)
-        return cut(image, window, size).astype(np.float32), cut(mask, window, size).astype(np.int32)
+        """Image `(size, size, C)` float32 and mask `(size, size)` of `kind` at a window."""
+        image, mask = (cut(plane, window, size) for plane in self.pair(index))
+        return image.astype(np.float32), mask.astype(self.kind)
 
     def around(self, index, window, size, reach):
         """As `crop`, of side `reach` about the same centre; what lies outside is reflected."""
@@ -505,7 +533,7 @@ class _Pairs:
             pads.append((max(-low, 0), max(high - length, 0)))
         image, mask = image[tuple(boxes)], mask[tuple(boxes)]
         image = np.pad(image, [*pads, (0, 0)], mode="symmetric")
-        return image.astype(np.float32), np.pad(mask, pads, mode="symmetric").astype(np.int32)
+        return image.astype(np.float32), np.pad(mask, pads, mode="symmetric").astype(self.kind)
 
     def pair(self, index):
         with self._lock:
@@ -517,6 +545,8 @@ class _Pairs:
             return found
         image, mask = load_pair(self.samples[index], self.channels, self.reading)
         image = no_data.filled(image, self.fill)
+        if self.of_objects:
+            mask = keys_of(mask, load_objects(self.samples[index], mask, self.reading))
         if 0 <= mask.min() and mask.max() < 256:
             mask = mask.astype(np.uint8)
         for pair in self._keep(index, image, mask):
@@ -550,9 +580,23 @@ class _Pairs:
         return load_objects(self.samples[index], self.pair(index)[1], self.reading)
 
     def anchors(self, index):
+        """A pixel in the middle of each object of an image, by class."""
         if index not in self._anchors:
-            self._anchors[index] = object_anchors(self.pair(index)[1], self.reading.ignore_class)
+            mask = self.pair(index)[1]
+            of_mask = _anchors_of_keys if self.of_objects else object_anchors
+            self._anchors[index] = of_mask(mask, self.reading.ignore_class)
         return self._anchors[index]
+
+
+def _anchors_of_keys(keys, ignore_class):
+    """As `object_anchors`, of the objects of an image; an ignored class has none."""
+    crop = CodedCrop(keys)
+    mask, objects = crop.decoded(crop.codes)
+    places = [place for own in object_anchors(objects).values() for place in own]
+    anchors = {}
+    for place in places:
+        anchors.setdefault(int(mask[tuple(place)]), []).append(place)
+    return {class_id: np.array(own) for class_id, own in sorted(anchors.items())}
 
 
 def sample_size(sample: Sample, survey: Survey | None = None) -> tuple[int, int]:
@@ -562,10 +606,12 @@ def sample_size(sample: Sample, survey: Survey | None = None) -> tuple[int, int]
 
 
 def _stacked(crops):
-    """Batches `(image, mask)` crops."""
+    """Batches `(image, mask)` crops, or `(image, (mask, objects))`."""
     images = np.stack([image for image, _ in crops])  # (N, c, c, C)
-    masks = np.stack([mask for _, mask in crops])[..., None]  # (N, c, c, 1)
-    return images, masks
+    masks = np.stack([mask for _, mask in crops])  # (N, c, c), or (N, 2, c, c)
+    if masks.ndim == 4:
+        return images, tuple(np.ascontiguousarray(masks[:, plane, ..., None]) for plane in (0, 1))
+    return images, masks[..., None]
 
 
 def _refuse_none(samples):

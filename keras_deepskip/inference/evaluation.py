@@ -15,7 +15,7 @@ from keras_deepskip._progress import progress_bar
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
 from keras_deepskip.data._decoders import declared_most
-from keras_deepskip.inference.outputs import check_model, decision_of
+from keras_deepskip.inference.outputs import ObjectsOf, check_model, decision_of
 from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
@@ -243,9 +243,10 @@ def evaluate(
     ignored = no_data.ignored_id(masks.ignore_class)
     masks = dataclasses.replace(masks, num_classes=num_classes, ignore_class=ignored)
     fill = fill_of(model)
-    predict = predict or functools.partial(probabilities_of, model)
     point = decision_of(model, run, threshold, min_area, separate)
     threshold = point.threshold
+    objects_of = ObjectsOf(model if predict is None else None, point)
+    predict = predict or functools.partial(probabilities_of, model)
     counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
     image_iou = IoU(threshold=threshold, **counted)
@@ -257,14 +258,15 @@ def evaluate(
         image, mask = load_pair(sample, channels, masks)
         image = in_range(image, expected, declared_most(sample.image))
         check_values(image, expected, str(sample.image))
-        outputs = predict(no_data.filled(image, fill))[None]  # (1, H, W, K)
+        filled = no_data.filled(image, fill)
+        outputs = predict(filled)[None]  # (1, H, W, K)
         found = point.masks(outputs)
         outputs = _without_small(outputs, found, threshold)
         for metric in (*pixel_metrics, image_iou):
             metric.update_state(mask[None], outputs)
         labels = {
             "true_labels": load_objects(sample, mask, masks),
-            "predicted_labels": point.labels(found[0])[0],
+            "predicted_labels": objects_of.labels(found[0], filled)[0],
         }
         objects.update(mask, found[0], **labels)
         quality.update(mask, found[0], **labels)

@@ -21,7 +21,7 @@ from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.forms import ImageObjects, forms_of
 from keras_deepskip.inference.large import predict_large
 from keras_deepskip.inference.measures import counts, measure
-from keras_deepskip.inference.outputs import check_model
+from keras_deepskip.inference.outputs import ObjectsOf, check_model
 from keras_deepskip.inference.sinks import label_type, write_tiff
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tables import object_values
@@ -82,6 +82,7 @@ class ImageWork:
     def __init__(self, model, wanted, work):
         self.model, self.wanted, self.work = model, wanted, work
         self.channels, self.classes = check_model(model)
+        self.objects_of = ObjectsOf(model, wanted.point)
         self.forms = forms_of(wanted.formats, wanted.folder, wanted.names, self.classes)
 
     def stamp(self, sample):
@@ -167,7 +168,7 @@ class ImageWork:
         """Writes the files of an image; returns the lines of `object_table`, and forms' pieces."""
         wanted, name, place = self.wanted, opened.sample.name, opened.place
         mask = wanted.point.masks(outputs[None])[0]
-        labels, count = wanted.point.labels(mask)
+        labels, count = self.objects_of.labels(mask, opened.image)
         if place.tags:  # PNG cannot say where on a map it lies
             write_tiff(wanted.folder / "masks" / f"{name}.tif", mask, place)
         else:
@@ -176,7 +177,7 @@ class ImageWork:
         if wanted.overlays:
             write_png(
                 wanted.folder / "overlays" / f"{name}.png",
-                draw_mask(opened.image, mask, labels if wanted.point.separate else None),
+                draw_mask(opened.image, mask, labels if self.objects_of.each_for_itself else None),
             )
         if wanted.probabilities:
             _write_probabilities(wanted.folder / "probabilities", name, outputs)

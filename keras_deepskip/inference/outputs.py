@@ -4,7 +4,9 @@ import keras
 import numpy as np
 
 from keras_deepskip import _sizes
+from keras_deepskip.architectures import adapter_of
 from keras_deepskip.models import image_model_shapes
+from keras_deepskip.objects import objects_by_ids
 from keras_deepskip.operating_point import operating_point_of
 
 
@@ -57,6 +59,32 @@ def decision_of(model, run=None, threshold=None, min_area=None, separate=None):
     """
     known = operating_point_of(model) if run is None else run.operating_point
     return known.replaced(threshold, min_area, separate)
+
+
+class ObjectsOf:
+    """Which object each pixel of a model's masks is of.
+
+    A model that finds objects one by one (Mask R-CNN) says it itself, else the operating point.
+
+    Args:
+        model: a `keras.Model` from images to maps; None is one that finds masks alone.
+        point: its `OperatingPoint`.
+
+    Attributes:
+        each_for_itself: whether objects that touch are told apart.
+    """
+
+    def __init__(self, model, point):
+        self.point = point
+        self._find = None if model is None else adapter_of(model).object_finder(model)
+        self.each_for_itself = point.separate or self._find is not None
+
+    def labels(self, mask, image):
+        """`(labels, count)` of a predicted mask (H, W), of the image (H, W, C) that it is of."""
+        if self._find is None:
+            return self.point.labels(mask)
+        labels = objects_by_ids(mask, self._find(image, self.point.threshold))
+        return labels, int(labels.max(initial=0))
 
 
 def background_of(model):

@@ -10,6 +10,7 @@ from keras_deepskip.objects.labels import (
     class_boxes,
     label_objects,
     object_anchors,
+    objects_by_ids,
     remove_small,
 )
 from keras_deepskip.objects.matching import (
@@ -34,6 +35,7 @@ __all__ = [
     "class_boxes",
     "label_in_blocks",
     "label_objects",
+    "objects_by_ids",
     "match_objects",
     "neighbours",
     "object_anchors",

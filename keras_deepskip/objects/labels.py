@@ -48,6 +48,36 @@ def label_objects(mask: np.ndarray, connectivity: int = 8) -> tuple[np.ndarray, 
     return labels, count
 
 
+def objects_by_ids(mask: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
+    """Numbers the objects of a mask by the ids of its pixels.
+
+    An object is all pixels of one id and class, in how many pieces it may lie. Object pixels
+    without an id are objects by their connected components; ids outside the objects count for
+    nothing.
+
+    Args:
+        mask: class ids (H, W); 0 is background.
+        ids: integers of the mask's shape, 0 for none; None is none anywhere.
+
+    Returns:
+        Numbers from 1 on, 0 for background: int32 of the mask's shape.
+
+    Example:
+
+    >>> objects_by_ids(np.array([[1, 1, 2, 0, 1]]), np.array([[7, 5, 5, 5, 0]])).tolist()
+    [[2, 4, 3, 0, 1]]
+    """
+    components, _ = label_objects(mask)
+    if ids is None:
+        return components
+    # One number for each id and class; components follow where no id is
+    pixels, classes = mask > 0, int(mask.max(initial=0)) + 1
+    keys = np.where(ids > 0, ids.astype("int64") * classes + mask, -components)
+    labels = np.zeros(mask.shape, "int32")
+    labels[pixels] = np.unique(keys[pixels], return_inverse=True)[1] + 1
+    return labels
+
+
 def class_boxes(mask: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
     """Finds the box of each class id but 0, so that a class is looked for where it is.
 

@@ -151,7 +151,9 @@ def train(
             model = _model_to_fit(request, plan.recipe, material, last)
             if plan.recipe.minutes is not None:
                 plan = _measured(plan, model, request, material, begun, shares, processes)
-            datasets = material.datasets(plan.recipe, _takes_one_size(request.model), shares)
+            datasets = material.datasets(
+                plan.recipe, _takes_one_size(request.model), shares, adapter_of(model).of_objects
+            )
             if request.model is not None:
                 check_own_outputs(model, datasets[1][0][0])
             if not config:
@@ -198,7 +200,9 @@ def _measured(plan, model, request, material, begun, shares, processes):
     masks, adapter = material.masks, adapter_of(model)
     crops, windows = (
         adapter.dataset(part, masks.ignore_class)
-        for part in material.datasets(recipe, _takes_one_size(request.model), shares)
+        for part in material.datasets(
+            recipe, _takes_one_size(request.model), shares, adapter.of_objects
+        )
     )
     enter_stage(model, recipe.stages[-1], recipe, request.model_options, masks)
     step, compiling = seconds_per_step(

@@ -115,13 +115,14 @@ class Material:
         samples = getattr(self.split, part)
         return {sample.name: self.survey.digest(sample.image) for sample in samples}
 
-    def datasets(self, recipe, fixed_size=False, shares=1):
+    def datasets(self, recipe, fixed_size=False, shares=1, objects=False):
         """Returns crops to train on, and windows to validate on.
 
         Args:
             recipe: the `Recipe`, without gaps.
             fixed_size: whether windows must be of the crops' size, as a model for one size needs.
             shares: of how many devices each batch of windows must be a multiple.
+            objects: whether they say which object each pixel is of.
         """
         shared = {
             "channels": self.facts["channels"],
@@ -130,6 +131,7 @@ class Material:
             "survey": self.survey,
             "disk_cache_bytes": recipe.disk_cache_bytes,
             "fill": self.facts["mean"],
+            "objects": objects,
         }
         value_range = self.facts["input_range"]
         crops = CropDataset(
@@ -185,6 +187,7 @@ class Material:
         pairs = []
         for index in np.unique(np.linspace(0, len(windows) - 1, size).round().astype(int)):
             images, masks = windows[int(index)]
+            masks = masks[0] if isinstance(masks, tuple) else masks
             if self.masks.ignore_class is not None:
                 masks = np.where(masks == self.masks.ignore_class, 0, masks)
             fullest = np.argsort(-(masks > 0).sum(axis=(1, 2, 3)), kind="stable")

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_deepskip.architectures import TrainingAdapter
 from keras_deepskip.studies.rivals.mask_rcnn.batches import InstanceDataset
+from keras_deepskip.studies.rivals.mask_rcnn.instance_outputs import instance_mask, instance_model
 from keras_deepskip.studies.rivals.mask_rcnn.training_form import (
     finds_instances,
     inference_model,
@@ -20,6 +21,7 @@ class MaskRCNNAdapter(TrainingAdapter):
     """Trains `training_model` of the network, on masks whose objects are numbered."""
 
     computes_loss = True
+    of_objects = True
 
     def fits(self, model):
         return finds_instances(model)
@@ -32,6 +34,16 @@ class MaskRCNNAdapter(TrainingAdapter):
 
     def dataset(self, dataset, ignore_class=None):
         return InstanceDataset(dataset, ignore_class=ignore_class)
+
+    def object_finder(self, network):
+        instances = instance_model(network)
+
+        def find(image, threshold):
+            found = instances.predict_on_batch(image[None].astype("float32"))
+            first = {name: keras.ops.convert_to_numpy(own)[0] for name, own in found.items()}
+            return instance_mask(first, *image.shape[:2], score_threshold=threshold)[0]
+
+        return find
 
     def inputs(self, images):
         return {"image": images, "instances": np.zeros((*images.shape[:3], 2), "int32")}

@@ -71,8 +71,8 @@ class InstanceDataset(keras.utils.PyDataset):
 
     Args:
         dataset: one with a length and batches `(images, masks)`, with weights after them or not,
-            such as `CropDataset` or `WindowDataset`. Where it counts epochs, this one does, so that
-            `FollowEpoch` works on either.
+            such as `CropDataset` or `WindowDataset`; with their `objects=True` touching objects are
+            several. Where it counts epochs, this one does, so that `FollowEpoch` works on either.
         max_instances: most objects of an image; see `instances_from_masks`.
         ignore_class: likewise.
 
@@ -98,6 +98,10 @@ class InstanceDataset(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         images, masks, *weights = self.dataset[index]
+        if isinstance(masks, tuple):
+            classes, numbers = masks
+            found = np.concatenate([np.where(numbers > 0, classes, 0), numbers], axis=-1)
+            return {"image": images, "instances": found}, classes, *weights
         found = instances_from_masks(masks, self.max_instances, self.ignore_class)
         classes = found[..., :1] if _channels(masks) == 2 else masks
         return {"image": images, "instances": found}, classes, *weights
