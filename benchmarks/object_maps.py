@@ -8,7 +8,7 @@ of its objects on the test images; `none` is the network alone, by components an
 choose their thresholds on the validation images, by AP at an IoU of 0.5. A seed has one split, so
 figures of one seed are pairs. Trainings that the file already has are not repeated: an interrupted
 benchmark goes on. Prints means and standard deviations over the seeds. About two minutes for a
-training on one core. The table in `docs/objects.md` was made with this.
+training on one core. The table in `docs/measurements/objects.md` was made with this.
 
 The maps, each from the last features by a 3 x 3 convolution of 32 and a 1 x 1 convolution:
 

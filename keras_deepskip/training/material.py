@@ -28,7 +28,8 @@ from keras_deepskip.drawing import to_rgb
 from keras_deepskip.training.planning import STRIDE, make_plan
 from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
 
-# Geometry by kind of scene, and light and colour of all; docs/recipe.md has what they are worth.
+# Geometry by kind of scene, and light and colour of all: what each is worth is in
+# docs/measurements/recipe.md.
 SCENES = {
     "upright": {"flips": "horizontal", "rotate90": False},
     "any": {"flips": True, "rotate90": True},

@@ -1,7 +1,8 @@
 """`Plan`: what a recipe leaves open, chosen from the data, each choice with its reason.
 
-Every rule is a function here, with the observation that it rests on; docs/recipe.md has the
-experiments. The same folder, recipe and budget give the same plan (measured minutes apart).
+Every rule is a function here, with the observation that it rests on; the experiments are in
+docs/measurements/recipe.md. The same folder, recipe and budget give the same plan (measured minutes
+apart).
 """
 
 import dataclasses
