@@ -86,8 +86,10 @@ def train_and_judge(folder, recipe, plain):
     recalls = {f"recall {name}": row["recall"] for name, row in objects["strata"].items()}
     return {
         "iou": found.pixels["IoU"], "f1": objects["all"]["f1"], **recalls,
-        "false": objects["all"]["fp"] / found.images, "seconds": round(seconds, 1),
-        "crop": run.recipe.crop_size, "scene": run.recipe.scene, "images": found.images,
+        "false": objects["all"]["fp"] / found.images,
+        **{name: found.quality["all"][name] for name in ("ap50", "ap70")},
+        "seconds": round(seconds, 1), "crop": run.recipe.crop_size, "scene": run.recipe.scene,
+        "images": found.images,
     }  # fmt: skip
 
 
