@@ -98,9 +98,11 @@ def predict(
             (`annotations.json`, COCO's file of instances in RLE, with the mean probability as
             `score`), `"geojson"` (`geojson/NAME.geojson`, outlines for QuPath and GIS: in map
             coordinates if the image is a GeoTIFF, else in pixels), `"imagej"` (`rois/NAME.zip`,
-            regions of ImageJ), `"ome-zarr"` (`zarr/NAME.ome.zarr`, NGFF 0.5: the image, and its
-            objects and classes as label images, for napari), `"yolo"` (`yolo/labels/NAME.txt`, for
-            segmentation, and `yolo/data.yaml`). Not for images read in parts.
+            regions of ImageJ), `"label-studio"` (`label-studio/`: tasks with outlines to correct in
+            Label Studio, its labelling configuration, and a copy of each image), `"ome-zarr"`
+            (`zarr/NAME.ome.zarr`, NGFF 0.5: the image, and its objects and classes as label images,
+            for napari), `"yolo"` (`yolo/labels/NAME.txt`, for segmentation, and `yolo/data.yaml`).
+            Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         tables: in which forms to write the tables: `"csv"`, `"parquet"` (`objects.parquet` and
