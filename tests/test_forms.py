@@ -92,6 +92,10 @@ def test_geojson_is_read_by_shapely(folder, tmp_path):
             told = feature["properties"]
             assert told["objectType"] == "detection" and told["classification"]["name"] == "class 1"
             assert (told["object"], told["area"]) == (row["object"], row["area"])
+            assert told["name"] == str(number)
+            assert told["measurements"] == {
+                "area": row["area"], "probability": row["mean_probability"]
+            }  # fmt: skip
     assert total == len(rows) > 10
 
 

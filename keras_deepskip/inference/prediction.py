@@ -54,8 +54,8 @@ def predict(
     class (and its name, if the model knows it), area in pixels, centroid and box in pixels (bottom
     and right are the first row and column outside), and the mean probability of its class; and
     `images.csv`, a line for each image and class: number of objects, share of the pixels that they
-    cover, mean area. Masks and labels of a GeoTIFF keep its place on the map; its mask is
-    `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
+    cover, mean area, and the image's file. Masks and labels of a GeoTIFF keep its place on the map;
+    its mask is `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
 
     Of several images, one that cannot be read does not end it: it is a line of `failures.csv`, with
     the error, and a warning tells how many there are. Images of one name in several folders are
