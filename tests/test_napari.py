@@ -495,12 +495,17 @@ def test_the_widget_shows_what_a_run_holds_and_what_is_wrong(viewer, errors, tmp
 
     viewer, application = viewer
     widget = FindObjects(viewer)
-    run = tiny.run()
-    widget.model.value = run.folder
+    model = keras.models.clone_model(tiny.run().model)
+    store_operating_point(model, OperatingPoint(0.3, 7, True))
+    model.save(tmp_path / "own.keras")
+    widget.model.value = tmp_path / "own.keras"
     wait(widget, application)
-    point = run.operating_point
+    assert (widget.threshold.value, widget.separate.value) == (0.3, True)
+    assert "smallest object 7 pixels" in widget.told.value
+    widget.model.value = tiny.run().folder
+    wait(widget, application)
+    point = tiny.run().operating_point
     assert (widget.threshold.value, widget.separate.value) == (point.threshold, point.separate)
-    assert f"smallest object {point.min_area} pixels" in widget.told.value
     widget.find.changed.emit(True)
     assert "an image layer was expected. Received: none" in errors.pop()
     viewer.add_image(image_of() / 255, name="dim")
