@@ -76,6 +76,8 @@ class Finder:
             ValueError: if the layer is no image, its axes, channels or values do not fit the model,
                 or a number is out of range.
         """
+        from keras_deepskip.inference.sources import open_source
+
         data, attributes = _image_of(layer)
         name = f"layer {attributes.get('name', 'image')!r}"
         point = self.point.replaced(threshold, None, separate)
@@ -85,9 +87,11 @@ class Finder:
         columns: dict[str, list] = {}
         count, steps = 0, _Steps(moved, len(planes))
         for place, image in planes.items():
-            outputs = self._outputs(_Seen(image, name, self.expected), steps)
+            seen = _Seen(image, name, self.expected)
+            source = open_source(seen, self.channels, self.axes, name=name)
+            outputs = self._outputs(source, steps)
             mask = point.masks(outputs[None])[0]
-            own, found = point.labels(mask)
+            own, found = self._labels(point, mask, source)
             labels[place] = np.where(own, own + count, 0)
             _add_rows(columns, mask, outputs, own, count, place, self.names)
             count += found
@@ -99,24 +103,30 @@ class Finder:
             **form.placed(attributes),
         }, "labels"  # fmt: skip
 
-    def _outputs(self, image, steps):
+    def _outputs(self, source, steps):
         """What the model says of one image or volume: (..., K), as `predict` has it."""
         from keras_deepskip._checks import check_probabilities
-        from keras_deepskip.inference.sources import open_source
         from keras_deepskip.inference.tiled import ONE_PASS, plan_tiles, predict_tiled
         from keras_deepskip.inference.windows import predictor, why_inexact
 
-        source = open_source(image, self.channels, self.axes, name=image.name)
         sizes = source.sizes
         if math.prod(sizes) > ONE_PASS and not why_inexact(self.model, sizes):
             watched = steps.over(source, plan_tiles(self.model, sizes).windows)
             outputs = predict_tiled(self.model, watched)
         else:
-            pixels = source.read((slice(None),) * self.axes)
-            outputs = predictor(self.model)(pixels[None].astype("float32"))[0]
+            outputs = predictor(self.model)(_pixels(source)[None].astype("float32"))[0]
         steps.end_plane()
         check_probabilities(outputs)
         return outputs
+
+    def _labels(self, point, mask, source):
+        """Which object each pixel is of, as `predict` has it: `(labels, count)`."""
+        from keras_deepskip.inference.image_work import LARGE
+        from keras_deepskip.inference.outputs import ObjectsOf
+
+        if self.axes > 2 or math.prod(source.sizes) > LARGE:  # its mask alone is looked at
+            return point.labels(mask)
+        return ObjectsOf(self.model, point).labels(mask, _pixels(source))
 
 
 def load_finder(path: str | os.PathLike) -> Finder:
@@ -297,11 +307,16 @@ def _image_of(layer):
 # ---- The pixels of a layer, and the steps --------------------------------------------------------
 
 
+def _pixels(source):
+    """All of a source: (..., C)."""
+    return source.read((slice(None),) * len(source.sizes))
+
+
 class _Seen:
     """An image whose values are checked as they are read."""
 
     def __init__(self, image, name, expected):
-        self._image, self.name, self._expected = image, name, expected
+        self._image, self._name, self._expected = image, name, expected
         self.shape = image.shape
 
     def __getitem__(self, box):
@@ -310,10 +325,10 @@ class _Seen:
         pixels = self._image[box]
         if pixels.dtype.kind not in "uif":
             raise ValueError(
-                f"{self.name}: an array of numbers was expected. Received: {pixels.dtype}"
+                f"{self._name}: an array of numbers was expected. Received: {pixels.dtype}"
             )
         whole = pixels.shape[: len(box)] == self.shape[: len(box)]
-        check_values(pixels, self._expected, self.name, whole)
+        check_values(pixels, self._expected, self._name, whole)
         return pixels
 
 

@@ -79,6 +79,26 @@ def test_labels_and_features_are_those_of_predict(tmp_path, separate):
         assert found["features"]["area"] == [row["area"] for row in rows]
 
 
+def test_a_model_that_finds_objects_one_by_one_says_which_they_are(tmp_path, monkeypatch):
+    """As Mask R-CNN does; here each column is an object of its own."""
+    from keras_deepskip.inference import outputs
+
+    class Columns:
+        def object_finder(self, network):
+            assert network.count_params() == 2
+            return lambda image, threshold: np.broadcast_to(
+                np.arange(1, image.shape[1] + 1), image.shape[:2]
+            )  # fmt: skip
+
+    monkeypatch.setattr(outputs, "adapter_of", lambda model: Columns())
+    write_png(tmp_path / "images" / "a.png", image_of())
+    predict(tiny.bright_model(), tmp_path / "images", tmp_path / "out", verbose=0)
+    labels, found, _ = finder().find((image_of(),))
+    written = layers_of(tmp_path / "out", "a")[-1]
+    assert np.array_equal(labels, written[0]) and labels.max() == image_of().shape[1]
+    assert np.array_equal(found["features"]["area"], written[1]["features"]["area"])
+
+
 def test_a_large_image_is_predicted_window_by_window_and_can_be_cancelled(monkeypatch):
     from keras_deepskip.inference import tiled
 
@@ -99,7 +119,7 @@ def test_a_large_image_is_predicted_window_by_window_and_can_be_cancelled(monkey
 
     labels, _, _ = finder().find((Slow(),), moved=lambda *step: steps.append(step))
     assert np.array_equal(labels, whole[0]) and labels.max() > 10_000
-    assert len(reads) == 6  # a pixel, twice, and four windows
+    assert len(reads) == 7  # a pixel, twice, four windows, and all of it for its objects
     assert steps == [(0, 1), (0, 4), (0, 4), (1, 4), (2, 4), (3, 4), (1, 1)]
 
     def cancel(done, of):
