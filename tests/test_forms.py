@@ -1,6 +1,7 @@
 """Forms that other tools open: each gives back every pixel of every object."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -91,6 +92,10 @@ def test_geojson_is_read_by_shapely(folder, tmp_path):
             told = feature["properties"]
             assert told["objectType"] == "detection" and told["classification"]["name"] == "class 1"
             assert (told["object"], told["area"]) == (row["object"], row["area"])
+            assert told["name"] == str(number)
+            assert told["measurements"] == {
+                "area": row["area"], "probability": row["mean_probability"]
+            }  # fmt: skip
     assert total == len(rows) > 10
 
 
@@ -116,6 +121,111 @@ def test_yolo_and_imagej_are_one_path_an_object(folder, tmp_path):
             assert np.array_equal(objects_of(region.coordinates(), labels), labels == number)
     assert (tmp_path / "yolo" / "labels" / "none.txt").read_text() == ""
     assert roifile.roiread(tmp_path / "rois" / "none.zip") == []
+
+
+def label_studio(out):
+    """The tasks and the labelling configuration, as JSON and XML are read."""
+    folder = out / "label-studio"
+    tasks = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    return tasks, ElementTree.parse(folder / "labels.xml").getroot()
+
+
+def test_label_studio_has_each_object_as_a_polygon(folder, tmp_path):
+    """In percent, below the names that the labelling configuration has, each with its own id."""
+    rows = predict(tiny.bright_model(), folder, tmp_path, formats=["label-studio"], verbose=0)
+    tasks, view = label_studio(tmp_path)
+    image, control = view.find("Image"), view.find("PolygonLabels")
+    assert image.get("value") == "$image" and control.get("toName") == image.get("name")
+    assert [label.get("value") for label in control] == ["class 1"]
+    total, ids = 0, set()
+    for name, task in zip(("n0", "n1", "none"), tasks, strict=True):
+        assert task["data"] == {"image": f"/data/local-files/?d=images/{name}.png"}
+        copied = tmp_path / "label-studio" / "images" / f"{name}.png"
+        assert copied.read_bytes() == (folder / f"{name}.png").read_bytes()
+        labels = labels_of(tmp_path, name)
+        (prediction,) = task["predictions"]
+        own = [row for row in rows if row["image"] == name]
+        assert len(prediction["result"]) == len(own) == labels.max()
+        for number, (region, row) in enumerate(zip(prediction["result"], own, strict=True), 1):
+            assert region["type"] == "polygonlabels" and region["score"] == row["mean_probability"]
+            assert region["from_name"] == control.get("name")
+            assert region["to_name"] == image.get("name") and region["image_rotation"] == 0
+            assert (region["original_height"], region["original_width"]) == labels.shape
+            assert region["value"]["polygonlabels"] == ["class 1"]
+            path = np.array(region["value"]["points"])
+            assert path.min() >= 0 and path.max() <= 100
+            path = path / 100 * labels.shape[::-1]
+            assert np.array_equal(objects_of(path, labels), labels == number)
+            ids.add(region["id"])
+        total += len(own)
+    assert len(ids) == total == len(rows) > 10
+    assert "score" not in tasks[2]["predictions"][0] and tasks[2]["predictions"][0]["result"] == []
+    assert tiny.leftovers(tmp_path) == []
+
+
+def test_label_studio_shows_what_a_browser_shows(tmp_path):
+    """Of other files a picture of the same size; of a JPEG that is turned, as it is turned."""
+    images = tmp_path / "images"
+    write(images / "a b.tif", image_of().astype("uint16") * 100)
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(image_of()).save(images / "ü.jpg", exif=turned, quality=95)
+    out = tmp_path / "out"
+    predict(tiny.bright_model(), images, out, formats=["label-studio"], verbose=0)
+    tasks, _ = label_studio(out)
+    assert [task["data"]["image"].rpartition("=")[2] for task in tasks] == [
+        "images/a%20b.png", "images/%C3%BC.jpg",
+    ]  # fmt: skip
+    shown = np.asarray(Image.open(out / "label-studio" / "images" / "a b.png"))
+    assert shown.dtype == np.uint8 and np.array_equal(shown[..., 0] > 128, image_of() > 128)
+    jpeg = out / "label-studio" / "images" / "ü.jpg"
+    assert jpeg.read_bytes() == (images / "ü.jpg").read_bytes()
+    region = tasks[1]["predictions"][0]["result"][0]
+    height, width = image_of().shape
+    assert (region["original_height"], region["original_width"]) == (width, height)
+
+
+def test_label_studio_names_classes_as_the_model_does(tmp_path):
+    from keras_deepskip.inference.forms import forms_of
+
+    names = {1: 'a "round" & <flat> one', 2: "long"}
+    (form,) = forms_of(["label-studio"], tmp_path, names, 3)
+    form.finish(lambda: iter(()))
+    tasks, view = label_studio(tmp_path)
+    assert tasks == [] and [label.get("value") for label in view.iter("Label")] == [*names.values()]
+    assert len({label.get("background") for label in view.iter("Label")}) == 2
+
+
+def test_what_label_studio_exports_is_trained_on(folder, tmp_path):
+    """Its COCO names local files by their whole path, and counts categories from 0."""
+    from keras_deepskip.data.coco import coco_samples
+
+    predict(tiny.bright_model(), folder, tmp_path, formats=["label-studio"], verbose=0)
+    tasks, _ = label_studio(tmp_path)
+    served = tmp_path / "label-studio"
+    content = {"images": [], "categories": [{"id": 0, "name": "class 1"}], "annotations": []}
+    for number, task in enumerate(tasks[:2]):
+        path = served / task["data"]["image"].rpartition("=")[2]
+        with Image.open(path) as image:
+            width, height = image.size
+        entry = {"id": number, "file_name": str(path), "width": width, "height": height}
+        content["images"].append(entry)
+        for region in task["predictions"][0]["result"]:  # as if they were accepted
+            points = np.array(region["value"]["points"]) / 100 * (width, height)
+            (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+            content["annotations"].append(
+                {"id": len(content["annotations"]), "image_id": number, "category_id": 0,
+                 "segmentation": [points.ravel().tolist()], "ignore": 0, "iscrowd": 0,
+                 "bbox": [left, top, right - left, bottom - top], "area": 1.0}
+            )  # fmt: skip
+    (served / "result.json").write_text(json.dumps(content))
+    samples = coco_samples(served / "result.json", served / "images")
+    assert [sample.name for sample in samples] == ["n0", "n1"]
+    for sample in samples:
+        assert sample.image.parent == served / "images"
+        labels = labels_of(tmp_path, sample.name)
+        assert np.array_equal(sample.mask.read() > 0, labels > 0)
+        assert len(sample.mask.regions) == labels.max()
 
 
 def test_a_lacking_package_is_named_before_anything_is_written(folder, tmp_path, monkeypatch):

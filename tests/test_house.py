@@ -104,6 +104,26 @@ def test_no_print_and_no_assert_in_the_library(path):
             assert room(path) in ("cli", "demo"), f"{path}:{node.lineno}: a library is silent"
 
 
+PLUGIN = sorted((PACKAGE.parent / "keras_deepskip_napari").glob("*.py"))
+WINDOW = {"magicgui", "napari", "qtpy"}
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("path", PLUGIN, ids=lambda p: p.name)
+def test_napari_waits_for_no_backend(path):
+    """The plugin imports the package inside functions, and its widgets alone know a window."""
+    named = {name.split(".")[0] for name in imported(path, top_level_only=True)}
+    allowed = {"numpy", "keras_deepskip_napari", *sys.stdlib_module_names}
+    assert named <= allowed | (WINDOW if path.name == "widgets.py" else set())
+    assert path.name == "widgets.py" or not WINDOW & {n.split(".")[0] for n in imported(path)}
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_package_does_not_know_the_plugin(path):
+    assert not [name for name in imported(path) if name.startswith("keras_deepskip_napari")]
+
+
 @pytest.mark.one_backend
 def test_no_cycles_between_files():
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in FILES}

@@ -200,6 +200,9 @@ def test_measures_are_those_of_scikit_image_and_images_are_counted(folder, tmp_p
     assert [(row["image"], row["class"], row["objects"]) for row in counted] == [
         (f"n{n}", "1", "5") for n in range(3)
     ]
+    assert [row["file"] for row in counted] == [
+        str((folder / "images" / f"{row['image']}.png").absolute()) for row in counted
+    ]
     areas = [row["area"] for row in rows if row["image"] == "n0"]
     assert float(counted[0]["covered_share"]) == pytest.approx(sum(areas) / 4900, abs=1e-6)
     assert float(counted[0]["mean_area"]) == pytest.approx(np.mean(areas), abs=0.01)

@@ -492,6 +492,15 @@ def test_a_coco_file_names_images_of_the_folder_alone(folder, name):
         coco_samples(path, folder / "images")
 
 
+@pytest.mark.parametrize("name", ["../../a.png", "ROOT/a.png", "C:\\work\\a.png", "b/../a.png"])
+def test_of_a_name_elsewhere_the_last_part_is_looked_for_in_the_folder(folder, name):
+    """As tools write it that know images by their place on a server; the file there is not read."""
+    write_png(folder.parent / "a.png", np.zeros((8, 8), "uint8"))
+    path = coco(folder, file_name=name.replace("ROOT", str(folder.parent)))
+    (sample,) = coco_samples(path, folder / "images")
+    assert sample.image == folder / "images" / "a.png"
+
+
 def test_links_and_folders_that_the_user_placed_are_followed(folder, tmp_path):
     (folder / "images" / "link.png").symlink_to(tmp_path / "secret.png")
     (folder / "masks" / "link.png").symlink_to(folder / "masks" / "a.png")

@@ -52,6 +52,16 @@ def test_what_views_disagree_about_comes_first(images, tmp_path):
     assert len(lines) == 4 and lines[1].startswith("thin,1.0,0,")
 
 
+def test_label_studio_has_the_first_ones(images, tmp_path):
+    suggest(biased(1), images, tmp_path, count=2, formats="label-studio", verbose=0)
+    folder = tmp_path / "label-studio"
+    tasks = json.loads((folder / "tasks.json").read_text())
+    assert {task["data"]["image"].rpartition("/")[2] for task in tasks} == {"thin.png", "wide.png"}
+    assert all(len(task["predictions"][0]["result"]) == 1 for task in tasks)
+    assert len(list((folder / "images").iterdir())) == 2
+    assert not (tmp_path / "annotations.json").exists()
+
+
 def test_a_committee_of_several_models(images, tmp_path):
     rows = suggest([biased(0), biased(0)], images, tmp_path / "a", verbose=0)
     assert all(row["disagreement"] == 0 for row in rows)

@@ -54,8 +54,8 @@ def predict(
     class (and its name, if the model knows it), area in pixels, centroid and box in pixels (bottom
     and right are the first row and column outside), and the mean probability of its class; and
     `images.csv`, a line for each image and class: number of objects, share of the pixels that they
-    cover, mean area. Masks and labels of a GeoTIFF keep its place on the map; its mask is
-    `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
+    cover, mean area, and the image's file. Masks and labels of a GeoTIFF keep its place on the map;
+    its mask is `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
 
     Of several images, one that cannot be read does not end it: it is a line of `failures.csv`, with
     the error, and a warning tells how many there are. Images of one name in several folders are
@@ -98,9 +98,11 @@ def predict(
             (`annotations.json`, COCO's file of instances in RLE, with the mean probability as
             `score`), `"geojson"` (`geojson/NAME.geojson`, outlines for QuPath and GIS: in map
             coordinates if the image is a GeoTIFF, else in pixels), `"imagej"` (`rois/NAME.zip`,
-            regions of ImageJ), `"ome-zarr"` (`zarr/NAME.ome.zarr`, NGFF 0.5: the image, and its
-            objects and classes as label images, for napari), `"yolo"` (`yolo/labels/NAME.txt`, for
-            segmentation, and `yolo/data.yaml`). Not for images read in parts.
+            regions of ImageJ), `"label-studio"` (`label-studio/`: tasks with outlines to correct in
+            Label Studio, its labelling configuration, and a copy of each image), `"ome-zarr"`
+            (`zarr/NAME.ome.zarr`, NGFF 0.5: the image, and its objects and classes as label images,
+            for napari), `"yolo"` (`yolo/labels/NAME.txt`, for segmentation, and `yolo/data.yaml`).
+            Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
             image, `"flips_and_rotations"` over 8; None looks once.
         tables: in which forms to write the tables: `"csv"`, `"parquet"` (`objects.parquet` and

@@ -56,7 +56,7 @@ class Source:
         return found.hexdigest()
 
 
-def open_source(image, channels, axes=2, expected=None):
+def open_source(image, channels, axes=2, expected=None, name="`image`"):
     """Opens an image to be read in parts.
 
     Args:
@@ -69,6 +69,7 @@ def open_source(image, channels, axes=2, expected=None):
         axes: spatial axes: 2 of an image, 3 of a volume.
         expected: (low, high) of the values that the model was trained on; a file of another range
             is refused. None refuses none.
+        name: what errors call an array.
 
     Returns:
         A `Source` of `channels` channels.
@@ -86,7 +87,7 @@ def open_source(image, channels, axes=2, expected=None):
     """
     path = Path(image) if isinstance(image, str | Path) else None
     if path is None:
-        return _source("`image`", None, lambda: image, channels, axes, None)
+        return _source(name, None, lambda: image, channels, axes, None)
     with naming_file(path, EXPECTED):
         return _source(str(path), path, _opener(path), channels, axes, expected)
 

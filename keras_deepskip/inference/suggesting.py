@@ -46,7 +46,8 @@ def suggest(
 
     Writes in `out`: `suggestions.csv`, a line an image, the most disputed first; and of the first
     `count` images what `predict` writes, with `formats` to correct in an annotation tool: CVAT and
-    most others read COCO's `annotations.json`, QuPath GeoJSON.
+    most others read COCO's `annotations.json`, Label Studio the tasks of `"label-studio"`, QuPath
+    GeoJSON.
 
     Args:
         models: a built `keras.Model` with probabilities as output, or a `Run`; or a list of these

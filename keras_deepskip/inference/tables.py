@@ -14,7 +14,7 @@ COLUMNS = (
     "image", "object", "class", "area", "centroid_y", "centroid_x",
     "top", "left", "bottom", "right", "mean_probability",
 )  # fmt: skip
-TEXTS = {"image", "class_name"}
+TEXTS = {"image", "class_name", "file"}
 INTEGERS = {"object", "class", "area", "top", "left", "bottom", "right", "objects"}
 PARQUET = '"keras-deepskip[parquet]"'
 GROUP = 65536  # lines of a group of a Parquet file, the most that is in memory
@@ -62,10 +62,12 @@ def write_tables(folder, notes, tables, names, measured):
     count = 0
     with contextlib.ExitStack() as stack:
         objects = [kind.writing(stack, folder / "objects", named) for kind in kinds]
-        images = [kind.writing(stack, folder / "images", IMAGE_COLUMNS) for kind in kinds]
+        columns = (*IMAGE_COLUMNS, "file")
+        images = [kind.writing(stack, folder / "images", columns) for kind in kinds]
         for note in notes:
+            file = (note["stamp"] or [""])[0]  # None if the file is gone by now
             lines = [
-                dict(zip(IMAGE_COLUMNS, (note["image"], *own), strict=True))
+                dict(zip(columns, (note["image"], *own, file), strict=True))
                 for own in note["classes"]
             ]
             rows = [

@@ -94,7 +94,8 @@ def _image(entry, source):
             f"{source}: id, file_name, height and width were expected for every image. "
             f"Received: {str(entry)[:80]}"
         )
-    _refuse_outside(entry["file_name"], source)
+    if not _is_name(entry["file_name"]):
+        refuse_name(entry["file_name"], source)
     if not _is_id(entry["id"]):
         raise ValueError(
             f"{source}: a number or text was expected as id of {entry['file_name']!r}. Received: "
@@ -116,15 +117,26 @@ def _whole(value):
     return int(value) if 0 < value < 2**31 and value == int(value) else 0
 
 
-def _refuse_outside(name, source):
-    """A file that is named must lie in the folder of images. (Links in it are the user's own.)"""
+def _is_name(name):
+    """Whether it is text that ends in the name of a file."""
+    return (
+        isinstance(name, str) and "\0" not in name and PureWindowsPath(name).name not in ("", "..")
+    )
+
+
+def leads_outside(name):
+    """Whether a `file_name` may lead out of the folder of images. (Links in it are the user's.)"""
     # Read as Windows does, "/" and "\\" part it, and it may begin with a drive: the strictest.
-    path = PureWindowsPath(name) if isinstance(name, str) else None
-    if path is None or not path.name or path.anchor or ".." in path.parts or "\0" in name:
-        raise ValueError(
-            f"{source}: image files inside the folder of images were expected as `file_name`. "
-            f"Received: {str(name)[:80]!r}. Copy the file there, and name it without .. and /"
-        )
+    path = PureWindowsPath(name)
+    return bool(path.anchor) or ".." in path.parts
+
+
+def refuse_name(name, source):
+    """A file that is named must lie in the folder of images."""
+    raise ValueError(
+        f"{source}: image files inside the folder of images were expected as `file_name`. "
+        f"Received: {str(name)[:80]!r}. Copy the file there, and name it without .. and /"
+    )
 
 
 def _refuse_doubled(what, ids, source):

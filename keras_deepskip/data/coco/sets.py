@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice
 from keras_deepskip._files import replacing
-from keras_deepskip.data.coco.contents import read_contents
+from keras_deepskip.data.coco.contents import leads_outside, read_contents, refuse_name
 from keras_deepskip.data.coco.mask import CocoMask
 from keras_deepskip.data.coco.notes import Note, counted, listed, warn
 from keras_deepskip.data.coco.shapes import check_shapes
@@ -58,8 +58,8 @@ def coco_samples(
 
     Args:
         annotations: path of the JSON file (`images`, `annotations`, `categories`).
-        images_dir: folder of the image files that it names. They lie in it or in folders of it; a
-            name that leaves it (`../`, or from the root) is refused.
+        images_dir: folder of the image files that it names. They lie in it or in folders of it; of
+            a name that leaves it (`../`, or from the root) the last part alone is looked for there.
         categories: None for all, or a list of names; objects of the others are background.
         min_area: least area in pixels, by the annotation's `area`.
         crowds: what annotations with `iscrowd` 1 are: `"objects"`, `"ignored"`, or `"by image"`:
@@ -246,7 +246,7 @@ def _note_crowds(regions, notes):
 
 
 def _samples(images, regions, source, folder, notes):
-    paths = _paths(images, folder, notes)
+    paths = _paths(images, source, folder, notes)
     samples = []
     for entry, image in sorted(
         zip(images, paths, strict=True), key=lambda pair: pair[0]["file_name"]
@@ -258,27 +258,34 @@ def _samples(images, regions, source, folder, notes):
     return samples
 
 
-def _paths(images, folder, notes):
+def _paths(images, source, folder, notes):
     """Where the images are: as they are named, or in the folder itself, if tools put more before.
 
-    The last part of a name must be another for each image then. Some systems write an accent as a
-    letter of its own.
+    The last part of a name must be another for each image then. Of a name that leads out of the
+    folder nothing but the last part is looked at. Some systems write an accent as a letter of its
+    own.
     """
-    paths = [folder / entry["file_name"] for entry in images]
-    if all(path.is_file() for path in paths):
+    names = [entry["file_name"] for entry in images]
+    outside = [leads_outside(name) for name in names]
+    # Of what leads out, the last part is looked for below
+    paths = [None if out else folder / name for name, out in zip(names, outside, strict=True)]
+    if not any(outside) and all(path.is_file() for path in paths):
         return paths
-    parts = [PureWindowsPath(entry["file_name"]).parts for entry in images]
-    times = collections.Counter(names[-1] for names in parts)
+    parts = [PureWindowsPath(name).parts for name in names]
+    times = collections.Counter(own[-1] for own in parts)
     moved = []
-    for place, names in enumerate(parts):
-        if paths[place].is_file():
+    for place, own in enumerate(parts):
+        if paths[place] is not None and paths[place].is_file():
             continue
-        bare = [names[-1:]] if times[names[-1]] == 1 else []
-        spelled = (folder.joinpath(*own) for own in _spellings([names, *bare]))
+        bare = [own[-1:]] if times[own[-1]] == 1 else []
+        tried = bare if outside[place] else [own, *bare]
+        spelled = (folder.joinpath(*each) for each in _spellings(tried))
         there = next((path for path in spelled if path.is_file()), None)
+        if there is None and outside[place]:
+            refuse_name(names[place], source)
         if there is not None:
             paths[place] = there
-            moved.append(images[place]["file_name"])
+            moved.append(names[place])
     if moved:
         message = (
             f"{counted(len(moved), 'image')} found by the last part or another Unicode form of "

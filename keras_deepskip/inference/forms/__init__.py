@@ -5,10 +5,11 @@ from keras_deepskip.inference.forms.coco import Coco
 from keras_deepskip.inference.forms.form import ImageObjects
 from keras_deepskip.inference.forms.geojson import GeoJson
 from keras_deepskip.inference.forms.imagej import ImageJ
+from keras_deepskip.inference.forms.label_studio import LabelStudio
 from keras_deepskip.inference.forms.ome_zarr import OmeZarr
 from keras_deepskip.inference.forms.yolo import Yolo
 
-FORMS = {form.name: form for form in (Coco, GeoJson, ImageJ, OmeZarr, Yolo)}
+FORMS = {form.name: form for form in (Coco, GeoJson, ImageJ, LabelStudio, OmeZarr, Yolo)}
 __all__ = ["FORMS", "ImageObjects", "forms_of"]
 
 

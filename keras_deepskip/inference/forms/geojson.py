@@ -35,11 +35,13 @@ class GeoJson(Form):
     def _feature(self, number, row, outline):
         import shapely
 
-        name = self.names[row["class_id"]]
+        name, measured = self.names[row["class_id"]], {"area": row["area"]}
+        measured["probability"] = round(row["mean_probability"], 4)
         properties = {
-            "objectType": "detection", "classification": {"name": name},
-            "object": number, "class_id": row["class_id"], "class": name, "area": row["area"],
-            "probability": round(row["mean_probability"], 4),
+            # what QuPath reads, and what a GIS shows as columns
+            "objectType": "detection", "classification": {"name": name}, "name": str(number),
+            "measurements": measured,
+            "object": number, "class_id": row["class_id"], "class": name, **measured,
         }  # fmt: skip
         geometry = json.loads(shapely.to_geojson(outline))
         return {"type": "Feature", "geometry": geometry, "properties": properties}
