@@ -1,8 +1,13 @@
 """Tables as text: Markdown that also reads well in a terminal."""
 
 
-def markdown_table(headers, rows):
+def markdown_table(headers, rows, right=None):
     """Returns a Markdown table with padded columns; numbers are set to the right.
+
+    Args:
+        headers: texts.
+        rows: lists of texts and numbers; None is a dash.
+        right: for each column, whether it is set to the right; None: those of numbers alone.
 
     Example:
 
@@ -16,7 +21,7 @@ def markdown_table(headers, rows):
     widths = [
         max(len(line[column]) for line in [headers, *cells]) for column in range(len(headers))
     ]
-    numeric = [
+    numeric = right or [
         bool(rows) and all(isinstance(row[column], int | float | None) for row in rows)
         for column in range(len(headers))
     ]

@@ -1,5 +1,6 @@
 """`demo`: the whole main job on synthetic data, from the audit to a page in the browser."""
 
+import functools
 import time
 from pathlib import Path
 
@@ -53,14 +54,14 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
         raise ValueError(f"{out} already holds a demo. Remove it, or choose another folder (--out)")
     for package in (*NEEDED, "skimage"):
         _checks.require(package, '"keras-deepskip[demo]"', "the demo")
-    log = print if verbose else lambda *_: None
+    log = functools.partial(print, flush=True) if verbose else lambda *_: None
     recipe = Recipe(**{**RECIPE.to_dict(), "seed": seed, "epochs": epochs or RECIPE.epochs})
 
     log("1/6 Making scenes of small coins among other things ...")
     data = sample(out / "data", seed=seed, **SCENES)
     _make_grey(data / "images")
     log("2/6 Auditing them ...")
-    log(audit(data, seed=seed).text())
+    log(f"    {audit(data, seed=seed).summary()} (on the page: The data)")
     log(f"3/6 Training {recipe.epochs} epochs ({keras.backend.backend()} backend) ...")
     start = time.perf_counter()
     run = train(data, out / "run", recipe, verbose=verbose)
@@ -69,7 +70,6 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
     exports = out / "saved_model.export.json"
     page = Report(run, "keras_deepskip demo: small coins in cluttered scenes", [exports])
     found = evaluate(run, out=run.folder, each=page.add, verbose=verbose)
-    log(found.text())
     log("5/6 Predicting, also on a real photograph ...")
     images = [item.image for item in run.split.test] + [_photograph(out / "photograph")]
     predict(
@@ -77,8 +77,8 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
         each=lambda image: page.add(image) if image.sample.name == PHOTOGRAPH else None,
     )  # fmt: skip
     log("6/6 Exporting a SavedModel and comparing it ...")
-    exported = _export(run, out / "saved_model")
-    log(exported)
+    agreement, exported = _export(run, out / "saved_model")
+    log(f"    {agreement}")
     counted = analyze(run.model, closed_form()).text()
     page.add_note("The training in words", _summary(recipe, minutes, found))
     page.add_note("The network's kernels, and those that the paper's equations count", counted)
@@ -103,11 +103,13 @@ def _photograph(folder):
 
 
 def _export(run, path):
-    """Exports where TensorFlow is there; where it is not, says so."""
+    """Exports where TensorFlow is there; where it is not, says so: in a line, and in full."""
     try:
-        return export(run, path).text()
+        report = export(run, path)
     except ImportError as error:
-        return f"No SavedModel was written: {error}"
+        text = f"No SavedModel was written: {error}"
+        return text, text
+    return report.agreement(), report.text()
 
 
 def _summary(recipe, minutes, found):

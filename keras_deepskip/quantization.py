@@ -53,15 +53,22 @@ class QuantizationReport:
 
     def text(self):
         """A table of both kinds, side by side."""
+        return f"{self.title()}:\n\n{markdown_table(*self.table())}"
+
+    def title(self):
+        """What was compared on what, in a line."""
+        return (
+            f"{self.path}, calibrated with {self.calibration} images, evaluated on {self.held_out} "
+            f"others, both by ONNX Runtime {self.versions['onnxruntime']}"
+        )
+
+    def table(self):
+        """The headings and the rows of the table of `text`."""
         rows = []
         for kind in ("float32", "int8"):
             figures = [self.figures.get(kind, {}).get(name) for name in FIGURES]
             rows.append([kind, self.bytes[kind], round(self.milliseconds[kind], 1), *figures])
-        table = markdown_table(["", "bytes", "ms a call", *FIGURES], rows)
-        return (
-            f"{self.path}, calibrated with {self.calibration} images, evaluated on {self.held_out} "
-            f"others, both by ONNX Runtime {self.versions['onnxruntime']}:\n\n{table}"
-        )
+        return ["", "bytes", "ms a call", *FIGURES], rows
 
 
 def quantize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,11 @@ def said(capsys, *command):
     return output.out
 
 
+def squeezed(text):
+    """A text without the spaces that set columns in tables."""
+    return re.sub(" +", " ", text)
+
+
 def complaint(capsys, *command):
     """The line that a command fails with."""
     capsys.readouterr()
@@ -48,7 +54,8 @@ def test_sample_and_audit(tmp_path, capsys):
         capsys, "sample", "--out", tmp_path / "s", "--kind", "coins", "--images", 6, "--height", 32,
         "--width", 40, "--count", 1, 2, "--size", 6, 10, "--classes", 2, "--seed", 4,
     )  # fmt: skip
-    assert "Wrote 6 images" in text
+    assert "| 6 | 32 x 40 | coins | 1 to 2 |" in squeezed(text)
+    assert f"Wrote {tmp_path / 's'}\nNext: keras-deepskip audit --data {tmp_path / 's'}\n" in text
     again = sample(
         tmp_path / "again",
         "coins",
@@ -63,14 +70,16 @@ def test_sample_and_audit(tmp_path, capsys):
     for path in sorted(again.rglob("*.png")):
         assert (tmp_path / "s" / path.relative_to(again)).read_bytes() == path.read_bytes()
     text = said(capsys, "audit", "--data", tmp_path / "s", "--json", tmp_path / "audit.json")
-    assert "suggested num classes | 3" in " ".join(text.split())
+    assert "suggested num classes | 3" in squeezed(text)
+    assert f"Next: keras-deepskip train --data {tmp_path / 's'} --out RUN" in text
     assert json.loads((tmp_path / "audit.json").read_text())["ok"] is True
 
 
 def test_audit_of_bad_data_ends_with_1(tmp_path, capsys):
     tiny.put(tmp_path, "a", np.zeros((8, 8)), np.zeros((8, 9)))
     assert cli.main(["audit", "--data", str(tmp_path)]) == 1
-    assert "its size is 8 x 9" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "its size is 8 x 9" in said and "Next: mend what is called an error above" in said
 
 
 def test_train_tells_the_best_epoch_and_what_to_do_next(capsys):
@@ -82,7 +91,11 @@ def test_train_tells_the_best_epoch_and_what_to_do_next(capsys):
     with open(folder / "history.csv", encoding="utf-8") as file:
         names, values = (line.strip().split(",") for line in file)
     iou = float(dict(zip(names, values, strict=True))["val_iou"])
-    assert f"epoch 1, IoU {iou:.3f}" in text
+    table = squeezed(text.split("on the validation images:")[1])
+    assert "| epoch | pixel IoU | object F1 |" in table and f"| 1 of 1 | {iou:.3f} |" in table
+    assert f"Wrote {folder / 'model.keras'}\n" in text
+    plan = squeezed(text.split("The plan:")[1].split("Epoch 1/1")[0])  # before the first step
+    assert "| positive_share |" in plan and "| epochs | 1 | as asked for" in plan
     assert f"Next: keras-deepskip evaluate --run {folder}" in text
     config = json.loads((folder / "config.json").read_text())
     assert config["recipe"] == recipe.to_dict() and model.items() <= config["model"].items()
@@ -95,7 +108,11 @@ def test_evaluate_a_run_on_its_own_test_images(capsys):
     found = json.loads((folder / "evaluation.json").read_text())
     assert found["images"] == len(split["test"]) == 2
     assert {name for name, _ in found["worst"]} == set(split["test"])
-    assert f"{found['pixels']['IoU']:.4f}" in text and "Pixels of 2 images" in text
+    assert "Found in 2 images" in text and f"| all | {found['pixels']['IoU']:.3f} |" in squeezed(
+        text
+    )
+    assert text.count("|--") == 1  # one table
+    assert f"Next: keras-deepskip predict --run {folder} --images NEW --out FOUND" in text
 
 
 def test_evaluate_other_images_leaves_the_figures_of_the_run(tmp_path, capsys):
@@ -107,16 +124,16 @@ def test_evaluate_other_images_leaves_the_figures_of_the_run(tmp_path, capsys):
         text = said(
             capsys, "evaluate", "--run", folder, "--split", split, "--out", tmp_path / split
         )
-        assert f"Pixels of {count} images" in text
+        assert f"Found in {count} image" in text
         assert json.loads((tmp_path / split / "evaluation.json").read_text())["images"] == count
     moved = said(capsys, "evaluate", "--run", folder, "--data", tiny.data(), "--split", "test")
-    assert "Pixels of 2 images" in moved  # the run's split, of a folder that may have moved
+    assert "Found in 2 images" in moved  # the run's split, of a folder that may have moved
     own = said(capsys, "evaluate", "--run", folder, "--data", tiny.data())
-    assert "Pixels of 2 images" in own and "2 of 8 images, the test part of the run's split" in own
+    assert "Found in 2 images" in own and "2 of 8 images, the test part of the run's split" in own
     everything = ("evaluate", "--run", folder, "--data", tiny.data(), "--split", "all")
-    assert "Pixels of 8 images" in said(capsys, *everything)
+    assert "Found in 8 images" in said(capsys, *everything)
     model = folder / "model.keras"
-    assert "Pixels of 8 images" in said(capsys, "evaluate", "--model", model, "--data", tiny.data())
+    assert "Found in 8 images" in said(capsys, "evaluate", "--model", model, "--data", tiny.data())
     assert (folder / "evaluation.json").read_bytes() == before
 
 
@@ -128,7 +145,7 @@ def test_evaluate_reads_masks_as_the_run_did(tmp_path, capsys):
     config["facts"]["masks"]["ignore_class"] = 1
     (run / "config.json").write_text(json.dumps(config))
     assert "ignore_class=1" in complaint(capsys, "evaluate", "--run", run)  # no class is left
-    assert "Pixels of 2 images" in said(capsys, "evaluate", "--run", run, "--ignore-class", 9)
+    assert "Found in 2 images" in said(capsys, "evaluate", "--run", run, "--ignore-class", 9)
 
 
 def test_evaluate_folders_of_parts_and_colour_masks(tmp_path, capsys):
@@ -143,7 +160,7 @@ def test_evaluate_folders_of_parts_and_colour_masks(tmp_path, capsys):
     tiny.bright_model().save(model)
     colours = ["--color", "0,0,0=0", "--color", "250,0,9=1"]
     text = said(capsys, "evaluate", "--model", model, "--data", tmp_path, *colours)
-    assert "Pixels of 3 images" in text and "1.0000" in text
+    assert "Found in 3 images" in text and "| all | 1.000 |" in squeezed(text)
 
 
 def test_predict(tmp_path, capsys):
@@ -155,7 +172,8 @@ def test_predict(tmp_path, capsys):
         capsys, "predict", "--model", tmp_path / "bright.keras", "--images", tmp_path / "in",
         "--out", tmp_path / "out", "--probabilities", "--no-overlays",
     )  # fmt: skip
-    assert f"Found 1 objects. Wrote {tmp_path / 'out' / 'objects.csv'}" in text
+    assert "Found 1 object:" in text and "| all | 1 | 1 | 1 | 1 | 6.0 |" in squeezed(text)
+    assert f"Wrote {tmp_path / 'out' / 'objects.csv'} (a line an object)\n" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "images.csv",
         "labels",
@@ -186,7 +204,7 @@ def test_export_compares_in_the_range_of_the_run(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("keras_deepskip.export.other_backend.written_and_run", written)
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: name)
     text = said(capsys, "export", "--run", run, "--out", tmp_path / "a")
-    assert "3x130x37" in text and 200 < seen["highest"] <= 255
+    assert "3x130x37" in text and f"Wrote {tmp_path / 'a'}" in text and 200 < seen["highest"] <= 255
     assert seen["format"] == "saved_model" and seen["mask"] is None
     onnx = ("--format", "onnx", "--mask", "--threshold", 0.25)
     said(capsys, "export", "--run", run, "--out", tmp_path / "b.onnx", "--input-range", 0, 1, *onnx)
@@ -209,15 +227,7 @@ def test_analyze_prints_the_counts_of_the_paper(capsys):
 def test_analyze_a_file(tmp_path, capsys):
     tiny.bright_model().save(tmp_path / "bright.keras")
     text = said(capsys, "analyze", "--model", tmp_path / "bright.keras", "--size", 32)
-    row = next(line for line in text.splitlines() if line.startswith("| all"))
-    assert [cell.strip() for cell in row.strip("|").split("|")] == [
-        "all",
-        "-",
-        "1",
-        "2",
-        "1,024",
-        "1",
-    ]
+    assert "| all | - | 1 | 2 | 1,024 | 1 |" in squeezed(text)
 
 
 # ---- Flags ---------------------------------------------------------------------------------------
@@ -326,11 +336,8 @@ def test_empty_missing_and_too_small_folders(tmp_path, images, capsys):
         tiny.bright_model().save(model)
         rest = ["--out", tmp_path / "out"] if command == "train" else ["--model", model]
         for name, words in (("missing", "no such folder"), ("empty", "no images/ in it")):
-            capsys.readouterr()
-            assert cli.main([command, "--data", str(tmp_path / name), *map(str, rest)]) == 1
-            error = capsys.readouterr().err
-            assert str(tmp_path / name) in error.splitlines()[0] and words in error
-            assert "Traceback" not in error
+            line = complaint(capsys, command, "--data", tmp_path / name, *rest)
+            assert str(tmp_path / name) in line and words in line
     line = untrained(capsys, images)
     assert str(images) in line and "At least 3 images" in line
 
@@ -415,7 +422,8 @@ def test_debug_shows_the_traceback(tmp_path):
 def as_json(capsys, *command, status=0):
     """What a command prints with `--json`; words are on standard error."""
     capsys.readouterr()
-    assert cli.main(["--json", *map(str, command)]) == status
+    before = () if "--json" in command else ("--json",)
+    assert cli.main([*before, *map(str, command)]) == status
     output = capsys.readouterr()
     found = json.loads(output.out)
     assert found["command"] == command[0] and found["status"] == status
@@ -428,7 +436,7 @@ def test_json_holds_what_the_words_say(capsys, tmp_path):
     found, words = as_json(
         capsys, "evaluate", "--run", run.folder, "--out", tmp_path, "--no-report"
     )
-    assert found["pixels"]["IoU"] == expected["pixels"]["IoU"] and "Pixels of" in words
+    assert found["pixels"]["IoU"] == expected["pixels"]["IoU"] and "Found in" in words
     assert found["objects"]["all"]["fn"] == expected["objects"]["all"]["fn"]
 
     command = ("predict", "--run", run.folder, "--images", tiny.data() / "images")
@@ -439,6 +447,46 @@ def test_json_holds_what_the_words_say(capsys, tmp_path):
     assert found["recipe"]["epochs"] == 1 and found["reasons"]["epochs"]
     found, _ = as_json(capsys, "audit", "--data", tiny.data())
     assert found["figures"]
+
+
+def test_json_of_all_that_finds_something(capsys, tmp_path):
+    """`--json` may stand behind the command too."""
+    run, frames = tiny.run().folder, tiny.data() / "images"
+    found, _ = as_json(capsys, "report", "--run", run, "--out", tmp_path / "a.html", "--json")
+    assert Path(found["report"]).is_file()
+    found, words = as_json(
+        capsys, "stream", "--run", run, "--source", frames, "--batch-size", 1, "--limit", 2
+    )
+    assert found["frames"] == 2 and found["latency_p50"] > 0 and "frames a second" in words
+    found, _ = as_json(capsys, "analyze", "--json")
+    assert found["parts"][-1]["kernels"] == 644192
+    found, _ = as_json(capsys, "backbones", "--list", "--json")
+    assert "light_vgg16" in found["backbones"]
+    found, _ = as_json(capsys, "sample", "--out", tmp_path / "s", "--images", 3, "--json")
+    assert found["images"] == 3
+    coco = ("--layout", "coco", "--source", tmp_path, "--out", tmp_path / "in")
+    found, words = as_json(capsys, "import", *coco, "--json", status=1)
+    assert found["error"] in words
+
+
+def test_json_of_exports(capsys, tmp_path):
+    for package in ("onnx", "onnxruntime", "tf2onnx"):
+        pytest.importorskip(package)
+    run, path = tiny.run().folder, tmp_path / "cells.onnx"
+    found, words = as_json(capsys, "export", "--run", run, "--out", path, "--format", "onnx")
+    assert found["format"] == "onnx" and max(found["differences"].values()) <= found["tolerance"]
+    assert found["size"] == path.stat().st_size
+    small = tmp_path / "cells.int8.onnx"
+    assert f"Next: keras-deepskip quantize --run {run} --out {small}" in words
+    found, words = as_json(capsys, "quantize", "--run", run, "--out", small)
+    assert found["bytes"]["int8"] == small.stat().st_size and "| int8" in words
+    assert found["figures"]["int8"].keys() == {"IoU", "object recall", "object F1"}
+
+
+def test_json_of_an_audit_goes_to_a_file_or_to_standard_output(capsys, tmp_path):
+    found, _ = as_json(capsys, "audit", "--data", tiny.data(), "--json")
+    said(capsys, "audit", "--data", tiny.data(), "--json", tmp_path / "audit.json")
+    assert json.loads((tmp_path / "audit.json").read_text())["figures"] == found["figures"]
 
 
 def test_json_of_an_error_and_of_images_that_fail(capsys, tmp_path):

@@ -1062,8 +1062,8 @@ def test_command(copy, tmp_path, capsys):
     command = ["import", "--layout", "suim", "--source", str(root), "--out", str(out)]
     assert cli.main([*command, "--classes", "fish", "robot", "--limit", "2"]) == 0
     said = capsys.readouterr().out
-    assert f"Wrote 2 images and masks to {out}." in said
-    assert f"--num-classes 3 --split-file {out / 'split.json'}" in said
+    assert "| 2 | fish, robot | yes |" in " ".join(said.split()) and f"Wrote {out}\n" in said
+    assert f"--num-classes 3 --split-file {out / 'split.json'} --out runs/fish" in said
     assert cli.main([*command, "--classes", "fish=1", "robot=1", "--overwrite"]) == 0
     assert read_mask(out / "masks" / "d_r_0_.png").max() == 1
     assert cli.main([*command, "--classes", "fish=1", "robot"]) == 1

@@ -290,7 +290,10 @@ def test_command_line(tmp_path, monkeypatch, capsys, run_in_place):
                         dataclasses.replace(ABLATION, networks=small))  # fmt: skip
     arguments = ["--preset", "tiny", "--steps", "2", "--category", f"my coins={tiny.data()}"]
     assert cli.main(["ablation", "--out", str(tmp_path), *arguments]) == 0
-    assert "my coins, deep_both, seed 0: IoU" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "my coins, deep_both, seed 0: IoU" in said
+    assert "| network | my coins | all | object F1 |" in " ".join(said.split())
+    assert f"Wrote {tmp_path / 'report.md'} (with tables and figures)" in said
     recipe = json.loads((tmp_path / "my coins/deep_both/seed0/run.json").read_text())["recipe"]
     assert recipe["epochs"] * recipe["steps_per_epoch"] == 2
     made_by = "`keras-deepskip ablation --preset tiny --steps 2 --category 'my coins=FOLDER' --data"

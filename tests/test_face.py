@@ -97,7 +97,7 @@ def test_version_and_help_load_no_backend():
         "    sys.argv[1:] = arguments\n"
         "    with contextlib.suppress(SystemExit):\n"
         "        command.main()\n"
-        "print(sorted({'keras', 'tensorflow', 'jax', 'torch', 'numpy'} & set(sys.modules)))"
+        "print(sorted({'keras', 'tensorflow', 'jax', 'torch', 'numpy', 'rich'} & set(sys.modules)))"
     )
     printed = tiny.python(code).strip().splitlines()
     assert printed[0] == kd.__version__ and printed[-1] == "[]"

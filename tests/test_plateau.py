@@ -84,7 +84,7 @@ def test_a_run_ends_by_itself_and_resumes_as_if_uninterrupted(tmp_path, monkeypa
         tiny.RECIPE, epochs=9, schedule="plateau", patience=1, steps_per_epoch=1, learning_rate=1e-9
     )
     whole = train(tiny.data(), tmp_path / "a", recipe, verbose=2, **tiny.MODEL)
-    assert "Time left: at most" in capsys.readouterr().out
+    assert "; at most " in capsys.readouterr().out
     epochs = len(whole.history)
     assert 4 <= epochs < 9  # nothing is learnt at that rate
 

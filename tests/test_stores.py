@@ -60,10 +60,10 @@ def test_a_run_trained_from_an_address_finds_its_images_on_another_machine(
 
     assert cli.main(["evaluate", "--run", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
-    assert f"Pixels of {len(run.split.test)} images" in printed
+    assert f"Found in {len(run.split.test)} image" in printed
     assert cli.main(["evaluate", "--run", str(tmp_path / "run"), "--data", CELLS]) == 0
-    figures = printed.partition("Objects")[2].partition("Wrote")[0]
-    assert figures in capsys.readouterr().out  # the same images
+    figures = printed.partition("Found in")[2].partition("Wrote")[0]
+    assert "| all" in figures and figures in capsys.readouterr().out  # the same images
     assert cli.main(["audit", "--data", CELLS]) == 0
     assert CELLS in capsys.readouterr().out
 

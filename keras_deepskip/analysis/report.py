@@ -32,16 +32,23 @@ class Analysis:
 
     def text(self):
         """The table as Markdown."""
+        return f"{markdown_table(*self.table())}\n\n{self.explanation()}"
+
+    def table(self):
+        """The headings and the rows of the table of `text`."""
         decoder = [row for row in self.rows if re.fullmatch(r"d\d+", row[0])]
         lines = [*self.rows]
         if decoder:
             lines.append(["decoder", *self._sums(decoder), decoder[-1][5]])
-        table = markdown_table(self.HEADERS, [*lines, self.total])
+        return self.HEADERS, [*lines, self.total]
+
+    def explanation(self):
+        """What the columns are, in a line."""
         kind, unit = ("image", "pixels") if len(self.sizes) == 2 else ("volume", "voxels")
         size = " x ".join(map(str, self.sizes))
         return (
-            f"{table}\n\nKernels: weights of convolutions and dense layers, without biases and "
-            f"norms. MACs: for one {kind} of {size}. Receptive field: side in {unit}."
+            "Kernels: weights of convolutions and dense layers, without biases and norms. "
+            f"MACs: for one {kind} of {size}. Receptive field: side in {unit}."
         )
 
     @staticmethod

@@ -10,7 +10,9 @@ from pathlib import Path
 from keras_deepskip._versions import __version__
 from keras_deepskip.cli import arguments as describe
 from keras_deepskip.cli import commands as run
+from keras_deepskip.cli.ending import show
 from keras_deepskip.cli.machine_output import Result, json_text, words_to_errors
+from keras_deepskip.cli.parser import OneLineParser, nearest, wants_json
 
 
 def run_completion(options):
@@ -83,6 +85,7 @@ COMMANDS = {
 }  # fmt: skip
 # Commands that, repeated, resume where they were interrupted.
 RESUMING = ("ablation", "benchmark", "compare", "import", "predict")
+JSON_HELP = "print what was found as JSON, and what people read to standard error"
 MAIN_PATH = """The main path:
   keras-deepskip train    --data FOLDER --out RUN      FOLDER holds images/ and masks/
   keras-deepskip evaluate --run RUN                    on images that were held back
@@ -110,10 +113,12 @@ def main(arguments=None):
     if not arguments:
         print(MAIN_PATH)
         return 0
-    options = make_parser(arguments).parse_args(arguments)
+    options = parsed(arguments)
     try:
         with _termination_as_interrupt(), words_to_errors(options.as_json):
             result = options.run(options) or Result({})
+            if result.ending is not None:
+                show(result.ending)
         if options.as_json:
             print(json_text(options.command, result.status, result.facts))
         return result.status
@@ -124,13 +129,27 @@ def main(arguments=None):
         print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
-        # Errors of the user's files and arguments are one message, without a traceback.
+        # Errors of the user's files and arguments are one line, without a traceback.
         if options.debug:
             raise
-        print(f"keras-deepskip {options.command}: {error}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        print(f"keras-deepskip {options.command}: {text}", file=sys.stderr)
         if options.as_json:
-            print(json_text(options.command, 1, {"error": str(error)}))
+            print(json_text(options.command, 1, {"error": text}))
         return 1
+
+
+def parsed(arguments):
+    """The options that the arguments say; ends the process with 2 if they say none."""
+    parser = make_parser(arguments)
+    named = next((text for text in arguments if not text.startswith("-")), None)
+    if named is not None and named not in COMMANDS:
+        parser.error(f"no such command: {named}{nearest(named, COMMANDS)}")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.commands[options.command].refuse(unknown)
+    options.as_json = wants_json(arguments)
+    return options
 
 
 def make_parser(arguments, every=False):
@@ -138,23 +157,23 @@ def make_parser(arguments, every=False):
 
     The options of a command come from its function, and with that from the backend.
     """
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="keras-deepskip",
         description="Light deep-skip networks that find small objects in large images.",
     )
-    parser.add_argument(
-        "--json",
-        dest="as_json",
-        action="store_true",
-        help="print what was found as JSON, and what people read to standard error",
-    )
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--version", action="version", version=__version__)
+    parser.as_json = wants_json(arguments)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser.commands = commands.choices
     chosen = next((text for text in arguments if text in COMMANDS), None)
     for name, (run_command, describe_command, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run_command)
+        command.as_json = parser.as_json
+        if name not in ("audit", "completion"):  # audit's own may name a file
+            command.add_argument("--json", action="store_true", help=JSON_HELP)
         if every or name == chosen:
             describe_command(command)
     return parser

@@ -255,7 +255,13 @@ def describe_audit(command):
     options.add("split_file", metavar="FILE")
     options.add("group_by", metavar="REGEX")
     options.add("seed", type=int)
-    command.add_argument("--json", metavar="FILE", help="file that receives the report as JSON")
+    command.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const=True,
+        help="file that receives the report as JSON; without one, standard output does",
+    )
 
 
 def describe_sample(command):

@@ -1,6 +1,6 @@
-"""What each command does: it calls the function of the same name, and prints what it returns.
+"""What each command does: it calls the function of the same name, and tells what it returns.
 
-Those that find something return it as a `Result` too, for `--json`.
+The `Result` holds it for programs (`--json`), and for people the table with which the command ends.
 """
 
 import dataclasses
@@ -8,11 +8,14 @@ import functools
 import itertools
 from pathlib import Path
 
+from keras_deepskip.cli import summaries
 from keras_deepskip.cli.arguments import MODEL_OPTIONS
+from keras_deepskip.cli.ending import Ending, keras_deepskip, show
 from keras_deepskip.cli.machine_output import Result
 from keras_deepskip.cli.values import chosen_classes, color_table
 
 REPORT = "report.html"
+OPEN = "open it in a browser"
 NO_DATA = "with --model, --data must name a folder with images/ and masks/"
 
 
@@ -31,33 +34,46 @@ def run_train(options):
         return _run_folds(options, recipe, arguments)
     if options.ensemble:
         raise ValueError("--ensemble joins the networks of folds. Received: no --folds. Add it")
-    run = train(options.data, options.out, recipe, split_file=options.split_file, **arguments)
-    if not started_processes().first:
+    first = started_processes().first
+    run = train(
+        options.data, options.out, recipe, split_file=options.split_file,
+        callbacks=[_plan_teller(options.out)] if first else (), **arguments,
+    )  # fmt: skip
+    if not first:
         return None
-    best = run.history[run.best_epoch - 1]
-    point = run.operating_point
-    print(f"{run.plan.text()}\n")
-    print(
-        f"Best of {len(run.history)} epochs on the validation images: epoch {run.best_epoch}, "
-        f"IoU {best['val_iou']:.3f}, object F1 {best['val_object_f1']:.3f}."
-    )
-    print(
-        f"Operating point, chosen on them: threshold {point.threshold:g}, smallest object "
-        f"{point.min_area} pixels" + (", touching objects told apart." if point.separate else ".")
-    )
+    best, point = run.history[run.best_epoch - 1], run.operating_point
     facts = {
         "run": run.folder, "model": run.folder / "model.keras", "epochs": len(run.history),
         "best": best, "operating_point": point.to_dict(), "plan": run.plan.to_dict(),
     }  # fmt: skip
+    wrote = [(facts["model"], "")]
     page = _page(options, run)
     if page is not None:
         from keras_deepskip.inference import evaluate
 
         found = evaluate(run, run.split.val, each=page.add, verbose=0)
         facts["report"] = page.write(run.folder / REPORT, found)
-        print(f"Wrote {facts['report']}, of the validation images.")
-    print(f"Wrote {run.folder / 'model.keras'}. Next: keras-deepskip evaluate --run {run.folder}")
-    return Result(facts)
+        wrote.append((facts["report"], f"of the validation images; {OPEN}"))
+    following = keras_deepskip("evaluate", "--run", run.folder)
+    return Result(facts, ending=summaries.of_training(run, wrote=wrote, following=following))
+
+
+def _plan_teller(out):
+    """A callback that shows the plan, with its reasons, before the first step."""
+    import keras
+
+    from keras_deepskip import _files
+    from keras_deepskip.training import Plan
+
+    told = []
+
+    def tell(logs):
+        if not told:
+            told.append(True)
+            plan = _files.read_json(Path(out) / "plan.json", "the plan of a run")
+            show(Ending("The plan:", *summaries.table_of_plan(Plan.from_dict(plan))))
+
+    return keras.callbacks.LambdaCallback(on_train_begin=tell)
 
 
 def _page(options, subject):
@@ -80,12 +96,17 @@ def _run_folds(options, recipe, arguments):
         raise ValueError("--folds deals the images anew. Received also: --split-file. Leave it out")
     chosen = _fields(options, ("folds", "ensemble"))
     found = cross_validate(options.data, options.out, recipe, **chosen, **arguments)
-    print(f"{found.text()}\n")
-    if options.ensemble:
-        print(f"Wrote {found.folder / 'model.keras'}, the mean of all.")
-    print(f"Wrote {found.folder / 'folds.json'}. The runs: {found.folder / 'fold-1'}, ...")
     runs = [run.folder for run in found.runs]
-    return Result({"runs": runs, "folds": found.figures, "summary": found.summary()})
+    wrote = [(found.folder / "folds.json", f"the runs are {runs[0].name} to {runs[-1].name}")]
+    following = keras_deepskip("predict", "--run", runs[0], "--images", "NEW", "--out", "FOUND")
+    if options.ensemble:
+        joined = found.folder / "model.keras"
+        wrote.append((joined, "the mean of all"))
+        following[2:4] = ["--model", joined]
+    return Result(
+        {"runs": runs, "folds": found.figures, "summary": found.summary()},
+        ending=summaries.of_folds(found, wrote=wrote, following=following),
+    )
 
 
 def run_evaluate(options):
@@ -102,27 +123,44 @@ def run_evaluate(options):
         each=page and page.add,
         **_fields(options, ("threshold", "min_area", "separate", "criterion")),
     )
-    print(found.text())
-    facts = found.to_dict()
+    facts, wrote = found.to_dict(), []
+    if out:
+        wrote.append((Path(out) / "evaluation.json", "all figures"))
     if page is not None:
         facts["report"] = page.write(Path(out) / REPORT, found)
-        print(f"Wrote {facts['report']}")
-    return Result(facts)
+        wrote.append((facts["report"], OPEN))
+    ending = summaries.of_evaluation(
+        found.to_dict(), wrote=wrote, following=_next_prediction(options)
+    )
+    return Result(facts, ending=ending)
+
+
+def _next_prediction(options):
+    """The command that predicts new images with what was judged."""
+    source = ("--run", options.run_folder) if options.run_folder else ("--model", options.model)
+    return keras_deepskip("predict", *source, "--images", "NEW", "--out", "FOUND")
 
 
 def run_report(options):
-    from keras_deepskip.reporting import report
+    from keras_deepskip.inference import evaluate
+    from keras_deepskip.reporting import Report
 
+    if not (options.out or options.run_folder):
+        raise ValueError("with --model, --out must name the page: --out report.html")
     subject = _model_or_run(options)
-    path = report(
+    page = Report(subject)
+    found = evaluate(  # as the function `report` does, which gives the path alone
         subject,
-        options.out,
         _samples(options, subject),
         masks=_masks(options, getattr(subject, "masks", None)),
+        each=page.add,
         **_fields(options, ("threshold", "min_area", "separate", "criterion")),
     )
-    print(f"Wrote {path}. Open it in a browser.")
-    return Result({"report": path})
+    path = page.write(options.out or subject.folder / REPORT, found)
+    ending = summaries.of_evaluation(
+        found.to_dict(), wrote=[(path, OPEN)], following=_next_prediction(options)
+    )
+    return Result({"report": path}, ending=ending)
 
 
 def run_push(options):
@@ -131,8 +169,10 @@ def run_push(options):
 
     fields = _fields(options, ("repo_id", "licence", "pictures", "private", "revision"))
     address = push_to_hub(Run.load(options.run_folder), **fields)
-    print(f'Pushed {address}. Load it with: keras_deepskip.load_model("{address}")')
-    return Result({"address": address})
+    rows = [[address, options.licence, options.pictures]]
+    following = f'in Python: keras_deepskip.load_model("{address}")'
+    ending = Ending("", ("pushed", "licence", "pictures"), rows, following=following)
+    return Result({"address": address}, ending=ending)
 
 
 def _samples(options, subject):
@@ -185,6 +225,7 @@ def _is_test_of_run(options):
 
 def run_predict(options):
     from keras_deepskip.inference import predict
+    from keras_deepskip.models import class_names_of, resolve_model
 
     subject = _model_or_run(options)
     page = _page(options, subject)
@@ -197,15 +238,19 @@ def run_predict(options):
         formats=options.formats or (),
         each=page and page.add,
     )
-    failures = Path(options.out) / "failures.csv"
+    failures, wrote = Path(options.out) / "failures.csv", [(objects.path, "a line an object")]
     facts = {"objects": len(objects), "table": objects.path}
     if failures.is_file():  # it told of them
         facts["failures"] = failures
+        wrote.append((failures, "images that could not be predicted, and why"))
     if page is not None:
         facts["report"] = page.write(Path(options.out) / REPORT)
-        print(f"Wrote {facts['report']}")
-    print(f"Found {len(objects)} objects. Wrote {objects.path}")
-    return Result(facts, status=int(failures.is_file()))
+        wrote.append((facts["report"], OPEN))
+    source = ("--run", options.run_folder) if options.run_folder else ("--model", options.model)
+    following = keras_deepskip("suggest", *source, "--images", *options.images, "--out", "NEXT")
+    names = class_names_of(resolve_model(subject)[0])
+    ending = summaries.of_prediction(objects, names, wrote=wrote, following=following)
+    return Result(facts, int(failures.is_file()), ending)
 
 
 def run_suggest(options):
@@ -217,9 +262,12 @@ def run_suggest(options):
     models += [_load_model(path) for path in options.models or ()]
     rows = suggest(models, **_fields(options, ("images", "out", "count", "formats")))
     table = Path(options.out) / TABLE
-    first = rows[0]
-    print(f"Most disputed: {first['image']}, by {first['disagreement']:g}. Wrote {table}")
-    return Result({"table": table, "images": [row["image"] for row in rows[: options.count]]})
+    ending = summaries.of_suggestions(
+        rows, options.count, wrote=[(table, f"and outlines of the first {options.count}")],
+        following="correct the outlines, add these images to the data, and train again",
+    )  # fmt: skip
+    facts = {"table": table, "images": [row["image"] for row in rows[: options.count]]}
+    return Result(facts, ending=ending)
 
 
 def run_stream(options):
@@ -237,8 +285,17 @@ def run_stream(options):
             for result in itertools.islice(results, options.limit):
                 if out:
                     result.write(out, overlay=options.overlays)
-        finally:  # after an interrupt too
-            print(results.statistics.text())
+        except KeyboardInterrupt:  # the usual end of a camera's stream: told as far as it went
+            show(_stream_ending(results.statistics, out))
+            raise
+        told = results.statistics
+    return Result(dataclasses.asdict(told), ending=_stream_ending(told, out))
+
+
+def _stream_ending(told, out):
+    following = None if out else "--out DIR writes the masks, --overlays pictures of them"
+    wrote = [(out / "masks", "")] if out and told.frames else []
+    return summaries.of_stream(told, wrote=wrote, following=following)
 
 
 def run_export(options):
@@ -251,7 +308,12 @@ def run_export(options):
         options.input_range,
         **_fields(options, ("mask", "threshold", "serving", "max_batch_size")),
     )
-    print(report.text())
+    following = "docs/export.md shows how to run it; examples/runtimes/ has programs"
+    if options.format == "onnx" and options.run_folder:
+        small = Path(options.out).with_suffix(".int8.onnx")
+        following = keras_deepskip("quantize", "--run", options.run_folder, "--out", small)
+    ending = summaries.of_export(report, wrote=[(report.path, "")], following=following)
+    return Result(dataclasses.asdict(report), ending=ending)
 
 
 def run_quantize(options):
@@ -269,7 +331,11 @@ def run_quantize(options):
         masks=_masks(options, getattr(subject, "masks", None)),
         **_fields(options, ("images", "threshold", "input_range")),
     )
-    print(report.text())
+    ending = Ending(
+        f"{report.title()}:", *report.table(), wrote=[(report.path, "")],
+        following="docs/export.md shows how to run it; examples/runtimes/run_onnx.py does",
+    )  # fmt: skip
+    return Result(dataclasses.asdict(report), ending=ending)
 
 
 def run_analyze(options):
@@ -283,7 +349,14 @@ def run_analyze(options):
         shape = (None, None, options.channels)
         model = build_model(shape, options.num_classes, **_chosen_model(options))
         expected = _closed_form(options)
-    print(analysis.analyze(model, expected, options.size, options.size).text())
+    found = analysis.analyze(model, expected, options.size, options.size)
+    headers, rows = found.table()
+    following = None
+    if not options.model:
+        following = keras_deepskip("train", "--data", "FOLDER", "--out", "RUN")
+        following = f"{' '.join(following)}, with the same options of the network"
+    ending = Ending("", headers, rows, [found.explanation()], following=following)
+    return Result({"parts": [dict(zip(headers, row, strict=True)) for row in rows]}, ending=ending)
 
 
 def _closed_form(options):
@@ -311,11 +384,16 @@ def run_backbones(options):
 
     if options.list:
         print("\n".join(BACKBONES))
-        return
+        return Result({"backbones": list(BACKBONES)})
     from keras_deepskip.studies.timing import backbones
 
     found = backbones(log=print, **_fields(options, ("names", "size", "repeats", "out")))
-    print(found.text())
+    wrote = [(Path(options.out) / "backbones.md", "and .json")] if options.out else []
+    ending = summaries.of_backbones(
+        found, wrote=wrote,
+        following=keras_deepskip("train", "--backbone", "NAME", "--data", "FOLDER", "--out", "RUN"),
+    )  # fmt: skip
+    return Result({"rows": found.rows, "settings": found.settings}, ending=ending)
 
 
 def run_audit(options):
@@ -325,10 +403,16 @@ def run_audit(options):
     masks = _masks(options)
     survey = Survey.of(options.data, masks, options.group_by, verbose="auto")
     report = audit(survey, masks, **_fields(options, ("split_file", "seed", "group_by")))
-    print(report.text())
-    if options.json:
+    print(report.findings_text())
+    wrote = []
+    if isinstance(options.json, str):
         _files.write_json(options.json, report.to_dict())
-    return Result(report.to_dict(), status=0 if report.ok else 1)
+        wrote.append((options.json, ""))
+    following = "mend what is called an error above, and audit again"
+    if report.ok:
+        following = keras_deepskip("train", "--data", options.data, "--out", "RUN")
+    ending = Ending("The data:", *report.table(), wrote=wrote, following=following)
+    return Result(report.to_dict(), 0 if report.ok else 1, ending)
 
 
 def run_plan(options):
@@ -339,8 +423,14 @@ def run_plan(options):
     survey = Survey.of(options.data, _masks(options), options.group_by, verbose="auto")
     how = _fields(options, ("split_file", "group_by"))
     plan = make_plan(recipe, survey, load_split(survey, seed=recipe.seed, **how).train)
-    print(plan.text())
-    return Result(plan.to_dict())
+    following = keras_deepskip("train", "--data", options.data, "--out", "RUN")
+    given = _fields(options, ("minutes", "steps", "epochs", "scene"))
+    for name, value in given.items():
+        if value is not None and value != getattr(Recipe(), name):
+            following += [f"--{name}", f"{value:g}" if isinstance(value, float) else value]
+    title = "What training would choose, and why:"
+    ending = Ending(title, *summaries.table_of_plan(plan), following=following)
+    return Result(plan.to_dict(), ending=ending)
 
 
 def run_sample(options):
@@ -348,8 +438,13 @@ def run_sample(options):
 
     names = ("kind", "images", "seed", "height", "width", "count", "size", "contrast", "clutter")
     folder = sample(options.out, **_fields(options, (*names, "classes", "overwrite")))
-    print(f"Wrote {options.images} images and masks to {folder}")
-    return Result({"folder": folder, "images": options.images})
+    low, high = options.count
+    row = [options.images, f"{options.height} x {options.width}", options.kind, f"{low} to {high}"]
+    ending = Ending(
+        "", ("images and masks", "pixels", "kind", "objects in each"), [row], wrote=[(folder, "")],
+        following=keras_deepskip("audit", "--data", folder),
+    )  # fmt: skip
+    return Result({"folder": folder, "images": options.images}, ending=ending)
 
 
 def run_import(options):
@@ -357,15 +452,26 @@ def run_import(options):
 
     names = ("layout", "source", "out", "limit", "overwrite", "separate_touching", "max_area")
     chosen = chosen_classes(options.classes)
-    print(import_set(classes=chosen, **_fields(options, names)).text())
+    found = import_set(classes=chosen, **_fields(options, names))
+    rows = [[found.images, ", ".join(found.classes), found.split_file is not None]]
+    ending = Ending(
+        "", ("images and masks", "classes", "own split"), rows, wrote=[(found.folder, "")],
+        following=found.training_command(),
+    )  # fmt: skip
+    return Result(dataclasses.asdict(found), ending=ending)
 
 
 def run_demo(options):
+    from keras_deepskip import _files
     from keras_deepskip.demo import demo
 
     page = demo(options.out, seed=options.seed, epochs=options.epochs)
-    print(f"Open {page} in a browser.")
-    return Result({"report": page})
+    found = _files.read_json(Path(options.out) / "run" / "evaluation.json", "an evaluation")
+    ending = summaries.of_evaluation(
+        found, wrote=[(page, OPEN)],
+        following=keras_deepskip("train", "--data", "YOUR_FOLDER", "--out", "RUN"),
+    )  # fmt: skip
+    return Result({"report": page, **found}, ending=dataclasses.replace(ending, notes=()))
 
 
 def run_benchmark(options):
@@ -377,27 +483,39 @@ def run_benchmark(options):
     run, name = (
         (benchmark.scaling, "scaling") if options.scaling else (benchmark.benchmark, "results")
     )
-    run(options.out, log=print, **chosen)
-    print(f"Wrote {Path(options.out) / name}.md, .png and .json")
+    result = run(options.out, log=_log, **chosen)
+    wrote = [(Path(options.out) / f"{name}.md", "and .png, .json")]
+    ending = summaries.of_benchmark(result, wrote=wrote)
+    return Result(result, ending=ending)
 
 
 def run_ablation(options):
-    from keras_deepskip.studies.experiments import ablation
+    from keras_deepskip.studies.experiments import ABLATION, ablation
 
-    ablation(options.out, **_study(options))
+    return _study_result(options, ablation(options.out, **_study(options)), ABLATION)
 
 
 def run_compare(options):
-    from keras_deepskip.studies.experiments import compare
+    from keras_deepskip.studies.experiments import COMPARISON, compare
 
-    compare(options.out, **_study(options))
+    return _study_result(options, compare(options.out, **_study(options)), COMPARISON)
+
+
+def _study_result(options, rows, study):
+    out = Path(options.out)
+    wrote = [(out / "report.md", "with tables and figures"), (out / "results.csv", "a line a run")]
+    ending = summaries.of_study(rows, study.reference, wrote=wrote)
+    return Result({"rows": rows, "report": out / "report.md"}, ending=ending)
+
+
+_log = functools.partial(print, flush=True)
 
 
 def _study(options):
     from keras_deepskip.studies.experiments import Category
 
     return {
-        "log": functools.partial(print, flush=True),
+        "log": _log,
         "own_categories": [Category(*pair) for pair in options.category or ()],
         **_fields(options, ("preset", "data", "networks", "categories", "seeds", "steps", "jobs")),
     }

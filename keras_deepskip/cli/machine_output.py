@@ -8,18 +8,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from keras_deepskip.cli.ending import Ending
+
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a command gives to programs.
+    """What a command gives.
 
     Attributes:
-        facts: a dict fit for JSON, but for NaN and paths.
+        facts: what programs get: a dict fit for JSON, but for NaN and paths.
         status: of the process.
+        ending: what people read, or None.
     """
 
     facts: Mapping[str, Any]
     status: int = 0
+    ending: Ending | None = None
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ PART_FOLDERS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-LAYOUT = """the layout is
-    FOLDER/images/NAME.png    (.png, .jpg, .jpeg, .tif or .tiff)
-    FOLDER/masks/NAME.png     (same name, any of these suffixes; NAME_mask.png will do)
-or, instead of masks/, a COCO file FOLDER/annotations.json,
-or YOLO's texts of outlines, FOLDER/labels/NAME.txt, and FOLDER/data.yaml"""
+LAYOUT = (
+    "the layout is FOLDER/images/NAME.png (.jpg, .jpeg, .tif, .tiff) with FOLDER/masks/NAME.png "
+    "(or NAME_mask.png), or instead of masks/ COCO's FOLDER/annotations.json, or YOLO's outlines, "
+    "FOLDER/labels/NAME.txt with FOLDER/data.yaml"
+)

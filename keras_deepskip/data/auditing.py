@@ -71,11 +71,16 @@ class AuditReport:
 
     def text(self) -> str:
         """Returns the report as text: findings, errors first, then a table of statistics."""
+        return f"{self.findings_text()}\n\n{markdown_table(*self.table())}"
+
+    def summary(self) -> str:
+        """How many findings of each kind there are, in a line."""
         counts = Counter(finding.severity for finding in self.findings)
-        summary = ", ".join(
-            f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in SEVERITIES
-        )
-        lines = [f"{self.folder}: {summary}"]
+        return ", ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in SEVERITIES)
+
+    def findings_text(self) -> str:
+        """Returns the findings as text, errors first, each kind with its fix."""
+        lines = [f"{self.folder}: {self.summary()}"]
         if "masks" in self.figures:
             lines.append(f"masks: {self.figures['masks']}; `masks=` overrides")
         lines.append("")
@@ -89,8 +94,12 @@ class AuditReport:
             lines += [f"  fix: {fix}"] if fix else []
         if not self.findings:
             lines.append("nothing to report")
+        return "\n".join(lines)
+
+    def table(self) -> tuple[list[str], list[list]]:
+        """The headings and the rows of the table of statistics."""
         rows = [[name.replace("_", " "), _shown(value)] for name, value in self.figures.items()]
-        return "\n".join([*lines, "", markdown_table(["statistic", "value"], rows)])
+        return ["statistic", "value"], rows
 
 
 def audit(

@@ -24,7 +24,7 @@ from typing import Any
 
 from keras_deepskip import _files
 from keras_deepskip._checks import require
-from keras_deepskip._progress import progress_bar
+from keras_deepskip._progress import progress
 from keras_deepskip.data._layout import LAYOUT, PART_FOLDERS
 from keras_deepskip.data._stamps import Stamps
 from keras_deepskip.data._survey_cache import CACHE_VARIABLE, cache_folder
@@ -298,22 +298,22 @@ class _Store:
 
     def _fetch(self, objects, stamps, verbose):
         """Fetches objects, several at a time where the store's package bears that."""
-        progress = progress_bar(len(objects), verbose, unit="object")
         # Packages that say so wait for several answers at once; others may not bear threads
         pool = concurrent.futures.ThreadPoolExecutor(PARALLEL if self.system.async_impl else 1)
         prefix = f".{stamps.folder.name}{_files.MARK}"
         temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=stamps.folder.parent))
         names, number = iter(objects), 0
         try:
-            while chunk := list(itertools.islice(names, CHUNK)):
-                work = [
-                    pool.submit(self._fetch_one, name, objects[name], stamps, temporary)
-                    for name in chunk
-                ]
-                for done in concurrent.futures.as_completed(work):
-                    done.result()
-                    number += 1
-                    progress.update(number)
+            with progress(len(objects), verbose, "Fetched", unit="object") as show:
+                while chunk := list(itertools.islice(names, CHUNK)):
+                    work = [
+                        pool.submit(self._fetch_one, name, objects[name], stamps, temporary)
+                        for name in chunk
+                    ]
+                    for done in concurrent.futures.as_completed(work):
+                        done.result()
+                        number += 1
+                        show(number)
         finally:
             pool.shutdown(cancel_futures=True)
             _files.remove(temporary)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_deepskip._progress import progress_bar
+from keras_deepskip._progress import progress
 from keras_deepskip.data import _decoders, _survey_cache, images, masks, no_data
 from keras_deepskip.data.coco import Note, read_coco_set
 from keras_deepskip.data.folder import (
@@ -262,14 +262,14 @@ class Survey:
     def _read_all(self, verbose):
         kept = _survey_cache.load(self.folder, self.reading)
         samples = self.all_samples
-        progress = progress_bar(len(samples), verbose)
         try:
-            for number, sample in enumerate(samples, start=1):
-                self._read(sample.image, sample.image, kept, _read_image, ImageFacts)
-                if sample.mask is not None:
-                    file = getattr(sample.mask, "source", sample.mask)
-                    self._read(sample.mask, file, kept, self._read_mask, MaskFacts)
-                progress.update(number)
+            with progress(len(samples), verbose, "Read") as show:
+                for number, sample in enumerate(samples, start=1):
+                    self._read(sample.image, sample.image, kept, _read_image, ImageFacts)
+                    if sample.mask is not None:
+                        file = getattr(sample.mask, "source", sample.mask)
+                        self._read(sample.mask, file, kept, self._read_mask, MaskFacts)
+                    show(number)
             self._digest_equal_sizes()
         finally:  # an interrupted survey resumes
             records = self._cacheable()

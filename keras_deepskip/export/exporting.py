@@ -93,15 +93,17 @@ class ExportReport:
         """A line for each size that was compared."""
         lines = [f"{self.path} ({self.format}) against Keras, largest difference:"]
         lines += [f"  {shape}: {value:.1e}" for shape, value in self.differences.items()]
-        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return "\n".join([*lines, f"  {self.agreement()}", f"  {self.origin()}"])
+
+    def agreement(self):
+        """How far the file agrees with the model, in a line."""
         masks = "" if self.mask_differences is None else "; masks as the probabilities say"
-        return "\n".join(
-            [
-                *lines,
-                f"  all within {self.tolerance:.0e}{masks}",
-                f"  {self.size:,} bytes, written under {self.backend} ({versions})",
-            ]
-        )
+        return f"all within {self.tolerance:.0e}{masks}"
+
+    def origin(self):
+        """Size of the file, and what wrote it, in a line."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{self.size:,} bytes, written under {self.backend} ({versions})"
 
 
 class ExportMismatch(ArithmeticError):

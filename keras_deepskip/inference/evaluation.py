@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _files
-from keras_deepskip._progress import progress_bar
+from keras_deepskip._progress import progress
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
 from keras_deepskip.data._decoders import declared_most
@@ -253,35 +253,35 @@ def evaluate(
     objects = ObjectCounts(criterion=criterion, threshold=object_threshold, **counted)
     quality, precision = ObjectQuality(**counted), CocoPrecision(**counted)
     by_image = []
-    progress = progress_bar(len(samples), verbose)
-    for index, sample in enumerate(samples, start=1):
-        image, mask = load_pair(sample, channels, masks)
-        image = in_range(image, expected, declared_most(sample.image))
-        check_values(image, expected, str(sample.image))
-        filled = no_data.filled(image, fill)
-        outputs = predict(filled)[None]  # (1, H, W, K)
-        found = point.masks(outputs)
-        outputs = _without_small(outputs, found, threshold)
-        for metric in (*pixel_metrics, image_iou):
-            metric.update_state(mask[None], outputs)
-        labels = {
-            "true_labels": load_objects(sample, mask, masks),
-            "predicted_labels": objects_of.labels(found[0], filled)[0],
-        }
-        objects.update(mask, found[0], **labels)
-        quality.update(mask, found[0], **labels)
-        table = object_table(found[0], outputs[0], labels=labels["predicted_labels"])
-        precision.update(mask, found[0], [row["mean_probability"] for row in table], **labels)
-        if each is not None:
-            each(
-                JudgedImage(
-                    sample, image, mask, ignored, outputs[0], found[0], **labels, objects=table,
-                    criterion=criterion, object_threshold=object_threshold,
-                )
-            )  # fmt: skip
-        by_image.append([sample.name, float(image_iou.result())])
-        image_iou.reset_state()
-        progress.update(index)
+    with progress(len(samples), verbose, "Evaluated") as show:
+        for index, sample in enumerate(samples, start=1):
+            image, mask = load_pair(sample, channels, masks)
+            image = in_range(image, expected, declared_most(sample.image))
+            check_values(image, expected, str(sample.image))
+            filled = no_data.filled(image, fill)
+            outputs = predict(filled)[None]  # (1, H, W, K)
+            found = point.masks(outputs)
+            outputs = _without_small(outputs, found, threshold)
+            for metric in (*pixel_metrics, image_iou):
+                metric.update_state(mask[None], outputs)
+            labels = {
+                "true_labels": load_objects(sample, mask, masks),
+                "predicted_labels": objects_of.labels(found[0], filled)[0],
+            }
+            objects.update(mask, found[0], **labels)
+            quality.update(mask, found[0], **labels)
+            table = object_table(found[0], outputs[0], labels=labels["predicted_labels"])
+            precision.update(mask, found[0], [row["mean_probability"] for row in table], **labels)
+            if each is not None:
+                each(
+                    JudgedImage(
+                        sample, image, mask, ignored, outputs[0], found[0], **labels, objects=table,
+                        criterion=criterion, object_threshold=object_threshold,
+                    )
+                )  # fmt: skip
+            by_image.append([sample.name, float(image_iou.result())])
+            image_iou.reset_state()
+            show(index)
 
     evaluation = Evaluation(
         images=len(samples),

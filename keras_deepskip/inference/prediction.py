@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from keras_deepskip import _checks, _files
-from keras_deepskip._progress import progress_bar, resolve_verbose
+from keras_deepskip._progress import progress, resolve_verbose
 from keras_deepskip.data import Sample
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.choice_of_images import chosen_images
@@ -143,7 +143,7 @@ def predict(
     model, names = fold_batch_norm(model), class_names_of(model)
     _checks.check_choice("tta", tta, (*KINDS, None))
     formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
-    shown = resolve_verbose(verbose)
+    shown = resolve_verbose(verbose) if cluster is None else 0  # workers share a terminal
     wanted = Wanted(
         folder, probabilities, overlays, measures, formats, tta, point, names, expected, shown
     )
@@ -156,11 +156,12 @@ def predict(
         group for group in groups_of(samples) if not all(own.name in finished for own in group)
     ]
     run_groups = _predict_here if cluster is None else predict_on_cluster(cluster)
-    failures, progress = {}, progress_bar(len(samples), verbose)
-    for name, error in run_groups(work, groups, finished):
-        if error is not None:
-            failures[name] = error
-        progress.update(len(finished) + len(failures))
+    failures = {}
+    with progress(len(samples), verbose, "Predicted", done=len(finished)) as show:
+        for name, error in run_groups(work, groups, finished):
+            if error is not None:
+                failures[name] = error
+            show(len(finished) + len(failures))
     failed = [(own, failures[own.name]) for own in samples if own.name in failures]
     if failed and not len(finished):
         finished.forget()

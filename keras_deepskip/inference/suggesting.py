@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks, _files
-from keras_deepskip._progress import progress_bar
+from keras_deepskip._progress import progress
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.choice_of_images import chosen_images
 from keras_deepskip.inference.image_work import LARGE, WHOLE
@@ -83,21 +83,22 @@ def suggest(
     expected = run.input_range if run else input_range_of(first)
     folded = [fold_batch_norm(model) for model in committee]
     samples = chosen_images(images, Path(out), verbose)
-    rows, failures, progress = [], [], progress_bar(len(samples), verbose)
-    for number, sample in enumerate(samples, start=1):
-        try:
-            source = open_source(sample.image, channels, expected=expected)
-            _refuse_large(sample, source)
-            outputs = _committee_outputs(folded, source.read(WHOLE))
-        except (ValueError, OSError) as error:
-            failures.append((sample, error))
-        else:
-            disagreement, objects = _judged(outputs, point)
-            rows.append(
-                {"image": sample.name, "disagreement": round(disagreement, 4), "objects": objects,
-                 "file": str(sample.image)}
-            )  # fmt: skip
-        progress.update(number)
+    rows, failures = [], []
+    with progress(len(samples), verbose, "Ranked") as show:
+        for number, sample in enumerate(samples, start=1):
+            try:
+                source = open_source(sample.image, channels, expected=expected)
+                _refuse_large(sample, source)
+                outputs = _committee_outputs(folded, source.read(WHOLE))
+            except (ValueError, OSError) as error:
+                failures.append((sample, error))
+            else:
+                disagreement, objects = _judged(outputs, point)
+                rows.append(
+                    {"image": sample.name, "disagreement": round(disagreement, 4),
+                     "objects": objects, "file": str(sample.image)}
+                )  # fmt: skip
+            show(number)
     if failures and not rows:
         raise failures[0][1]
     if failures:

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_deepskip import _checks, tiling
 from keras_deepskip._checks import check_probabilities
+from keras_deepskip._progress import progress
 from keras_deepskip.inference.outputs import check_maps, decision_of, refuse_multilabel
 from keras_deepskip.inference.over_dask import predict_dask
 from keras_deepskip.inference.sinks import ArraySink, FileSink
@@ -44,7 +45,7 @@ def predict_tiled(
     output: str = "probabilities",
     threshold: float | None = None,
     out: str | os.PathLike | None = None,
-    verbose: int = 0,
+    verbose: int | str = 0,
 ) -> Any:
     """Predicts on an image of any size, window by window.
 
@@ -78,7 +79,7 @@ def predict_tiled(
             None takes that of the model's operating point, else 0.5. Small objects stay.
         out: file to write: `.npy`, `.tif` or `.zarr`; what stands there is replaced in the end.
             None keeps the result in memory.
-        verbose: 1 shows a progress bar, 0 nothing.
+        verbose: 0 shows nothing, 1 a progress bar, 2 lines; `"auto"` a bar on a terminal.
 
     Returns:
         The result (H, W, K), of a mask (H, W): an array; with `out` one that is read from there.
@@ -123,12 +124,12 @@ def predict_tiled(
         sink = FileSink(out, shape, dtype, image_key(work_key(model, asked), source))
     predict = predictor(model, min(batch_size, plan.windows), tta)
     order = tiling.blocks(plan.spans, PANEL)
-    progress = keras.utils.Progbar(len(order), verbose=verbose, unit_name="block")
     try:
         read = functools.partial(_read_window, source, plan.spans, model.input_shape[1:-1])
-        for box, values in _results(predict, read, plan.spans, order[sink.done :], batch_size):
-            sink.write(box, finish(values))
-            progress.update(sink.done)
+        with progress(len(order), verbose, "Predicted", unit="block", done=sink.done) as show:
+            for box, values in _results(predict, read, plan.spans, order[sink.done :], batch_size):
+                sink.write(box, finish(values))
+                show(sink.done)
     finally:
         sink.save()
     sink.finish()

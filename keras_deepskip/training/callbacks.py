@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_deepskip import _files, _sizes
-from keras_deepskip._progress import say
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.training.event_file import EventFile
@@ -133,32 +132,6 @@ class ValidationScore(keras.callbacks.Callback):
             known = [_finite(logs[name]) for name in SCORED if logs.get(name) is not None]
             known = [value for value in known if value is not None]
             logs["val_score"] = sum(known) / len(known) if known else math.nan
-
-
-class TimeLeft(keras.callbacks.Callback):
-    """Says after each epoch how much time is left, by the epochs that this process has done.
-
-    Args:
-        epochs: of the run in all.
-        at_most: whether it may end before.
-        verbose: 0 says nothing.
-    """
-
-    def __init__(self, epochs, at_most, verbose):
-        super().__init__()
-        self.epochs, self.at_most, self.verbose = epochs, at_most, verbose
-        self._begun, self._first = None, 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self._begun is None:
-            self._begun, self._first = time.perf_counter(), epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        left = self.epochs - epoch - 1
-        if not self.verbose or left <= 0:
-            return
-        seconds = (time.perf_counter() - self._begun) / (epoch + 1 - self._first) * left
-        say(f"Time left: {'at most ' if self.at_most else ''}{seconds / 60:.1f} minutes")
 
 
 class Checkpoint(keras.callbacks.Callback):

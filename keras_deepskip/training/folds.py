@@ -51,6 +51,10 @@ class CrossValidation:
 
     def text(self) -> str:
         """A table: a row for each fold, then mean and standard deviation."""
+        return markdown_table(*self.table())
+
+    def table(self) -> tuple[list[str], list[list]]:
+        """The headings and the rows of that table."""
         names = list(self.figures[0])
         rows = [
             [number, *(_shown(row[name]) for name in names)]
@@ -58,7 +62,7 @@ class CrossValidation:
         ]
         summary = self.summary()
         rows.append(["mean ± standard deviation", "", *(_spread(summary, n) for n in names[1:])])
-        return markdown_table(["fold", *names], rows)
+        return ["fold", *names], rows
 
 
 def cross_validate(

@@ -63,11 +63,15 @@ class Plan:
 
     def text(self) -> str:
         """A table of the choices and their reasons."""
+        return markdown_table(*self.table())
+
+    def table(self) -> tuple[list[str], list[list]]:
+        """The headings and the rows of that table."""
         rows = []
         for name, reason in self.reasons.items():
             value = getattr(self.recipe, name)
             rows.append([name, "to be measured" if value is None else value, reason])
-        return markdown_table(["", "chosen", "why"], rows)
+        return ["", "chosen", "why"], rows
 
     def to_dict(self) -> dict:
         """The plan as a dict fit for JSON."""

@@ -18,7 +18,6 @@ from keras_deepskip.training.callbacks import (
     SeedEpochs,
     StopOnNaN,
     TensorBoardLogger,
-    TimeLeft,
     ValidationScore,
 )
 from keras_deepskip.training.compiling import enter_stage
@@ -28,6 +27,7 @@ from keras_deepskip.training.material import Material
 from keras_deepskip.training.planning import Plan
 from keras_deepskip.training.plateau import FollowPlateau, Plateau
 from keras_deepskip.training.processes import Processes
+from keras_deepskip.training.progress import shown_training
 from keras_deepskip.training.recipe import Stage
 from keras_deepskip.training.run import LOGS
 
@@ -101,27 +101,29 @@ class Fit:
         plateau = self._plateau(stage, recipe)
         if self.minutes is not None:
             self.minutes.planned = recipe.epochs
-        model.fit(
-            self.processes.share(crops),
-            validation_data=windows,
-            epochs=stage.end,
-            initial_epoch=done,
-            shuffle=False,  # batch i of epoch e is a pure function of the seed
-            callbacks=[
-                *self.processes.train_together(model),
-                SeedEpochs(recipe.seed),
-                FollowEpoch(crops),
-                StopOnNaN(),
-                *self._measuring(windows),
-                *plateau,
-                *self.callbacks,
-                self._logger(plan),
-                TimeLeft(recipe.epochs, bool(plateau), self.verbose),
-                *([self.minutes] if self.minutes is not None else []),
-                checkpoint,  # last: it keeps an epoch when all else about it is done
-            ],
-            verbose=self.verbose,
-        )
+        at_most = bool(plateau) or checkpoint.patience is not None
+        with shown_training(recipe.epochs, at_most, self.verbose) as (shown, verbose):
+            model.fit(
+                self.processes.share(crops),
+                validation_data=windows,
+                epochs=stage.end,
+                initial_epoch=done,
+                shuffle=False,  # batch i of epoch e is a pure function of the seed
+                callbacks=[
+                    *self.processes.train_together(model),
+                    SeedEpochs(recipe.seed),
+                    FollowEpoch(crops),
+                    StopOnNaN(),
+                    *self._measuring(windows),
+                    *plateau,
+                    *self.callbacks,
+                    self._logger(plan),
+                    *shown,
+                    *([self.minutes] if self.minutes is not None else []),
+                    checkpoint,  # last: it keeps an epoch when all else about it is done
+                ],
+                verbose=verbose,
+            )
 
     def _measuring(self, windows):
         """The callbacks that complete the figures of an epoch."""

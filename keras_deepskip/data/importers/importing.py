@@ -2,14 +2,15 @@
 
 import dataclasses
 import re
+import shlex
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_deepskip import _files
 from keras_deepskip._checks import check_choice, check_integer, check_number
+from keras_deepskip._progress import progress
 from keras_deepskip.data import images
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers.layouts import LAYOUTS
@@ -48,13 +49,18 @@ class ImportedSet:
 
     def text(self):
         """Returns what was written, and the command that trains on it."""
-        command = f"keras-deepskip train --data {self.folder} --num-classes {self.num_classes}"
-        if self.ignore_class is not None:
-            command += f" --ignore-class {self.ignore_class}"
-        if self.split_file is not None:
-            command += f" --split-file {self.split_file}"
         wrote = f"Wrote {self.images} images and masks to {self.folder}."
-        return f"{wrote} Next: {command} --out runs/{self.folder.name}"
+        return f"{wrote} Next: {shlex.join(self.training_command())}"
+
+    def training_command(self):
+        """The words of the command that trains on it."""
+        words = ["train", "--data", self.folder, "--num-classes", self.num_classes]
+        if self.ignore_class is not None:
+            words += ["--ignore-class", self.ignore_class]
+        if self.split_file is not None:
+            words += ["--split-file", self.split_file]
+        words += ["--out", Path("runs", self.folder.name)]
+        return ["keras-deepskip", *map(str, words)]
 
 
 def import_set(
@@ -242,15 +248,15 @@ def _completed(note, described, number):
 
 
 def _write(entries, out, instances, separate_touching, verbose):
-    progress = keras.utils.Progbar(len(entries), verbose=verbose, unit_name="image")
-    for index, entry in enumerate(entries, start=1):
-        if not _is_whole(entry, out):
-            mask, numbers = _mask(entry, instances, separate_touching)
-            images.write_png(out / "masks" / f"{entry.name}.png", mask)
-            if numbers is not None:
-                _write_ids(out / "instances" / entry.name, numbers)
-            _write_image(entry.image, _image_path(entry, out))  # last: it says that both are there
-        progress.update(index)
+    with progress(len(entries), verbose, "Converted") as show:
+        for index, entry in enumerate(entries, start=1):
+            if not _is_whole(entry, out):
+                mask, numbers = _mask(entry, instances, separate_touching)
+                images.write_png(out / "masks" / f"{entry.name}.png", mask)
+                if numbers is not None:
+                    _write_ids(out / "instances" / entry.name, numbers)
+                _write_image(entry.image, _image_path(entry, out))  # last: both are there then
+            show(index)
 
 
 def _mask(entry, instances, separate_touching):

@@ -43,6 +43,10 @@ class BackboneTable:
 
     def text(self):
         """The table as Markdown."""
+        return f"{markdown_table(*self.table())}\n\n{self.explanation()}"
+
+    def table(self):
+        """The headings and the rows of the table of `text`."""
         lines = [
             [
                 row["name"], row["parameters"], row["encoder"], f"{row['macs'] / 1e9:.2f}",
@@ -51,11 +55,14 @@ class BackboneTable:
             ]
             for row in self.rows
         ]  # fmt: skip
+        return self.HEADERS, lines
+
+    def explanation(self):
+        """What was timed, in a line."""
         size = self.settings["size"]
         return (
-            f"{markdown_table(self.HEADERS, lines)}\n\nOne image of {size} x {size}, batch norms "
-            f"folded; medians of {self.settings['repeats']} calls, alternating with "
-            f"calls of {REFERENCE}. "
+            f"One image of {size} x {size}, batch norms folded; medians of "
+            f"{self.settings['repeats']} calls, alternating with calls of {REFERENCE}. "
             f"Backend {self.settings['backend']}, Keras {self.versions['keras']}."
         )
 
