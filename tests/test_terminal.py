@@ -97,8 +97,11 @@ def test_a_training_on_a_terminal(tmp_path):
     assert places == sorted(places)
     assert [line for line in shown.lines if line.startswith("Epoch 2/3, ")]
     assert all(len(line) < COLUMNS for line in shown.lines if line.startswith("Epoch "))
-    bars = [own for own in shown.seen if "Epoch 2/3 \u2501" in own]
-    assert any("step 1/2, loss " in own and " left" in own for own in bars)
+    bars = [
+        own for own in shown.seen if re.search("Epoch ./3 \u2501", own)
+    ]  # a busy machine skips some
+    assert any(re.search("step ./2, loss ", own) for own in bars), bars
+    assert any(" left" in own for own in bars), bars
     assert not any("\u2501" in line for line in shown.lines)
 
 
