@@ -1,6 +1,7 @@
 """What people see in a terminal, and in a file that the output goes to: progress, tables, ends."""
 
 import json
+import re
 import time
 
 import pytest
