@@ -528,7 +528,7 @@ def test_the_command_runs_and_resumes(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert f"Wrote {tmp_path / 'results'}.md (and .png, .json)" in said
     assert "| network | parameters | predict 16, ms |" in " ".join(said.split())
-    names = ["results.json", "results.md", "results.png"]
+    names = ["results.html", "results.json", "results.md", "results.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     stored = (tmp_path / "results.json").read_bytes()
     found = json.loads(stored)["cases"][0]["rivals"]

@@ -123,7 +123,9 @@ def main(arguments=None):
             print(json_text(options.command, result.status, result.facts))
         return result.status
     except KeyboardInterrupt:
-        begun = options.command == "train" and (Path(options.out) / "config.json").exists()
+        begun = options.command == "train" and any(
+            (Path(options.out) / name).exists() for name in ("config.json", "split-1.json")
+        )
         again = " The same command with --resume continues it." if begun else ""
         again = " The same command continues it." if options.command in RESUMING else again
         print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)

@@ -95,18 +95,42 @@ def _run_folds(options, recipe, arguments):
     if options.split_file:
         raise ValueError("--folds deals the images anew. Received also: --split-file. Leave it out")
     chosen = _fields(options, ("folds", "ensemble"))
-    found = cross_validate(options.data, options.out, recipe, **chosen, **arguments)
+    judge = functools.partial(_judged_fold, options)
+    found = cross_validate(options.data, options.out, recipe, judge=judge, **chosen, **arguments)
     runs = [run.folder for run in found.runs]
+    facts = {"runs": runs, "folds": found.figures, "summary": found.summary()}
     wrote = [(found.folder / "folds.json", f"the runs are {runs[0].name} to {runs[-1].name}")]
+    page = _folds_page(options, found)
+    if page is not None:
+        facts["report"] = page
+        wrote.append((page, f"with each fold's own; {OPEN}"))
     following = keras_deepskip("predict", "--run", runs[0], "--images", "NEW", "--out", "FOUND")
     if options.ensemble:
         joined = found.folder / "model.keras"
         wrote.append((joined, "the mean of all"))
         following[2:4] = ["--model", joined]
-    return Result(
-        {"runs": runs, "folds": found.figures, "summary": found.summary()},
-        ending=summaries.of_folds(found, wrote=wrote, following=following),
-    )
+    return Result(facts, ending=summaries.of_folds(found, wrote=wrote, following=following))
+
+
+def _judged_fold(options, run):
+    """Evaluates the run of a fold on its test images, and writes its own page."""
+    from keras_deepskip.inference import evaluate
+
+    page = _page(options, run)
+    found = evaluate(run, out=run.folder, each=page and page.add)
+    if page is not None:
+        page.write(run.folder / REPORT, found)
+    return found
+
+
+def _folds_page(options, found, out=None):
+    """Writes the page of a cross-validation; None if its packages are not there."""
+    from keras_deepskip.reporting import folds_report
+
+    try:
+        return folds_report(found, out) if options.report else None
+    except ImportError:
+        return None  # it was said of the folds' own pages
 
 
 def run_evaluate(options):
@@ -147,6 +171,8 @@ def run_report(options):
 
     if not (options.out or options.run_folder):
         raise ValueError("with --model, --out must name the page: --out report.html")
+    if options.run_folder and (Path(options.run_folder) / "folds.json").is_file():
+        return _report_of_folds(options)
     subject = _model_or_run(options)
     page = Report(subject)
     found = evaluate(  # as the function `report` does, which gives the path alone
@@ -160,6 +186,26 @@ def run_report(options):
     ending = summaries.of_evaluation(
         found.to_dict(), wrote=[(path, OPEN)], following=_next_prediction(options)
     )
+    return Result({"report": path}, ending=ending)
+
+
+def _report_of_folds(options):
+    """The page of a cross-validation, of what is in its folder."""
+    from keras_deepskip.reporting import folds_report
+    from keras_deepskip.training import CrossValidation
+
+    given = ("data", "split", "threshold", "min_area", "separate", "ignore_class", "mask_kind")
+    asked = [f"--{name.replace('_', '-')}" for name in given if getattr(options, name) is not None]
+    if asked:
+        raise ValueError(
+            "the page of a cross-validation is made of the figures that it has written. Received: "
+            f"{' '.join(asked)}. Leave that out, or give the folder of a fold, such as "
+            f"--run {Path(options.run_folder) / 'fold-1'}"
+        )
+    found = CrossValidation.load(options.run_folder)
+    path = folds_report(found, options.out)
+    following = keras_deepskip("report", "--run", found.runs[0].folder)
+    ending = summaries.of_folds(found, wrote=[(path, OPEN)], following=following)
     return Result({"report": path}, ending=ending)
 
 
@@ -504,8 +550,12 @@ def run_compare(options):
 def _study_result(options, rows, study):
     out = Path(options.out)
     wrote = [(out / "report.md", "with tables and figures"), (out / "results.csv", "a line a run")]
+    facts = {"rows": rows, "report": out / "report.md"}
+    if (out / REPORT).is_file():
+        facts["page"] = out / REPORT
+        wrote.append((facts["page"], OPEN))
     ending = summaries.of_study(rows, study.reference, wrote=wrote)
-    return Result({"rows": rows, "report": out / "report.md"}, ending=ending)
+    return Result(facts, ending=ending)
 
 
 _log = functools.partial(print, flush=True)

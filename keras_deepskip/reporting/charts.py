@@ -16,8 +16,8 @@ from keras_deepskip.reporting.figures import SIZES
 
 PIP = '"keras-deepskip[report]"'
 # Colours of the page's style, distinct to people with colour-blindness; lines also differ in dashes
-LINES = ("var(--series-1)", "var(--series-2)", "var(--series-3)")
-DASHES = ([1, 0], [6, 3], [2, 2])
+LINES = tuple(f"var(--series-{number})" for number in range(1, 7))
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3], [10, 4])
 PANELS = (("loss", "Loss"), ("iou", "Pixel IoU"), ("object_f1", "Object F1"))
 MOST_CLASSES = 4  # of curves of thresholds
 HEIGHT = 230  # pixels of a chart
@@ -48,14 +48,16 @@ class Drawing:
         title: its heading.
         text: what it shows, in a sentence.
         spec: Vega-Lite, a dict fit for JSON.
+        height: of what it draws, in pixels: the page keeps that room before it is drawn.
     """
 
     title: str
     text: str
     spec: dict
+    height: int = HEIGHT
 
 
-def _chart(rows):
+def chart_of(rows):
     import altair
 
     return altair.Chart(altair.Data(values=rows))
@@ -90,18 +92,18 @@ def training_charts(history, best_epoch):
             continue
         scale = alt.Scale(zero=False) if name == "loss" else alt.Scale(domain=[0, 1])
         text = f"{title} of training and validation, by epoch"
-        lines = _chart(rows).mark_line(point=len(history) < 60, clip=True)
+        lines = chart_of(rows).mark_line(point=len(history) < 60, clip=True)
         layers = [
             lines.encode(
                 x=alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, title="epoch", format="d")),
                 y=alt.Y("value:Q", scale=scale, title=None),
-                **_series("part", ("training", "validation")),
+                **series("part", ("training", "validation")),
                 tooltip=["part:N", "epoch:Q", alt.Tooltip("value:Q", format=".3f")],
             )
         ]
         if best_epoch:
             layers.append(_rule([{"epoch": best_epoch, "text": "kept"}], "epoch"))
-        found[f"training_{name}"] = _drawn(title, text, layers)
+        found[f"training_{name}"] = drawn(title, text, layers)
     return found
 
 
@@ -132,14 +134,14 @@ def threshold_charts(curve, threshold, class_names=None):
         name = (class_names or {}).get(class_id, f"class {class_id}")
         title = "Threshold" + (f": {name}" if len(classes) > 1 else "")
         text = "Recall, precision and F1 of validation objects by threshold, and the chosen one"
-        lines = _chart(rows).mark_line(point=True).encode(
+        lines = chart_of(rows).mark_line(point=True).encode(
             x=alt.X("threshold:Q", scale=alt.Scale(domain=[0, 1]), title="threshold"),
             y=alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), title=None),
-            **_series("figure", ("recall", "precision", "f1")),
+            **series("figure", ("recall", "precision", "f1")),
             tooltip=["figure:N", "threshold:Q", alt.Tooltip("value:Q", format=".3f")],
         )  # fmt: skip
         chosen = _rule([{"threshold": threshold, "text": f"chosen: {threshold:g}"}], "threshold")
-        found[f"threshold_{class_id}"] = _drawn(title, text, [lines, chosen])
+        found[f"threshold_{class_id}"] = drawn(title, text, [lines, chosen])
     return found
 
 
@@ -148,7 +150,7 @@ def recall_chart(rows):
     import altair as alt
 
     text = "Share of the true objects that were found, by their size, with intervals of 95 %"
-    chart = _chart(rows)
+    chart = chart_of(rows)
     axis = alt.Axis(labelAngle=0, labelExpr="split(datum.label, ' to ')")
     x = alt.X("size:N", sort=list(SIZES), title="pixels", axis=axis)
     y = alt.Y("recall:Q", scale=alt.Scale(domain=[0, 1]), title="recall")
@@ -163,7 +165,7 @@ def recall_chart(rows):
         baseline="bottom", dy=-4, color="var(--ink)"
     )
     texts = counts.encode(x=x, y=alt.Y("high:Q"), text="text:N")
-    return _drawn("Recall by object size", text, [bars, spread, texts])
+    return drawn("Recall by object size", text, [bars, spread, texts])
 
 
 def calibration_chart(rows):
@@ -172,17 +174,17 @@ def calibration_chart(rows):
 
     text = "Share that is true against the predicted probability, of pixels and of objects"
     lines = (
-        _chart(rows)
+        chart_of(rows)
         .mark_line(point=alt.OverlayMarkDef(size=45))
         .encode(
             x=alt.X("said:Q", scale=alt.Scale(domain=[0, 1]), title="predicted probability"),
             y=alt.Y("true:Q", scale=alt.Scale(domain=[0, 1]), title="share that is true"),
-            **_series("kind", ("pixels", "objects")),
+            **series("kind", ("pixels", "objects")),
             tooltip=["kind:N", "count:Q", *_shares("said", "true")],
         )
     )
     ends = alt.Chart(alt.Data(values=[{"a": 0}, {"a": 1}]))
-    return _drawn("Calibration", text, [_diagonal(ends), lines])
+    return drawn("Calibration", text, [_diagonal(ends), lines])
 
 
 def count_chart(images):
@@ -201,14 +203,14 @@ def count_chart(images):
     scale = alt.Scale(domain=[0, most], nice=True)
     axis = alt.Axis(tickMinStep=1, format="d")
     text = "Number of predicted objects against the number of true ones, an image a point"
-    points = _chart(rows).mark_point(color=LINES[0], filled=True, opacity=0.7, size=55)
+    points = chart_of(rows).mark_point(color=LINES[0], filled=True, opacity=0.7, size=55)
     points = points.encode(
         x=alt.X("true:Q", scale=scale, title="true objects", axis=axis),
         y=alt.Y("predicted:Q", scale=scale, title="predicted objects", axis=axis),
         tooltip=["image:N", "true:Q", "predicted:Q"],
     )
     ends = alt.Chart(alt.Data(values=[{"a": 0}, {"a": most}]))
-    return _drawn("Count, predicted against true", text, [_diagonal(ends), points])
+    return drawn("Count, predicted against true", text, [_diagonal(ends), points])
 
 
 def _diagonal(ends):
@@ -217,18 +219,23 @@ def _diagonal(ends):
     )
 
 
-def _series(field, names):
-    """Lines told apart by colour, dashes and the shape of their points."""
+def series(field, names, columns=0):
+    """Lines told apart by colour and dashes; `columns` of the legend, 0 for one row."""
     import altair as alt
 
-    legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=400)
-    count = len(names)
+    legend = alt.Legend(
+        title=None, orient="top", symbolType="stroke", symbolSize=400, columns=columns,
+        labelLimit=260,
+    )  # fmt: skip
+    numbers = range(len(names))
+    colors = [LINES[number % len(LINES)] for number in numbers]
+    dashes = [DASHES[number % len(DASHES)] for number in numbers]
     return {
         "color": alt.Color(
-            f"{field}:N", scale=alt.Scale(domain=names, range=LINES[:count]), legend=legend
+            f"{field}:N", scale=alt.Scale(domain=names, range=colors), legend=legend
         ),
         "strokeDash": alt.StrokeDash(
-            f"{field}:N", scale=alt.Scale(domain=names, range=DASHES[:count]), legend=legend
+            f"{field}:N", scale=alt.Scale(domain=names, range=dashes), legend=legend
         ),
     }
 
@@ -249,7 +256,7 @@ def _shares(*names):
     return [alt.Tooltip(f"{name}:Q", format=".3f") for name in names]
 
 
-def _drawn(title, text, layers):
+def drawn(title, text, layers, height=HEIGHT):
     """The `Drawing` of layers, with the type and colours of the page."""
     import altair as alt
 
@@ -258,10 +265,10 @@ def _drawn(title, text, layers):
     lines = {"gridColor": "var(--line)", "domainColor": "var(--line)", "tickColor": "var(--line)"}
     chart = (
         alt.layer(*layers)
-        .properties(width="container", height=HEIGHT, description=text)
+        .properties(width="container", height=height, description=text)
         .configure(background="transparent", font="system-ui, sans-serif")
         .configure_view(stroke=None)
         .configure_axis(**lines, **text_colors, **sizes)
         .configure_legend(labelColor="var(--ink)", labelFontSize=12, symbolStrokeWidth=2)
     )
-    return Drawing(title, text, chart.to_dict())
+    return Drawing(title, text, chart.to_dict(), height)

@@ -16,6 +16,21 @@ EXPORTS = ("*.export.json", "*/*.export.json", "*.quantization.json", "*/*.quant
 
 
 @dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is more than a text or a number.
+
+    Attributes:
+        text: what it says.
+        value: number by which the column is sorted, and which a download has; None is the text.
+        href: address, relative to the page, that it leads to; or None.
+    """
+
+    text: str
+    value: float | None = None
+    href: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """A table of the page.
 
@@ -23,7 +38,7 @@ class Table:
         name: of its file, when it is downloaded.
         title: its heading.
         columns: names.
-        rows: lists of texts and numbers; None is shown as a dash.
+        rows: lists of texts, numbers and `Cell`s; None is shown as a dash.
         note: a sentence below the heading, or "".
     """
 

@@ -18,6 +18,28 @@ TEMPLATE, STYLE, SCRIPT = "report.html.jinja", "report.css", "report.js"
 MARKS = {"good": "✓", "careful": "!", "unknown": "?"}
 
 
+NO_GALLERY: dict = {"images": [], "seen": 0, "judged": False, "predicted": False,
+                    "classes": [], "sizes": []}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture of the page.
+
+    Attributes:
+        title: its heading.
+        text: what it shows, in a sentence; who cannot see it reads that.
+        source: an address that holds it (`shown.data_uri`).
+        width, height: in pixels.
+    """
+
+    title: str
+    text: str
+    source: str
+    width: int
+    height: int
+
+
 @dataclasses.dataclass
 class Section:
     """A section of the page.
@@ -26,6 +48,7 @@ class Section:
         heading: its heading.
         charts: dict of `charts.Drawing` by name.
         tables: list of `facts.Table`.
+        pictures: list of `Picture`.
         texts: shown as they are.
         commands: command lines.
     """
@@ -35,11 +58,13 @@ class Section:
     tables: list = dataclasses.field(default_factory=list)
     texts: list[str] = dataclasses.field(default_factory=list)
     commands: list[str] = dataclasses.field(default_factory=list)
+    pictures: list[Picture] = dataclasses.field(default_factory=list)
 
     @property
     def holds_anything(self):
         """Whether there is anything to show."""
-        return bool(self.charts or self.tables or self.texts or self.commands)
+        kinds = (self.charts, self.tables, self.pictures, self.texts, self.commands)
+        return any(kinds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +86,7 @@ class Tile:
     spread: str = ""
 
 
-def write_page(path, *, title, subtitle, tiles, remarks, gallery, sections):
+def write_page(path, *, title, subtitle, tiles, remarks, sections, gallery=NO_GALLERY):
     """Writes the page, whole or not at all.
 
     Args:
@@ -69,8 +94,8 @@ def write_page(path, *, title, subtitle, tiles, remarks, gallery, sections):
         title, subtitle: what it is, and on what.
         tiles: list of `Tile`.
         remarks: list of `facts.Remark`.
+        sections: list of `Section`; those that hold nothing are left out.
         gallery: what `Gallery.contents` gives.
-        sections: list of `Section`.
     """
     jinja2 = _checks.require("jinja2", drawing.PIP, "the report")
     environment = jinja2.Environment(
@@ -78,6 +103,7 @@ def write_page(path, *, title, subtitle, tiles, remarks, gallery, sections):
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["number"] = number
+    sections = [section for section in sections if section.holds_anything]
     charts = {name: own for section in sections for name, own in section.charts.items()}
     files = resources.files("keras_deepskip.reporting") / "template"
     style, own = ((files / name).read_text(encoding="utf-8") for name in (STYLE, SCRIPT))

@@ -200,7 +200,7 @@ class Report:
         write_page(
             path, title=self.title or self._own_title(), subtitle=self._subtitle(evaluation),
             tiles=self._tiles(evaluation), remarks=self._remarks(evaluation), gallery=pictures,
-            sections=[section for section in sections if section.holds_anything],
+            sections=sections,
         )  # fmt: skip
         return path
 

@@ -13,13 +13,14 @@ import keras
 from keras_deepskip import _checks, _files
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Survey, fold_splits, write_split
-from keras_deepskip.inference import evaluate
+from keras_deepskip.inference import Evaluation, evaluate
 from keras_deepskip.models import mean_model
 from keras_deepskip.operating_point import OperatingPoint, store_operating_point
 from keras_deepskip.training.fitting import train
 from keras_deepskip.training.processes import started_processes
 from keras_deepskip.training.recipe import Recipe
-from keras_deepskip.training.run import MODEL, Run
+from keras_deepskip.training.repeating import command_of
+from keras_deepskip.training.run import MODEL, Run, read_config
 
 FOLDS = "folds.json"  # the figures of each fold, their mean and spread
 
@@ -38,6 +39,39 @@ class CrossValidation:
     folder: Path
     runs: list[Run]
     figures: list[dict]
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "CrossValidation":
+        """Reads what `cross_validate` has written.
+
+        Args:
+            folder: its `out`.
+
+        Raises:
+            FileNotFoundError: if there is no `folds.json` in it, or a run is not whole.
+
+        Example:
+
+        ```python
+        print(CrossValidation.load("runs/cells").text())
+        ```
+        """
+        folder = Path(folder)
+        figures = _files.read_json(folder / FOLDS, "the figures of a cross-validation")["folds"]
+        runs = [Run.load(folder / f"fold-{number}") for number in range(1, len(figures) + 1)]
+        return cls(folder, runs, figures)
+
+    @property
+    def command(self) -> str | None:
+        """The command line that repeats it; None if the model was the user's own."""
+        config = read_config(self.runs[0].folder)
+        recipe, count = config["recipe"], len(self.runs)
+        if recipe.get("minutes") is not None:  # those of all folds together
+            recipe = {**recipe, "minutes": recipe["minutes"] * count}
+        config = {**config, "recipe": recipe, "data": {**config["data"], "split_file": None}}
+        command = command_of(config, self.runs[0].data, self.folder, None)
+        joined = " --ensemble" if (self.folder / MODEL).is_file() else ""
+        return command and f"{command} --folds {count}{joined}"
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Mean and standard deviation over the folds, of each figure."""
@@ -76,6 +110,7 @@ def cross_validate(
     group_by: str | None = None,
     resume: bool | str = False,
     callbacks: Callable[[], Sequence[keras.callbacks.Callback]] | None = None,
+    judge: Callable[[Run], Evaluation] | None = None,
     verbose: int | str = "auto",
     **arguments: Any,
 ) -> CrossValidation:
@@ -99,6 +134,8 @@ def cross_validate(
         resume: continues what was begun in `out`; the arguments must be those it was begun with.
             Here `"auto"` is the same as True.
         callbacks: None, or a function that returns Keras callbacks for a fold.
+        judge: None, or a function that evaluates the run of a fold in place of
+            `evaluate(run, out=run.folder)`, such as one that writes a report too.
         verbose: as in `Model.fit`.
         **arguments: of `train`, such as `channels` and options of the model.
 
@@ -140,12 +177,13 @@ def cross_validate(
             callbacks=callbacks() if callbacks else (), verbose=verbose, **arguments,
         )  # fmt: skip
         runs.append(run)
-        figures.append(_figures(evaluate(run, out=folder, verbose=verbose)))
-    found = CrossValidation(out, runs, figures)
-    _files.write_json(out / FOLDS, {"folds": figures, "summary": found.summary()})
+        found = judge(run) if judge else evaluate(run, out=folder, verbose=verbose)
+        figures.append(_figures(found))
+    whole = CrossValidation(out, runs, figures)
+    _files.write_json(out / FOLDS, {"folds": figures, "summary": whole.summary()})
     if ensemble:
-        _write_ensemble(found)
-    return found
+        _write_ensemble(whole)
+    return whole
 
 
 def _figures(evaluation):

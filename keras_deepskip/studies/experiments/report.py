@@ -1,21 +1,50 @@
-"""The report of a study: its tables in three forms, its figures, and a page with both."""
+"""The report of a study: its tables in three forms, its figures, and pages with both."""
 
+import dataclasses
 from pathlib import Path
 
 from keras_deepskip import _files
 from keras_deepskip.studies.experiments import figures, tables
+from keras_deepskip.studies.experiments.page import Results, write_study_page
+from keras_deepskip.studies.page_parts import written
 
 
-def write_report(study, rows, runs, out, settings, measured=None):
-    """Writes `report.md`, `tables/*.csv`, `tables/*.tex`, `results.csv` and the figures.
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """How the results of a study were made.
+
+    Attributes:
+        date: of the report, as YYYY-MM-DD.
+        libraries: Keras, the backend and Python, with their versions.
+        command: the command line with all options that matter.
+        about: what the figures are of.
+    """
+
+    date: str
+    libraries: str
+    command: str
+    about: str
+
+    def made_text(self):
+        """When and with what, as a sentence."""
+        return f"Made on {self.date} with {self.libraries}."
+
+    def text(self):
+        """All of it, as Markdown."""
+        return f"{self.made_text()[:-1]} by `{self.command}`.\n\n{self.about}"
+
+
+def write_report(study, rows, runs, out, made, measured=None, log=lambda line: None):
+    """Writes `report.md` and `report.html`, `tables/*.csv`, `*.tex`, `results.csv`, the figures.
 
     Args:
         study: the `Study`.
         rows: list of dicts, one per finished run.
         runs: list of all `StudyRun`s.
         out: folder to write to.
-        settings: text on how the results were made.
+        made: the `Made`.
         measured: result of `timing.measure.measure`, or None.
+        log: function that takes a line: where the pages are.
 
     Returns:
         The path of `report.md`.
@@ -31,11 +60,22 @@ def write_report(study, rows, runs, out, settings, measured=None):
     for table in found:
         _files.write_text(out / "tables" / f"{table.name}.csv", table.csv())
         _files.write_text(out / "tables" / f"{table.name}.tex", table.latex())
-    plots = _draw(rows, runs, out)
-    parts = [f"# {study.title}", settings, *(table.markdown() for table in found)]
+    by_key = {(run.category.name, run.network.name, run.seed): run.folder for run in runs}
+
+    def folder_of(row):
+        return by_key[row["category"], row["network"], row["seed"]]
+
+    plots = _draw(rows, folder_of, out)
+    parts = [f"# {study.title}", made.text(), *(table.markdown() for table in found)]
     parts += _failures(rows)
     parts += [f"![{caption}]({name})\n\n*{caption}*" for name, caption in plots]
     _files.write_text(out / "report.md", "\n\n".join(part.rstrip() for part in parts) + "\n")
+    log(f"Wrote {out / 'report.md'}")
+    # The page draws the curves and bars itself
+    pictures = [((out / name).read_bytes(), "Test images", caption) for name, caption in plots
+                if name.startswith("multiples")]  # fmt: skip
+    results = Results(study, rows, made, found, pictures, folder_of, measured)
+    written(lambda: write_study_page(results, out), log)
     return out / "report.md"
 
 
@@ -48,12 +88,8 @@ def _failures(rows):
     return ["Runs that failed:", "\n".join(lines)] if lines else []
 
 
-def _draw(rows, runs, out):
+def _draw(rows, folder_of, out):
     """Writes the figures; returns their names and captions."""
-    by_key = {(run.category.name, run.network.name, run.seed): run.folder for run in runs}
-
-    def folder_of(row):
-        return by_key[row["category"], row["network"], row["seed"]]
 
     def data_of(row):
         return _files.read_json(folder_of(row) / "run.json", "the settings of a run")["data"]
@@ -80,10 +116,10 @@ def _draw(rows, runs, out):
             for source in tables.names_of(rows, "source")
         },
     }
-    written = []
+    names = []
     for name, (png, caption) in plots.items():
         if png is not None:
             with _files.replacing(out / name) as path:
                 path.write_bytes(png)
-            written.append((name, caption))
-    return written
+            names.append((name, caption))
+    return names

@@ -9,7 +9,7 @@ from keras_deepskip import _checks
 from keras_deepskip._versions import versions
 from keras_deepskip.studies.experiments.ablation_study import ABLATION
 from keras_deepskip.studies.experiments.comparison_study import COMPARISON
-from keras_deepskip.studies.experiments.report import write_report
+from keras_deepskip.studies.experiments.report import Made, write_report
 from keras_deepskip.studies.experiments.runner import run_all, runs_of
 from keras_deepskip.studies.timing.measure import measure
 
@@ -64,9 +64,9 @@ def run_study(
     settings. All networks have the same splits, crops, seeds and, unless the preset says otherwise,
     the same number of steps. After an interrupt or a kill the same call resumes, also within a run.
 
-    Writes to `out`: `report.md`, `results.csv` (a row per run), `tables/` (CSV and LaTeX),
-    `categories.png`, `curves.png`, `multiples_real.png` and `multiples_synthetic.png` (if there are
-    such images), and `synthetic/` with synthetic sets.
+    Writes to `out`: `report.md`, `report.html` (if the extra `report` is installed), `results.csv`
+    (a row per run), `tables/` (CSV and LaTeX), `categories.png`, `curves.png`, `multiples_real.png`
+    and `multiples_synthetic.png` (if there are such images), and `synthetic/` with synthetic sets.
 
     Args:
         study: a `Study`, such as `ABLATION`.
@@ -103,14 +103,14 @@ def run_study(
         _checks.check_integer("steps", steps)
         chosen = dataclasses.replace(chosen, steps=steps, steps_of={})
     picked = {"networks": networks, "categories": categories, "seeds": seeds, "steps": steps}
-    settings = _settings(study, preset, picked, own_categories)
+    made = _made(study, preset, picked, own_categories)
     study, categories = _with_own(study, own_categories, categories)
     runs = runs_of(study, chosen, out, networks, categories, seeds)
     log(f"{study.title}: {len(runs)} runs, preset {preset} ({chosen.about})")
     rows, failures = run_all(runs, chosen, data, out, jobs, log)
     measured = _costs(study, runs, out, log) if study.costs else None
     if rows:
-        log(f"Wrote {write_report(study, rows, runs, out, settings, measured)}")
+        write_report(study, rows, runs, out, made, measured, log)
     if failures:
         raise RuntimeError(
             f"{len(failures)} of {len(runs)} runs failed; the same command tries them again. "
@@ -135,7 +135,7 @@ def _costs(study, runs, out, log):
     return measure(path, [case], timed, COST_REPEATS, COST_LIMIT_S, None, log)
 
 
-def _settings(study, preset, picked, own):
+def _made(study, preset, picked, own):
     """How the report was made: libraries, and the command with all options that matter."""
     made = versions()
     libraries = f"keras {made['keras']}, {made['backend']} {made[made['backend']]}"
@@ -146,10 +146,11 @@ def _settings(study, preset, picked, own):
             words += [f"--{name}", *map(str, values)]
     for category in own:
         words += ["--category", f"{category.name}=FOLDER"]
-    return (
-        f"Made on {datetime.date.today().isoformat()} with {libraries} (Python {made['python']}) "
-        f"by `{shlex.join(words)} --data FOLDER_OF_SETS --out FOLDER`.\n\n"
+    return Made(
+        datetime.date.today().isoformat(),
+        f"{libraries} (Python {made['python']})",
+        f"{shlex.join(words)} --data FOLDER_OF_SETS --out FOLDER",
         "Metrics are of test images that no run has trained on, each predicted whole, with the "
         "weights of the epoch with the best validation IoU. *Synthetic* categories replace real "
-        "sets that are too small."
+        "sets that are too small.",
     )

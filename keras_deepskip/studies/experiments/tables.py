@@ -115,7 +115,7 @@ def by_category(rows, metric):
 def paired(rows, reference):
     """The reference against each other network, on the same images with the same seeds."""
     metrics = {**METRICS, "small_recall": "recall of the smallest"}
-    rows = [{**row, "small_recall": _small_recall(row)} for row in rows]
+    rows = [{**row, "small_recall": small_recall(row)} for row in rows]
     frame, labels, body = _frame(rows, metrics), labels_of(rows), []
     own = frame[frame["network"] == reference]
     for network in (name for name in labels if name != reference):
@@ -143,8 +143,8 @@ def _shown(test):
     return mean, f"{test.low:+.3f} to {test.high:+.3f}", p
 
 
-def _small_recall(row):
-    """Recall of the smallest stratum with any object, or None."""
+def small_recall(row):
+    """Returns the recall of the smallest stratum with any object, or None."""
     counts = ((row[f"found {name}"], row[f"missed {name}"]) for name in strata_of([row]))
     return next((found / (found + missed) for found, missed in counts if found + missed), None)
 

@@ -15,6 +15,8 @@ from keras_deepskip._versions import versions
 from keras_deepskip.encoders import BACKBONES
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model
+from keras_deepskip.studies.page_parts import written
+from keras_deepskip.studies.timing.pages import write_backbones_page
 
 REFERENCE = "light_vgg16"
 WARM_UP = 2  # calls that are not timed
@@ -78,7 +80,8 @@ def backbones(names=None, size=256, repeats=10, out=None, log=lambda line: None)
         names: of backbones; None takes all that are known by name.
         size: height and width of the image in pixels.
         repeats: calls that are timed.
-        out: folder that receives `backbones.json` and `backbones.md`; None writes nothing.
+        out: folder that receives `backbones.json`, `backbones.md` and, if the extra `report` is
+            installed, `backbones.html`; None writes nothing.
         log: function that takes a line of progress.
 
     Returns:
@@ -116,6 +119,8 @@ def backbones(names=None, size=256, repeats=10, out=None, log=lambda line: None)
             everything = {**dataclasses.asdict(table), "rows": list(rows.values())}
             _files.write_json(path, everything)
             _files.write_text(path.with_suffix(".md"), table.text() + "\n")
+    if path is not None:
+        written(lambda: write_backbones_page(table, path.with_suffix(".html")), log)
     return table
 
 

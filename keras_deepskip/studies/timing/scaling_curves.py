@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from keras_deepskip import _checks, _files
+from keras_deepskip.studies.page_parts import written
 from keras_deepskip.studies.timing.figures import draw_scaling
 from keras_deepskip.studies.timing.measure import check_names, measure
+from keras_deepskip.studies.timing.pages import write_scaling_page
 from keras_deepskip.studies.timing.tables import scaling_text
 
 DEFAULTS = {"levels": 5, "base_filters": 8}
@@ -28,7 +30,8 @@ def scaling(
     Processes, rounds and the form of the file are those of `benchmark`.
 
     Args:
-        out: folder to write to: `scaling.json`, `scaling.md` (tables) and `scaling.png`.
+        out: folder to write to: `scaling.json`, `scaling.md` (tables), `scaling.png` and, if the
+            extra `report` is installed, `scaling.html`.
         rivals: names in `TIMED_NETWORKS` of networks that take `levels` and `base_filters`.
         sizes: heights and widths in pixels of the curve against image area; the other curves use
             the first one.
@@ -60,6 +63,7 @@ def scaling(
     _files.write_text(out / "scaling.md", scaling_text(result, base))
     with _files.replacing(out / "scaling.png") as path:
         path.write_bytes(draw_scaling(result, base))
+    written(lambda: write_scaling_page(result, base, out / "scaling.html"), log)
     return result
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from keras_deepskip import _checks, _files
+from keras_deepskip.studies.page_parts import written
 from keras_deepskip.studies.timing.figures import draw_times
 from keras_deepskip.studies.timing.measure import check_names, measure
+from keras_deepskip.studies.timing.pages import write_comparison_page
 from keras_deepskip.studies.timing.tables import comparison_text
 from keras_deepskip.studies.timing.timed_networks import TIMED_NETWORKS
 
@@ -28,7 +30,8 @@ def benchmark(
     the same call resumes, unless settings, versions or the machine have changed.
 
     Args:
-        out: folder to write to: `results.json`, `results.md` (tables) and `results.png`.
+        out: folder to write to: `results.json`, `results.md` (tables), `results.png` and, if the
+            extra `report` is installed, `results.html`.
         rivals: names in `TIMED_NETWORKS`.
         sizes: heights and widths of the square images in pixels.
         batches: batch sizes.
@@ -66,4 +69,5 @@ def benchmark(
     _files.write_text(out / "results.md", comparison_text(result, reference))
     with _files.replacing(out / "results.png") as path:
         path.write_bytes(draw_times(result))
+    written(lambda: write_comparison_page(result, reference, out / "results.html"), log)
     return result

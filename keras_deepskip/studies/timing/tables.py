@@ -22,7 +22,7 @@ def comparison_text(result, reference):
     parts = ["# Speed and memory", _facts(result, "keras-deepskip benchmark"), HOW]
     for (mode, size), entries in by_mode_and_size(result).items():
         parts.append(f"## {mode.capitalize()}, {size} x {size}")
-        parts.append(_comparison_table(entries, rivals, reference))
+        parts.append(markdown_table(*comparison_rows(entries, rivals, reference)))
     parts.append(
         f"x: the network's median over that of `{reference}`. Parameters: the trainable ones. "
         "GMACs: for one image."
@@ -48,16 +48,16 @@ def scaling_text(result, base):
                 for network in result["settings"]["rivals"]
             }
             parts.append(f"## {mode.capitalize()}, against {title}")
-            parts.append(_scaling_table(curves, title))
-            parts.append(_bends_text(curves))
+            parts.append(markdown_table(*scaling_rows(curves, title)))
+            parts.append(bends_text(curves))
     return "\n\n".join(parts) + "\n"
 
 
 # ---- Their parts ---------------------------------------------------------------------------------
 
 
-def _comparison_table(entries, rivals, reference):
-    """A row per network: parameters, MACs, and for each batch its time, ratio and memory."""
+def comparison_rows(entries, rivals, reference):
+    """Headings and a row per network: parameters, MACs; for each batch time, ratio and memory."""
     unit = time_per(entries[0]["case"])[1]
     headers = ["network", "parameters", "GMACs"]
     for entry in entries:
@@ -71,7 +71,7 @@ def _comparison_table(entries, rivals, reference):
         for entry, found in zip(entries, own, strict=True):
             row += _cells(entry["case"], found, entry["rivals"][reference])
         rows.append(row)
-    return markdown_table(headers, rows)
+    return headers, rows
 
 
 def _cells(case, found, reference):
@@ -85,7 +85,8 @@ def _cells(case, found, reference):
     return [_spread(low, middle, high), ratio, _megabytes(found["peak_bytes"])]
 
 
-def _scaling_table(curves, title):
+def scaling_rows(curves, title):
+    """Headings and a row per network and point: work, time, exponent, speed and memory."""
     rows = []
     for network, points in curves.items():
         for point, exponent in zip(points, exponents(points), strict=True):
@@ -97,10 +98,11 @@ def _scaling_table(curves, title):
             steep = "-" if exponent is None else f"{exponent:.2f}"
             rows.append([*row, _spread(*point.ms), steep, speed, _megabytes(point.peak_bytes)])
     headers = ["network", title, "GMACs a call", "ms a call", "exponent", "GMACs a second", "MB"]
-    return markdown_table(headers, rows)
+    return headers, rows
 
 
-def _bends_text(curves):
+def bends_text(curves):
+    """Where the curves bend, in a line."""
     found = [
         f"`{network}` at {', '.join(str(point.value) for point in bends(points)) or 'no point'}"
         for network, points in curves.items()
@@ -110,6 +112,13 @@ def _bends_text(curves):
 
 def _facts(result, command):
     """Command, date, machine and versions."""
+    rows = [*result["machine"].items(), *result["versions"].items()]
+    table = markdown_table(["", result["date"]], [[name, str(value)] for name, value in rows])
+    return f"```bash\n{command_text(result, command)}\n```\n\n{table}"
+
+
+def command_text(result, command):
+    """The command line that measures the same."""
     settings, cases = result["settings"], [entry["case"] for entry in result["cases"]]
     flags = {
         "rivals": settings["rivals"],
@@ -121,21 +130,19 @@ def _facts(result, command):
         "limit": [f"{settings['limit_s']:g}"],
     }
     words = "".join(f" --{name} {' '.join(map(str, values))}" for name, values in flags.items())
-    rows = [*result["machine"].items(), *result["versions"].items()]
-    table = markdown_table(["", result["date"]], [[name, str(value)] for name, value in rows])
-    return f"```bash\n{command} --out DIR{words}\n```\n\n{table}"
+    return f"{command} --out DIR{words}"
 
 
 def _spread(low, middle, high):
-    return f"{_short(middle)} ({_short(low)}-{_short(high)})"
+    return f"{short(middle)} ({short(low)}-{short(high)})"
 
 
-def _short(value):
-    """Three significant digits, or all before the decimal point.
+def short(value):
+    """Returns three significant digits, or all before the decimal point.
 
     Example:
 
-    >>> [_short(value) for value in (0.01234, 1.2345, 12.345, 123.45, 1234.5)]
+    >>> [short(value) for value in (0.01234, 1.2345, 12.345, 123.45, 1234.5)]
     ['0.0123', '1.23', '12.3', '123', '1,234']
     """
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
