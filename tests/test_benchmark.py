@@ -552,7 +552,7 @@ def test_scaling_in_earnest(tmp_path):
     for entry in result["cases"]:
         assert entry["case"]["options"] == {"levels": 5, "base_filters": 8}
         assert len(entry["rivals"]["deepskip_plain"]["ns"]) == 1
-    names = ["scaling.json", "scaling.md", "scaling.png"]
+    names = ["scaling.html", "scaling.json", "scaling.md", "scaling.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
