@@ -5,6 +5,7 @@ module is loaded, that leaves out what needs a backend, so that `--help` and `--
 """
 
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -20,8 +21,7 @@ def main():
     """Runs `keras_deepskip.cli.main` with the backend's log lines off, unless the user set them."""
     needs_backend = len(sys.argv) > 1 and sys.argv[1] not in NEEDS_NO_BACKEND
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        for name, value in LEVELS.items():
-            os.environ.setdefault(name, value)
+        _silence()
         if needs_backend:
             _load_backend_quietly()
     from keras_deepskip._backend import BACKENDS, import_keras
@@ -36,6 +36,13 @@ def main():
         print(f"keras-deepskip: {error}", file=sys.stderr)
         return 1
     return main()
+
+
+def _silence():
+    """Has the backends log errors alone."""
+    for name, value in LEVELS.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of each new image size
 
 
 def _load_backend_quietly():

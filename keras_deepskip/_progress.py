@@ -47,7 +47,9 @@ def _on_terminal():
 
 
 def _in_notebook():
-    return "ipykernel" in sys.modules
+    """Whether this runs in a kernel of Jupyter (and has not only imported one)."""
+    ipython = sys.modules.get("IPython")
+    return hasattr(ipython.get_ipython() if ipython else None, "kernel")
 
 
 def say(text):

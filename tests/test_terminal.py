@@ -17,6 +17,9 @@ pytestmark = pytest.mark.one_backend
 
 BAR = """
 import time
+import keras_deepskip_command
+keras_deepskip_command._silence()
+keras_deepskip_command._load_backend_quietly()
 from keras_deepskip._progress import progress, say
 
 with progress(4, "auto", "Read") as show:
@@ -110,6 +113,7 @@ DEMO = """
 import sys
 import keras_deepskip_command
 
+keras_deepskip_command._silence()
 keras_deepskip_command._load_backend_quietly()
 from keras_deepskip import demo
 from keras_deepskip.training import Recipe

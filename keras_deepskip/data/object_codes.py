@@ -32,7 +32,7 @@ class CodedCrop:
     >>> keys = keys_of(np.array([[0, 2, 2, 1]]), np.array([[0, 7, 9, 3]]))
     >>> crop = CodedCrop(keys)
     >>> [plane.tolist() for plane in crop.decoded(crop.codes[:, ::-1])]
-    [[[1, 2, 2, 0]], [[1, 2, 3, 0]]]
+    [[[1, 2, 2, 0]], [[1, 3, 2, 0]]]
     """
 
     def __init__(self, keys):

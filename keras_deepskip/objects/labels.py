@@ -65,7 +65,7 @@ def objects_by_ids(mask: np.ndarray, ids: np.ndarray | None) -> np.ndarray:
     Example:
 
     >>> objects_by_ids(np.array([[1, 1, 2, 0, 1]]), np.array([[7, 5, 5, 5, 0]])).tolist()
-    [[2, 4, 3, 0, 1]]
+    [[4, 2, 3, 0, 1]]
     """
     components, _ = label_objects(mask)
     if ids is None:
