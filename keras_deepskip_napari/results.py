@@ -58,13 +58,7 @@ def names_of(folder: str | os.PathLike) -> list[str]:
     Raises:
         FileNotFoundError: if it is none.
     """
-    folder = Path(folder)
-    if not _is_found(folder):
-        raise FileNotFoundError(
-            f"{folder}: a folder that `predict` has written was expected, with labels/, images.csv "
-            f"and {TABLE}. Received: {_received(folder)}. Predict with --tables csv"
-        )
-    return list(_files_of(folder))
+    return list(_files_of(Path(folder)))
 
 
 def layers_of(folder: str | os.PathLike, name: str) -> list[LayerData]:
@@ -91,16 +85,17 @@ def layers_of(folder: str | os.PathLike, name: str) -> list[LayerData]:
     """
     import tifffile
 
-    folder, names = Path(folder), names_of(folder)
+    folder = Path(folder)
+    files = _files_of(folder)
     path = folder / "labels" / f"{name}.tif"
-    if name not in names or not path.is_file():
+    if name not in files or not path.is_file():
         raise FileNotFoundError(
             f"{path}: the objects of an image of {folder} were expected. Received: no such file. "
-            f"There are: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            f"There are: {', '.join(list(files)[:5])}{', ...' if len(files) > 5 else ''}"
         )
     labels = tifffile.imread(path)
     attributes = {"name": f"{name} objects", "features": _features_of(folder, name)}
-    return [*_image_of(folder, name, labels.shape), (labels, attributes, "labels")]
+    return [*_image_of(folder, name, files[name], labels.shape), (labels, attributes, "labels")]
 
 
 def _is_found(folder):
@@ -116,7 +111,12 @@ def _received(folder):
 
 
 def _files_of(folder):
-    """The image's file by each name."""
+    """The image's file by each name; an error if `predict` has not written the folder."""
+    if not _is_found(folder):
+        raise FileNotFoundError(
+            f"{folder}: a folder that `predict` has written was expected, with labels/, images.csv "
+            f"and {TABLE}. Received: {_received(folder)}. Predict with --tables csv"
+        )
     with (folder / "images.csv").open(newline="", encoding="utf-8") as table:
         return {row["image"]: row.get("file") or "" for row in csv.DictReader(table)}
 
@@ -142,9 +142,9 @@ def _values(texts, column):
     return numbers.astype("int64") if whole else numbers
 
 
-def _image_of(folder, name, sizes):
+def _image_of(folder, name, file, sizes):
     """The layers of an image, which must have the size of its labels; else that of its overlay."""
-    path = Path(_files_of(folder)[name])
+    path = Path(file)
     if not path.name or not path.exists():
         return _overlay_of(folder, name, sizes)
     image = _read(path)
