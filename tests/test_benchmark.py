@@ -556,6 +556,13 @@ def test_scaling_in_earnest(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+def test_scaling_asks_for_networks_of_any_width_and_depth(tmp_path):
+    """Before a process is started; the error names those that can be."""
+    with pytest.raises(ValueError, match=r"deepskip, .*deepskip_plain.*Received: 'unet_8'"):
+        scaling(tmp_path, ["deepskip", "unet_8"], sizes=[16])
+    assert not list(tmp_path.iterdir())
+
+
 def test_scaling_measures_each_point_once(tmp_path, fake):
     pool = fake()
     result = scaling(

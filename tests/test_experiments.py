@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import analysis, build_model, cli
+from keras_deepskip.cli import commands, summaries
 from keras_deepskip.studies.experiments import (
     ABLATION,
     CATEGORIES,
@@ -294,12 +295,26 @@ def test_command_line(tmp_path, monkeypatch, capsys, run_in_place):
     assert "my coins, deep_both, seed 0: IoU" in said
     assert "| network | my coins | all | object F1 |" in " ".join(said.split())
     assert f"Wrote {tmp_path / 'report.md'} (with tables and figures)" in said
+    assert said.endswith("Next: keras-deepskip compare --data FOLDER_OF_SETS --out DIR\n")
     recipe = json.loads((tmp_path / "my coins/deep_both/seed0/run.json").read_text())["recipe"]
     assert recipe["epochs"] * recipe["steps_per_epoch"] == 2
     made_by = "`keras-deepskip ablation --preset tiny --steps 2 --category 'my coins=FOLDER' --data"
     assert made_by in (tmp_path / "report.md").read_text()
     assert cli.main(["ablation", "--out", str(tmp_path), "--preset", "tny"]) == 1
     assert "Did you mean 'tiny'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", COMPARISON.networks, ids=lambda network: network.name)
+def test_the_next_command_trains_the_best_network(network):
+    """What `compare` names last, taken as typed, has the options of the network of the study."""
+    rows = [
+        {"network": each.name, "label": each.label, "IoU": 0.9 if each is network else 0.5}
+        for each in COMPARISON.networks
+    ]
+    words = summaries.training_of_best([*rows, {**rows[0], "IoU": None}], COMPARISON)
+    options = {"architecture": "deepskip", **network.options}
+    plain = {key: runner._plain(value) for key, value in options.items()}
+    assert commands._chosen_model(cli.parsed(words[1:])) == plain
 
 
 def test_a_terminated_command_leaves_no_process(tmp_path, monkeypatch, capsys, processes):

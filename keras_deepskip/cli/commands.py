@@ -531,30 +531,35 @@ def run_benchmark(options):
     )
     result = run(options.out, log=_log, **chosen)
     wrote = [(Path(options.out) / f"{name}.md", "and .png, .json")]
-    ending = summaries.of_benchmark(result, wrote=wrote)
+    following = keras_deepskip("compare", "--data", "FOLDER_OF_SETS", "--out", "DIR")
+    ending = summaries.of_benchmark(result, wrote=wrote, following=following)
     return Result(result, ending=ending)
 
 
 def run_ablation(options):
     from keras_deepskip.studies.experiments import ABLATION, ablation
 
-    return _study_result(options, ablation(options.out, **_study(options)), ABLATION)
+    rows = ablation(options.out, **_study(options))
+    data = options.data or "FOLDER_OF_SETS"
+    following = keras_deepskip("compare", "--data", data, "--out", "DIR")
+    return _study_result(options, rows, ABLATION, following)
 
 
 def run_compare(options):
     from keras_deepskip.studies.experiments import COMPARISON, compare
 
-    return _study_result(options, compare(options.out, **_study(options)), COMPARISON)
+    rows = compare(options.out, **_study(options))
+    return _study_result(options, rows, COMPARISON, summaries.training_of_best(rows, COMPARISON))
 
 
-def _study_result(options, rows, study):
+def _study_result(options, rows, study, following):
     out = Path(options.out)
     wrote = [(out / "report.md", "with tables and figures"), (out / "results.csv", "a line a run")]
     facts = {"rows": rows, "report": out / "report.md"}
     if (out / REPORT).is_file():
         facts["page"] = out / REPORT
         wrote.append((facts["page"], OPEN))
-    ending = summaries.of_study(rows, study.reference, wrote=wrote)
+    ending = summaries.of_study(rows, study.reference, wrote=wrote, following=following)
     return Result(facts, ending=ending)
 
 

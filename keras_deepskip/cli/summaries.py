@@ -1,10 +1,11 @@
 """The table with which each command ends, of what its function has returned."""
 
 import csv
+import json
 import statistics
 from pathlib import Path
 
-from keras_deepskip.cli.ending import Ending
+from keras_deepskip.cli.ending import Ending, keras_deepskip
 
 OBJECTS = {"recall": "recall", "precision": "precision", "F1": "f1"}
 COUNTS = {"found": "tp", "missed": "fn", "false": "fp"}
@@ -152,6 +153,23 @@ def of_study(rows, reference, **rest):
     notes = [f"{len(rows)} runs; the reference is {tables.labels_of(rows).get(reference)}."]
     return Ending("Pixel IoU by category, and object F1, with spread over seeds:",
                   [*table.headers, "object F1"], body, notes, **rest)  # fmt: skip
+
+
+def training_of_best(rows, study):
+    """The words of a training with the network of a study that has the highest mean IoU."""
+    from keras_deepskip.studies.experiments import tables
+    from keras_deepskip.studies.experiments.spread import spread
+
+    means = {
+        name: spread(row.get("IoU") for row in tables.chosen(rows, network=name)).mean
+        for name in tables.labels_of(rows)
+    }
+    best = max(means, key=lambda name: means[name] or 0)
+    options = next(dict(network.options) for network in study.networks if network.name == best)
+    words = [f"--architecture={options.pop('architecture', 'deepskip')}"]
+    for name, value in options.items():
+        words += ["--option", f"{name}={json.dumps(value)}"]
+    return keras_deepskip("train", *words, "--data", "FOLDER", "--out", "RUN")
 
 
 def of_backbones(found, **rest):

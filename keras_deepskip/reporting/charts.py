@@ -21,6 +21,7 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3], [10, 4])
 PANELS = (("loss", "Loss"), ("iou", "Pixel IoU"), ("object_f1", "Object F1"))
 MOST_CLASSES = 4  # of curves of thresholds
 HEIGHT = 230  # pixels of a chart
+PADDING = {"left": 5, "top": 5, "right": 16, "bottom": 5}  # the last label of an axis is whole
 MOST_POINTS = 2000  # of a cloud of points
 
 
@@ -266,7 +267,7 @@ def drawn(title, text, layers, height=HEIGHT):
     chart = (
         alt.layer(*layers)
         .properties(width="container", height=height, description=text)
-        .configure(background="transparent", font="system-ui, sans-serif")
+        .configure(background="transparent", font="system-ui, sans-serif", padding=PADDING)
         .configure_view(stroke=None)
         .configure_axis(**lines, **text_colors, **sizes)
         .configure_legend(labelColor="var(--ink)", labelFontSize=12, symbolStrokeWidth=2)

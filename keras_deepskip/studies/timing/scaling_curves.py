@@ -1,5 +1,6 @@
 """`scaling`: how time and memory grow with image area, batch, width and depth."""
 
+import inspect
 from pathlib import Path
 
 from keras_deepskip import _checks, _files
@@ -8,6 +9,7 @@ from keras_deepskip.studies.timing.figures import draw_scaling
 from keras_deepskip.studies.timing.measure import check_names, measure
 from keras_deepskip.studies.timing.pages import write_scaling_page
 from keras_deepskip.studies.timing.tables import scaling_text
+from keras_deepskip.studies.timing.timed_networks import TIMED_NETWORKS
 
 DEFAULTS = {"levels": 5, "base_filters": 8}
 
@@ -44,7 +46,8 @@ def scaling(
         A dict, as in `scaling.json`.
 
     Raises:
-        ValueError: if a name is not known, or a number out of range.
+        ValueError: if a name is not known, a network has one width and depth alone, or a number is
+            out of range.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -54,6 +57,7 @@ def scaling(
     ```
     """
     check_names(rivals, modes, rivals[0])
+    _check_free(rivals)
     _checks.require("matplotlib", '"keras-deepskip[studies]"', "the figure of a benchmark")
     out = Path(out)
     curves = {"batch": batches, "size": sizes, "base_filters": base_filters, "levels": levels}
@@ -65,6 +69,23 @@ def scaling(
         path.write_bytes(draw_scaling(result, base))
     written(lambda: write_scaling_page(result, base, out / "scaling.html"), log)
     return result
+
+
+def _check_free(rivals):
+    """Refuses networks of one width and depth."""
+    free = [name for name, network in TIMED_NETWORKS.items() if _takes_options(network.build)]
+    for name in rivals:
+        if name not in free:
+            raise ValueError(
+                f"scaling: expected networks that take {' and '.join(DEFAULTS)}: "
+                f"{', '.join(free)}. Received: {name!r}, of one width and depth"
+            )
+
+
+def _takes_options(build):
+    parameters = inspect.signature(build).parameters
+    any_option = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return any_option or set(DEFAULTS) <= set(parameters)
 
 
 def _cases(curves, base, modes):
