@@ -29,6 +29,7 @@ from keras_deepskip.studies.experiments import (
 from keras_deepskip.studies.experiments.ablation_study import WIDE
 from keras_deepskip.studies.experiments.spread import paired_test, spread
 from keras_deepskip.studies.timing.timed_networks import COMPARED, TIMED_NETWORKS
+from keras_deepskip.training import Recipe
 from tests import tiny
 
 pytestmark = [pytest.mark.studies, pytest.mark.one_backend]
@@ -71,15 +72,20 @@ def check_preset(study, preset, tmp_path):
     assert len({run.folder for run in runs}) == len(runs)
     for run in runs:
         recipe = preset.recipe_for(run.network, run.seed)
-        assert recipe.total_steps == preset.steps_of.get(run.network.name, preset.steps)
         assert recipe.seed == run.seed
+        if preset.minutes is not None:  # all is planned but what the network has of its own
+            own = {"minutes": preset.minutes, "seed": run.seed, **run.network.recipe}
+            assert recipe == Recipe(**own)
+            continue
+        assert recipe.total_steps == preset.steps_of.get(run.network.name, preset.steps)
 
 
 def test_light_presets_have_three_seeds_and_categories():
     for study in (ABLATION, COMPARISON):
         light = study.presets["light"]
-        assert len(light.seeds) >= 3 and len(light.categories) == 3
-        assert not any(c.is_synthetic for c in CATEGORIES if c.name in light.categories)
+        assert len(light.seeds) >= 3 and light.minutes
+        synthetic = [c.is_synthetic for c in CATEGORIES if c.name in light.categories]
+        assert sorted(synthetic) == [False] * 4 + [True]  # where objects are rare
 
 
 def test_the_wide_flat_network_has_the_weights_of_the_deep_one():
@@ -142,6 +148,7 @@ def test_rows(done):
     for row in rows:
         assert row["source"] == "synthetic" and row["backend"] == keras.backend.backend()
         assert row["steps"] == 4 and row["batch_size"] == 2 and row["test_images"] == 2
+        assert 0 <= row["ap50"] <= 1 and row["count_mean_absolute"] >= abs(row["count_bias"])
         counts = [row[name] for name in row if name.startswith(("found ", "missed "))]
         assert sum(counts) > 0 and 0 <= row["IoU"] <= 1
         folder = out / "coins" / row["network"] / "seed0"
@@ -168,7 +175,8 @@ def test_report(done):
     out, _, _ = done
     text = (out / "report.md").read_text()
     for piece in ("A tiny study", "Pixel IoU by", "deep skips", "coins (synthetic)", "sign-flip",
-                  "curves.png", "Object recall by size", "tiny --preset tiny"):  # fmt: skip
+                  "curves.png", "Object recall by size", "tiny --preset tiny",
+                  "Objects one by one"):  # fmt: skip
         assert piece in text
     for name in ("categories.png", "curves.png", "multiples_synthetic.png"):
         assert (out / name).read_bytes()[1:4] == b"PNG"
@@ -431,8 +439,13 @@ def test_a_network_of_both_studies_has_one_learning_rate():
 
 
 def test_every_network_of_the_comparison_has_its_cost():
-    """The timed network has the options of the trained one."""
+    """The timed network has the options of the trained one; other packages' is of that package."""
     for network in COMPARISON.networks:
         assert network.timed_as in TIMED_NETWORKS, network.name
+        package = network.name.split("_")[0]
+        if package in ("hub", "smp"):
+            (needed, *_) = TIMED_NETWORKS[network.timed_as].needs
+            assert needed == {"hub": "keras_hub", "smp": "segmentation_models_pytorch"}[package]
+            continue
         timed = {} if network.timed_as == "deepskip_folded" else COMPARED[network.timed_as][1]
         assert network.options == timed, network.name

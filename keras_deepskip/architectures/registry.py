@@ -85,6 +85,7 @@ ARCHITECTURES = {
     "deepskip": Architecture(deepskip),
     "unet": Architecture(unet),
     **dict.fromkeys(("unet3plus", "fcn8s", "pspnet", "h_denseunet", "mask_rcnn"), STUDIES),
+    **dict.fromkeys(("hub_deeplab", "smp"), STUDIES),  # networks of other packages
 }
 
 

@@ -54,7 +54,8 @@ PRESETS = {
         steps_of={"unet_bce": 15},  # a step of the full-width network takes 40 times as long
     ),
     "light": Preset(
-        "the light variants, trained until they hardly improve any more, on the real categories",
+        "the light variants, each trained for the same minutes as `train` would, where objects are "
+        "many and where they are rare",
         **LIGHT,
         networks=LIGHT_VARIANTS,
     ),

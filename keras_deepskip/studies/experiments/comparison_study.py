@@ -14,7 +14,7 @@ from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW,
 from keras_deepskip.studies.experiments.categories import CATEGORIES
 from keras_deepskip.studies.experiments.study_config import Network, Preset, Study
 from keras_deepskip.studies.light_forms import LIGHT_FORMS
-from keras_deepskip.studies.timing.timed_networks import COMPARED
+from keras_deepskip.studies.timing.timed_networks import COMPARED, SMP_NETWORKS
 
 
 def _network(name, label, recipe=(), timed_as=None):
@@ -22,6 +22,22 @@ def _network(name, label, recipe=(), timed_as=None):
     timed_as = timed_as or name
     return Network(name, label, COMPARED[timed_as][1], dict(recipe), timed_as)
 
+
+# Of other packages, with random weights; smp's run on PyTorch alone.
+OUTSIDE = (
+    Network(
+        "hub_deeplab", "keras-hub DeepLabV3+, ResNet34", {"architecture": "hub_deeplab"},
+        timed_as="hub_deeplabv3_resnet34",
+    ),
+    *(
+        Network(
+            f"smp_{name}_{encoder}", f"smp {label}, {encoder}",
+            {"architecture": "smp", "network": network, "encoder": encoder},
+            timed_as=f"smp_{name}_{encoder}",
+        )
+        for name, label, network, encoder in SMP_NETWORKS if name != "pspnet"
+    ),
+)  # fmt: skip
 
 NETWORKS = (
     Network("deepskip", "deep skips (ours), VGG16", timed_as="deepskip_folded"),
@@ -35,6 +51,7 @@ NETWORKS = (
     _network("h_denseunet", "DenseUNet-167 (H-DenseUNet)", SLOW),
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
     *(_network(name, label) for name, (label, _) in LIGHT_FORMS.items()),
+    *OUTSIDE,
 )
 
 LIGHT_SEMANTIC = ("deepskip", "deepskip_resnet34", "unet_8", "unet3plus_8")
@@ -50,14 +67,20 @@ PRESETS = {
         steps_of=dict.fromkeys(HEAVY_NETWORKS, 15),
     ),
     "light": Preset(
-        "the light networks, trained until they hardly improve any more, on the real categories",
+        "the light networks, each trained for the same minutes as `train` would, where objects are "
+        "many and where they are rare",
         **LIGHT,
         networks=LIGHT_NETWORKS,
     ),
     "same_size": Preset(
-        "all architectures at the deep-skip network's weights or multiply-adds, trained alike",
+        "all architectures at the deep-skip network's weights or multiply-adds, same minutes",
         **LIGHT,
         networks=("deepskip", *LIGHT_FORMS),
+    ),
+    "outside": Preset(
+        "networks of other packages, same minutes, on PyTorch",
+        **LIGHT,
+        networks=("deepskip", *(network.name for network in OUTSIDE)),
     ),
     "full": Preset(
         "all networks on full-size crops, for a GPU and --jobs 4",

@@ -54,7 +54,10 @@ def write_report(study, rows, runs, out, made, measured=None, log=lambda line: N
     found = [tables.by_category(rows, metric) for metric in tables.METRICS]
     if len(chosen := tables.labels_of(rows)) > 1 and study.reference in chosen:
         found.append(tables.paired(rows, study.reference))
-    found += [tables.pixels_and_objects(rows), tables.recall_by_size(rows), tables.effort(rows)]
+    found.append(tables.pixels_and_objects(rows))
+    if any("ap50" in row for row in rows):  # earlier results lack it
+        found.append(tables.one_by_one(rows))
+    found += [tables.recall_by_size(rows), tables.effort(rows)]
     if measured is not None:
         found.insert(2, tables.costs(rows, study.networks, measured))
     for table in found:

@@ -17,6 +17,8 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip._processes import peak_memory
 
+# Of the objects one by one, as `metrics.ObjectQuality` has them
+QUALITY = ("ap50", "ap70", "pq", "sq", "rq", "count_mean_absolute", "count_bias")
 SHOWN = 3  # test images whose masks are kept for the figures
 
 
@@ -63,14 +65,15 @@ def _run(folder, request):
         "keras": made["keras"],
         "images": len(split.train) + len(split.val) + len(split.test),
         "test_images": len(tested),
-        "steps": len(run.history) * request["recipe"]["steps_per_epoch"],
-        "batch_size": request["recipe"]["batch_size"],
+        "steps": len(run.history) * run.recipe.steps_per_epoch,
+        "batch_size": run.recipe.batch_size,
         "train_seconds": round(sum(epoch["seconds"] for epoch in run.history), 1),
         "train_peak_mb": None if peak is None else round(peak / 1024**2),
         "best_epoch": run.best_epoch,
         "parameters": run.model.count_params(),
         **found.pixels,
         **_object_metrics(found.objects),
+        **{name: found.quality["all"][name] for name in QUALITY},
     }
 
 
@@ -86,9 +89,11 @@ def _mask(model, sample):
     from keras_deepskip.inference.outputs import check_model
     from keras_deepskip.inference.tiled import probabilities_of
     from keras_deepskip.metrics import masks_from_outputs
+    from keras_deepskip.operating_point import operating_point_of
 
     channels, _ = check_model(model)
-    return masks_from_outputs(probabilities_of(model, load_image(sample, channels))[None])[0]
+    outputs = probabilities_of(model, load_image(sample, channels))
+    return masks_from_outputs(outputs[None], threshold=operating_point_of(model).threshold)[0]
 
 
 def _object_metrics(objects):

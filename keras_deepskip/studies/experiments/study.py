@@ -61,8 +61,9 @@ def run_study(
     """Trains and evaluates every network of a study on every category with every seed, and reports.
 
     Each run is a process of its own, with a folder `out/CATEGORY/NETWORK/seedN` that holds all its
-    settings. All networks have the same splits, crops, seeds and, unless the preset says otherwise,
-    the same number of steps. After an interrupt or a kill the same call resumes, also within a run.
+    settings. All networks have the same splits and seeds, and the same minutes or, in other
+    presets, the same crops and number of steps. After an interrupt or a kill the same call resumes,
+    also within a run.
 
     Writes to `out`: `report.md`, `report.html` (if the extra `report` is installed), `results.csv`
     (a row per run), `tables/` (CSV and LaTeX), `categories.png`, `curves.png`, `multiples_real.png`
@@ -101,7 +102,7 @@ def run_study(
     chosen = study.presets[_checks.check_choice("preset", preset, study.presets)]
     if steps is not None:
         _checks.check_integer("steps", steps)
-        chosen = dataclasses.replace(chosen, steps=steps, steps_of={})
+        chosen = dataclasses.replace(chosen, steps=steps, steps_of={}, minutes=None)
     picked = {"networks": networks, "categories": categories, "seeds": seeds, "steps": steps}
     made = _made(study, preset, picked, own_categories)
     study, categories = _with_own(study, own_categories, categories)
@@ -151,6 +152,7 @@ def _made(study, preset, picked, own):
         f"{libraries} (Python {made['python']})",
         f"{shlex.join(words)} --data FOLDER_OF_SETS --out FOLDER",
         "Metrics are of test images that no run has trained on, each predicted whole, with the "
-        "weights of the epoch with the best validation IoU. *Synthetic* categories replace real "
+        "weights of the epoch that was best on the validation images, and its operating point. "
+        "*Synthetic* categories replace real "
         "sets that are too small.",
     )

@@ -118,7 +118,10 @@ class Preset:
         categories: names of the categories.
         networks: names of the networks; None takes all.
         seeds: of the split, the weights and the crops; the same for every network.
-        steps: training steps of a run.
+        steps: training steps of a run; None where `minutes` say how long it is.
+        minutes: of the training of a run, in which each network does as many steps as fit; all else
+            is what the plan chooses for its images, as in `train`. None: `steps`, in the paper's
+            recipe.
         steps_of: by network, the steps of those that are too slow for `steps`.
         epochs: into which the steps are divided; each ends with an evaluation on the validation
             images.
@@ -129,7 +132,8 @@ class Preset:
     about: str
     categories: tuple
     seeds: tuple
-    steps: int
+    steps: int | None = None
+    minutes: float | None = None
     networks: tuple | None = None
     steps_of: Mapping = dataclasses.field(default_factory=dict)
     epochs: int = 10
@@ -138,6 +142,9 @@ class Preset:
 
     def recipe_for(self, network, seed):
         """The `Recipe` of a network's run."""
+        if self.minutes is not None:
+            own = {**self.recipe, **network.recipe}
+            return Recipe(minutes=self.minutes, seed=seed, **own)
         steps = self.steps_of.get(network.name, self.steps)
         epochs = min(self.epochs, steps)
         paper = {"jitter": False, "size_balance": 0.0, "include_absent": True}

@@ -161,6 +161,21 @@ def pixels_and_objects(rows):
     return Table("precision_recall", title, ["network", *columns.values()], _body(means, rows))
 
 
+def one_by_one(rows):
+    """AP, PQ and the error of the number of objects: means over categories, spread over seeds."""
+    columns = {
+        "ap50": "AP 0.5", "ap70": "AP 0.7", "pq": "PQ", "sq": "SQ", "rq": "RQ",
+        "count_mean_absolute": "count error", "count_bias": "count bias",
+    }  # fmt: skip
+    seeds = _frame(rows, columns).groupby(["network", "seed"])[list(columns)].mean()
+    cells = seeds.groupby("network").agg(lambda column: spread(column).text())
+    title = (
+        "Objects one by one, by their ids where the set has them: mean over categories ± standard "
+        "deviation over seeds. Count error and bias: objects in an image."
+    )
+    return Table("one_by_one", title, ["network", *columns.values()], _body(cells, rows))
+
+
 def recall_by_size(rows):
     """Share of the true objects of each size that were found, over all categories and seeds."""
     strata = strata_of(rows)

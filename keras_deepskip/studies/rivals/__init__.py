@@ -1,4 +1,4 @@
-"""The networks that the deep-skip network is compared with, as their papers have them."""
+"""The networks that the deep-skip network is compared with: after their papers, and of others."""
 
 from keras_deepskip.analysis import RULES
 from keras_deepskip.architectures import Architecture
@@ -8,6 +8,7 @@ from keras_deepskip.studies.rivals import (
     h_denseunet,
     layers,
     mask_rcnn,
+    outside,
     pspnet,
     unet3plus,
 )
@@ -20,6 +21,8 @@ RIVALS = {
     "mask_rcnn": Architecture(
         mask_rcnn.mask_rcnn, mask_rcnn.MaskRCNNAdapter(), analysis_rules.MASK_RCNN
     ),
+    "hub_deeplab": Architecture(outside.hub_deeplab),
+    "smp": Architecture(outside.smp),
 }
 
 for rival in RIVALS.values():

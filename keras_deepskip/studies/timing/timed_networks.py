@@ -13,6 +13,7 @@ import keras
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model
 from keras_deepskip.studies.light_forms import LIGHT_FORMS
+from keras_deepskip.studies.rivals.outside.hub import deeplab_resnet34
 from keras_deepskip.studies.timing.adapters import KerasModel, OnnxRuntime, OpenVino, TorchModule
 from keras_deepskip.studies.timing.plain_networks import deepskip_plain
 
@@ -85,27 +86,7 @@ def _segmodels_mobilenetv2(size):
 
 
 def _hub_deeplab(size):
-    from keras_hub import models
-
-    encoder = models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128, 256, 512],
-        stackwise_num_blocks=[3, 4, 6, 3],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-        image_shape=(size, size, 3),
-    )
-    backbone = models.DeepLabV3Backbone(
-        image_encoder=encoder,
-        projection_filters=48,
-        low_level_feature_key="P2",
-        spatial_pyramid_pooling_key="P4",
-        upsampling_size=4,
-        dilation_rates=[6, 12, 18],
-        image_shape=(size, size, 3),
-    )
-    return _with_sigmoid(models.DeepLabV3ImageSegmenter(backbone, num_classes=1))
+    return _with_sigmoid(deeplab_resnet34((size, size, 3), 1))
 
 
 def _hub_segformer(size):
@@ -135,22 +116,13 @@ def _with_sigmoid(segmenter):
 # ---- PyTorch -------------------------------------------------------------------------------------
 
 
-def _smp_unet_resnet34(size):
-    import segmentation_models_pytorch as smp
+def _smp(network, encoder):
+    def build(size):
+        import segmentation_models_pytorch
 
-    return smp.Unet("resnet34", encoder_weights=None, classes=1)
+        return getattr(segmentation_models_pytorch, network)(encoder, encoder_weights=None)
 
-
-def _smp_unet_mobilenet_v2(size):
-    import segmentation_models_pytorch as smp
-
-    return smp.Unet("mobilenet_v2", encoder_weights=None, classes=1)
-
-
-def _smp_pspnet_resnet34(size):
-    import segmentation_models_pytorch as smp
-
-    return smp.PSPNet("resnet34", encoder_weights=None, classes=1)
+    return build
 
 
 # ---- All of them ---------------------------------------------------------------------------------
@@ -163,6 +135,14 @@ SMP = {"segmentation_models_pytorch": "segmentation-models-pytorch", "torch": "t
 ONNX = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"}
 OPENVINO = {"tensorflow": "tensorflow", "tf2onnx": "tf2onnx", "openvino": "openvino"}
 EXPORTED = {"backend": "tensorflow", "trains": False}
+SMP_NETWORKS = (
+    ("unet", "U-Net", "Unet", "resnet34"),
+    ("unet", "U-Net", "Unet", "mobilenet_v2"),
+    ("unetplusplus", "U-Net++", "UnetPlusPlus", "resnet34"),
+    ("unetplusplus", "U-Net++", "UnetPlusPlus", "mobilenet_v2"),
+    ("pspnet", "PSPNet", "PSPNet", "resnet34"),
+    ("segformer", "SegFormer", "Segformer", "mit_b0"),
+)
 NATIVE = {"adapter": TorchModule, "needs": SMP, "backend": "torch"}
 
 # Networks of `build_model` that `experiments.COMPARISON` trains: what each is, and its options.
@@ -236,13 +216,12 @@ TIMED_NETWORKS = {
         "keras-hub DeepLabV3+, ResNet34", _hub_deeplab, needs=HUB
     ),
     "hub_segformer_b0": TimedNetwork("keras-hub SegFormer-B0", _hub_segformer, needs=HUB),
-    "smp_unet_resnet34": TimedNetwork("smp U-Net, ResNet34, PyTorch", _smp_unet_resnet34, **NATIVE),
-    "smp_unet_mobilenet_v2": TimedNetwork(
-        "smp U-Net, MobileNetV2, PyTorch", _smp_unet_mobilenet_v2, **NATIVE
-    ),
-    "smp_pspnet_resnet34": TimedNetwork(
-        "smp PSPNet, ResNet34, PyTorch", _smp_pspnet_resnet34, **NATIVE
-    ),
+    **{
+        f"smp_{name}_{encoder}": TimedNetwork(
+            f"smp {label}, {encoder}, PyTorch", _smp(network, encoder), **NATIVE
+        )
+        for name, label, network, encoder in SMP_NETWORKS
+    },
     **{
         name: TimedNetwork(about, _network(**options), trains=False)
         for name, (about, options) in COMPARED.items()
