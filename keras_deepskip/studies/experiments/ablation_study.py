@@ -2,11 +2,12 @@
 
     keras-deepskip ablation --preset light --data FOLDER_OF_SETS --out runs/ablation --jobs 2
 
-Takes on 2 CPU cores: `quick` 40 minutes, `light` 47; `full` by estimate 18 on an H200, not run yet.
+Takes on 2 CPU cores: `quick` 40 minutes, `light` by count 2.6 hours; `full` by estimate 18 minutes
+on an H200, not run yet.
 
-Results (docs/measurements/comparison.md): deep skips +0.019 in IoU over flat ones, +0.009 over flat
-ones of as many weights; BCE + Dice level with its parts where objects are many, +0.20 over BCE
-where they are rare.
+Results of before 2026-11-30 (docs/measurements/comparison.md): deep skips +0.019 in IoU over flat
+ones, +0.009 over flat ones of as many weights; BCE + Dice level with its parts where objects are
+many, +0.20 over BCE where they are rare.
 """
 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW
