@@ -80,6 +80,12 @@ def check_preset(study, preset, tmp_path):
         assert recipe.total_steps == preset.steps_of.get(run.network.name, preset.steps)
 
 
+@pytest.mark.parametrize("budget", [{}, {"steps": 2, "minutes": 1.0}])
+def test_a_preset_has_one_budget(budget):
+    with pytest.raises(ValueError, match="either `steps` or `minutes`"):
+        Preset("", ("coins",), (0,), **budget)
+
+
 def test_light_presets_have_three_seeds_and_categories():
     for study in (ABLATION, COMPARISON):
         light = study.presets["light"]

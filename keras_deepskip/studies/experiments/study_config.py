@@ -127,6 +127,9 @@ class Preset:
             images.
         recipe: other fields of `Recipe`, such as crop and batch.
         test_images: most test images for the evaluation of a run; None takes all.
+
+    Raises:
+        ValueError: if there are neither `steps` nor `minutes`, or both.
     """
 
     about: str
@@ -139,6 +142,13 @@ class Preset:
     epochs: int = 10
     recipe: Mapping = dataclasses.field(default_factory=dict)
     test_images: int | None = None
+
+    def __post_init__(self):
+        if (self.steps is None) == (self.minutes is None):
+            raise ValueError(
+                "expected a preset with either `steps` or `minutes`. Received: "
+                f"steps={self.steps}, minutes={self.minutes}"
+            )
 
     def recipe_for(self, network, seed):
         """The `Recipe` of a network's run."""
