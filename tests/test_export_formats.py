@@ -1,5 +1,6 @@
 """Every format: what is written runs without Keras, as the model does, at sizes of all kinds."""
 
+import collections
 import functools
 import json
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 import tifffile
 
 from keras_deepskip import build_model, data, metrics
-from keras_deepskip.export import FORMATS, ExportMismatch, export, formats
+from keras_deepskip.export import FORMATS, ExportMismatch, export, formats, writers
 from keras_deepskip.layers.image_normalization import image_normalization_of
 from keras_deepskip.operating_point import OperatingPoint
 from tests import tiny
@@ -141,6 +142,24 @@ def test_volumes(tmp_path, format):
     needs(format)
     report = export(volumes, path, format, mask=True)
     assert "3x9x17x21" in report.differences and max(report.differences.values()) <= 1e-5
+
+
+@pytest.mark.skipif("onnx" not in OWN, reason="another backend writes it")
+def test_an_onnx_file_holds_what_is_quick_to_run(tmp_path):
+    """Operators of the standard alone; no kernels to be summed up, and no transposition for each
+    convolution (PyTorch), no transposed convolution, which ONNX Runtime lacks in 8 bits
+    (TensorFlow)."""
+    onnx = pytest.importorskip("onnx")
+    export(network(), tmp_path / "cells.onnx", "onnx", mask=True)
+    file = onnx.load(tmp_path / "cells.onnx")
+    assert {node.domain for node in file.graph.node} <= {"", "ai.onnx"}
+    versions = {each.domain: each.version for each in file.opset_import}
+    assert versions[""] == writers.ONNX_OPSET and "com.microsoft" not in versions
+    kinds = collections.Counter(node.op_type for node in file.graph.node)
+    if BACKEND == "torch":
+        assert kinds["MatMul"] == 0 and kinds["Transpose"] < kinds["Conv"] / 3
+    else:
+        assert kinds["ConvTranspose"] == 0 < kinds["Conv"]
 
 
 @pytest.mark.parametrize("format", OWN)

@@ -119,7 +119,9 @@ FORMATS = {
         suffix="",
         mark="model.xml",
         writers={
-            "torch": Writer(writers.openvino_by_torch, needs=("onnx",), volumes=False),
+            "torch": Writer(
+                writers.openvino_by_torch, needs=("onnx", "onnxruntime"), volumes=False
+            ),
             "tensorflow": Writer(writers.openvino_by_tensorflow),
         },
         open=runtimes.openvino,

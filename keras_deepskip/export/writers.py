@@ -15,12 +15,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_deepskip.layers import upsampled_conv
 from keras_deepskip.metrics.pixel import weigh_background
 
 AXES = {2: "nhw", 3: "ndhw"}  # names of the free axes, by the number of spatial ones
 # By what PyTorch is shown the model: no multiples of any stride, and larger than each.
 SAMPLE_SIZES = {2: (75, 107), 3: (35, 37, 41)}
 ONNX_OPSET = 17
+# Of the upsampled convolutions that TensorFlow writes for ONNX Runtime and OpenVINO: as fast there
+# as any in float32, and faster in 8 bits, for which there are no transposed convolutions
+# (docs/measurements/speed.md)
+FORM = upsampled_conv.by_cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +91,11 @@ def litert(model, path, mask):
 def onnx_by_tensorflow(model, path, mask):
     import tf2onnx
 
-    with _constant_normalization(model), _quiet("tf2onnx"):
+    with (
+        _constant_normalization(model),
+        _quiet("tf2onnx"),
+        upsampled_conv.images_in(FORM),
+    ):
         function, signature = _tensorflow_function(model, mask)
         tf2onnx.convert.from_function(function, signature, opset=ONNX_OPSET, output_path=str(path))
 
@@ -94,7 +103,7 @@ def onnx_by_tensorflow(model, path, mask):
 def openvino_by_tensorflow(model, path, mask):
     import openvino
 
-    with _constant_normalization(model):
+    with _constant_normalization(model), upsampled_conv.images_in(FORM):
         function, _ = _tensorflow_function(model, mask)
         _save_openvino(openvino.convert_model(function), path)
 
@@ -150,6 +159,28 @@ def onnx_by_torch(model, path, mask):
             input_names=["image"], output_names=names, opset_version=ONNX_OPSET,
             dynamic_axes={name: free for name in ("image", *names)},
         )  # fmt: skip
+    _simplify(path)
+
+
+def _simplify(path):
+    """Takes out of an ONNX file what need not be computed: PyTorch's exporter leaves transpositions
+    around each convolution and sums of kernels, with which OpenVINO takes 1.7 times as long."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    # No further: beyond it are operators that only ONNX Runtime knows
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "simple.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        simple = onnx.load(options.optimized_model_filepath)
+    used = {node.domain for node in simple.graph.node}
+    domains = [each for each in simple.opset_import if each.domain in used]
+    del simple.opset_import[:]
+    simple.opset_import.extend(domains)
+    onnx.save(simple, str(path))
 
 
 def openvino_by_torch(model, path, mask):

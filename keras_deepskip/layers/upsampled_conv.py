@@ -1,5 +1,6 @@
 """P(I(.)): nearest upsampling, then a convolution; computed on the small map."""
 
+import contextlib
 import functools
 import math
 
@@ -164,11 +165,8 @@ def by_cells(x, kernel, factor, bias=None):
     The stamps of `transposed`, cut into cells of side `factor` that fit the small map's grid, are
     the kernel; the cells are then laid in place. What reaches over the map's border is cut off.
     """
-    axes, kernel_size, (channels, filters) = (
-        len(kernel.shape) - 2,
-        kernel.shape[0],
-        kernel.shape[-2:],
-    )
+    kernel_size, *_, channels, filters = map(int, kernel.shape)  # as in `transposed`
+    axes = len(kernel.shape) - 2
     smear = smearing(kernel_size, factor)
     cells = -(-len(smear) // factor)  # along one axis of a stamp
     smear = np.pad(smear, [(0, cells * factor - len(smear)), (0, 0)])
@@ -216,6 +214,21 @@ FORMS = {
         "jax": {"training": by_cells, "inference": by_cells},
     },
 }
+
+
+@contextlib.contextmanager
+def images_in(form):
+    """Has images be computed in one form in inference: for files that another runtime runs.
+
+    Args:
+        form: one of the four functions above.
+    """
+    own = FORMS[2][native.BACKEND]
+    before, own["inference"] = own["inference"], form
+    try:
+        yield
+    finally:
+        own["inference"] = before
 
 
 # --- Which tap of the kernel meets which small pixel (along one axis) -----------------------------
