@@ -24,6 +24,7 @@ import keras_deepskip
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.export import writers
 from keras_deepskip.layers import upsampled_conv
+from keras_deepskip.studies.timing import adapters
 
 WARM_UPS = 3
 
@@ -51,15 +52,10 @@ def main():
             for name, load in (("ONNX Runtime", onnx_runtime), ("OpenVINO", openvino)):
                 runners[f"{name}, {form}"] = load(path, options.threads)
         rows = timed(runners, batches, expected, options.rounds)
-    print(
-        f"keras {keras.__version__}, {options.size} x {options.size}, threads {options.threads}\n"
-    )
-    print(
-        markdown_table(
-            ["run by", *(f"batch {n}, ms" for n in batches), *(f"ratio, {n}" for n in batches)],
-            rows,
-        )
-    )
+    size, threads = options.size, options.threads
+    print(f"keras {keras.__version__}, {size} x {size}, threads {threads}\n")
+    headers = [*(f"batch {n}, ms" for n in batches), *(f"ratio, {n}" for n in batches)]
+    print(markdown_table(["run by", *headers], rows))
 
 
 def arguments():
@@ -92,13 +88,8 @@ def tensorflow(model):
 
 
 def onnx_runtime(path, threads):
-    """A session of ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    """The file as ONNX Runtime runs it, on the CPU."""
+    session = adapters.onnx_session(path, threads)
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})[0]
 
@@ -107,11 +98,7 @@ def openvino(path, threads):
     """A program of OpenVINO in float32, compiled for each size of batch."""
     import openvino
 
-    core, programs = openvino.Core(), {}
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-    }  # fmt: skip
+    core, programs, settings = openvino.Core(), {}, adapters.openvino_settings(threads)
 
     def run(images):
         if images.shape not in programs:

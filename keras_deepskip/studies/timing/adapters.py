@@ -108,15 +108,7 @@ class OnnxRuntime(_Exported):
     """An exported model in ONNX Runtime, on the CPU."""
 
     def _load(self, path):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores()
-        # Threads that wait busily for the next call would slow the next network down.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        self.session = onnx_session(path, cores())
 
     def predict(self, images):
         name = self.session.get_inputs()[0].name
@@ -134,16 +126,31 @@ class OpenVino(_Exported):
 
     def predict(self, images):
         self.graph.reshape(images.shape)  # a program for this exact size is the fastest
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the processor has it
-            "INFERENCE_NUM_THREADS": cores(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        program = self.core.compile_model(self.graph, "CPU", settings)
+        program = self.core.compile_model(self.graph, "CPU", openvino_settings(cores()))
         return lambda: program(images)[0]
 
 
 # ---- Their parts ---------------------------------------------------------------------------------
+
+
+def onnx_session(path, threads):
+    """A session of ONNX Runtime on the CPU, beside which other networks are timed."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait busily for the next call would slow the next network down.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def openvino_settings(threads):
+    """How OpenVINO compiles a program that is timed: for the time of one call, in float32."""
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16, where the processor has it
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
 
 
 def _keras_macs(model, size):

@@ -13,7 +13,6 @@ import keras
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.models import build_model
 from keras_deepskip.studies.light_forms import LIGHT_FORMS
-from keras_deepskip.studies.rivals.outside.hub import deeplab_resnet34
 from keras_deepskip.studies.timing.adapters import KerasModel, OnnxRuntime, OpenVino, TorchModule
 from keras_deepskip.studies.timing.plain_networks import deepskip_plain
 
@@ -86,6 +85,8 @@ def _segmodels_mobilenetv2(size):
 
 
 def _hub_deeplab(size):
+    from keras_deepskip.studies.rivals.outside.hub import deeplab_resnet34
+
     return _with_sigmoid(deeplab_resnet34((size, size, 3), 1))
 
 

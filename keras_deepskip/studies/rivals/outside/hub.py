@@ -7,9 +7,7 @@ KerasHub's SegFormer is not among the networks of the comparison, as it takes im
 import keras
 
 from keras_deepskip.architectures.frame import Frame
-from keras_deepskip.studies.rivals.outside.framing import framed, required
-
-STRIDE = 32  # of the coarsest maps
+from keras_deepskip.studies.rivals.outside.framing import PixelScores, framed, required
 
 
 def hub_deeplab(frame=Frame(), name=None):
@@ -41,11 +39,11 @@ def hub_deeplab(frame=Frame(), name=None):
     """
     required("keras_hub", "hub_deeplab")
     layer = HubDeepLab(frame.channels, frame.num_classes, name="network")
-    return framed(frame, STRIDE, layer, name or "hub_deeplab")
+    return framed(frame, layer, name or "hub_deeplab")
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
-class HubDeepLab(keras.layers.Layer):
+class HubDeepLab(PixelScores, keras.layers.Layer):
     """KerasHub's DeepLabV3+ as a layer, which builds it anew when it is loaded.
 
     Args:
@@ -66,12 +64,6 @@ class HubDeepLab(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         return keras.ops.cast(self.segmenter(inputs, training=training), "float32")
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.num_classes)
-
-    def compute_output_spec(self, inputs, training=None):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), "float32")
 
     def get_config(self):
         own = {name: getattr(self, name) for name in ("channels", "num_classes")}

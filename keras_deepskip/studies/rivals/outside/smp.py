@@ -5,9 +5,7 @@ from keras import ops
 
 from keras_deepskip import _checks
 from keras_deepskip.architectures.frame import Frame
-from keras_deepskip.studies.rivals.outside.framing import framed, required
-
-STRIDE = 32  # of the coarsest maps
+from keras_deepskip.studies.rivals.outside.framing import PixelScores, framed, required
 
 
 def smp(frame=Frame(), network="Unet", encoder="resnet34", name=None):
@@ -47,11 +45,11 @@ def smp(frame=Frame(), network="Unet", encoder="resnet34", name=None):
     _checks.check_choice("network", network, networks)
     _checks.check_choice("encoder", encoder, package.encoders.get_encoder_names())
     layer = SmpNetwork(network, encoder, frame.channels, frame.num_classes, name="network")
-    return framed(frame, STRIDE, layer, name or f"smp_{network.lower()}_{encoder}")
+    return framed(frame, layer, name or f"smp_{network.lower()}_{encoder}")
 
 
 @keras.saving.register_keras_serializable(package="keras_deepskip")
-class SmpNetwork(keras.layers.TorchModuleWrapper):
+class SmpNetwork(PixelScores, keras.layers.TorchModuleWrapper):
     """A network of segmentation_models_pytorch as a layer, which builds it anew when it is loaded.
 
     Its running statistics are weights that are not trained, so that copies of the layer have them.
@@ -81,12 +79,6 @@ class SmpNetwork(keras.layers.TorchModuleWrapper):
     def call(self, inputs, training=None):
         scores = super().call(ops.transpose(inputs, (0, 3, 1, 2)), training=training)
         return ops.cast(ops.transpose(scores, (0, 2, 3, 1)), "float32")
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.num_classes)
-
-    def compute_output_spec(self, inputs, training=None):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), "float32")
 
     def get_config(self):
         # Not that of the wrapper, which holds the module as a pickle
