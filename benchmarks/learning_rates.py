@@ -5,18 +5,19 @@
 
 The rule: of the rates, the one with the highest score on the validation images (mean of pixel IoU
 and object F1, of the best epoch) after the same minutes on synthetic scenes, which are in no table
-of the comparison. A rate at an end of the list asks for another beyond it. What is found goes into
-`LEARNING_RATES` of `studies/experiments/budgets.py`. Trainings that the file already has are not
-repeated: an interrupted run goes on.
+of the comparison. A rate at an end of the list asks for another beyond it. What is found goes
+into the networks of `studies/experiments/comparison_study.py`. Trainings that the file already has
+are not repeated: an interrupted run goes on.
 """
 
 import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import recipe as recipes  # the other benchmark: results
 
 import keras_deepskip
 from keras_deepskip._tables import markdown_table
@@ -30,7 +31,7 @@ SCENES = {"kind": "microorganisms", "images": 48, "seed": 11}
 def main():
     """Trains what is missing, and prints the table."""
     options = arguments()
-    done = results(options.out)
+    done = recipes.results(options.out)
     networks = {network.name: network for network in COMPARISON.networks}
     with tempfile.TemporaryDirectory() as scratch:
         scenes = sample(Path(scratch) / "scenes", **SCENES)
@@ -40,10 +41,7 @@ def main():
                 if key in [row["key"] for row in done]:
                     continue
                 found = score(networks[name], rate, options.minutes, scenes)
-                done.append({"key": key, **found})
-                with options.out.open("a") as file:
-                    file.write(json.dumps(done[-1]) + "\n")
-                print(json.dumps(done[-1]), flush=True)
+                recipes.note(options.out, done, [{"key": key, **found}])
     print(table(done, options))
 
 
@@ -56,11 +54,6 @@ def arguments():
     parser.add_argument("--rates", type=float, nargs="+", default=[0.0003, 0.001, 0.003, 0.01])
     parser.add_argument("--minutes", type=float, default=1.5)
     return parser.parse_args()
-
-
-def results(path):
-    """The trainings that a file of results holds."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def score(network, rate, minutes, scenes):

@@ -23,7 +23,6 @@ The maps, each from the last features by a 3 x 3 convolution of 32 and a 1 x 1 c
 
 import argparse
 import itertools
-import json
 import os
 import time
 from pathlib import Path
@@ -425,10 +424,7 @@ def main():
         if key in [row["key"] for row in done]:
             continue
         rows = [{"key": key, **row} for row in train_and_judge(folder, kind, seed, options.steps)]
-        with options.out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
-        done += rows
-        print(*map(json.dumps, rows), sep="\n", flush=True)
+        recipes.note(options.out, done, rows)
     print(table(done, options.steps))
 
 
@@ -461,14 +457,10 @@ def train_and_judge(folder, kind, seed, steps):
 
 def table(done, steps):
     """Means and standard deviations of all seeds, a row for each folder and way."""
-    groups = {}
-    for row in done:
-        if row["key"][3] == steps:
-            groups.setdefault((row["key"][0], row["way"]), []).append(row)
     names = [*FIGURES, "weights"]
     rows = [
         [*key, *(recipes.mean_and_spread([row[name] for row in own]) for name in names), len(own)]
-        for key, own in sorted(groups.items())
+        for key, own in recipes.grouped(done, steps, lambda row: row["way"])
     ]
     return markdown_table(["set", "way", *names, "seeds"], rows)
 

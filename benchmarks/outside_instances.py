@@ -12,7 +12,6 @@ repeated. Prints a table of means and standard deviations over the seeds.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # StarDist's
 
 import numpy as np
+import recipe as recipes  # the other benchmark: results and their table
 
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import load_image, load_pair, load_split
@@ -41,17 +41,14 @@ FIGURES = {
 def main():
     """Trains what is missing, and prints the table."""
     options = arguments()
-    done = results(options.out)
+    done = recipes.results(options.out)
     for seed in range(options.seeds):
         for folder in options.folders:
             for name in options.methods:
                 key = [folder.name, name, seed, options.minutes]
                 if key not in [row["key"] for row in done]:
                     row = {"key": key, **train_and_judge(METHODS[name], folder, seed, options)}
-                    done.append(row)
-                    with options.out.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-                    print(json.dumps(row), flush=True)
+                    recipes.note(options.out, done, [row])
     print(table(done, options.minutes))
 
 
@@ -64,11 +61,6 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=2.5)
     parser.add_argument("--seeds", type=int, default=3)
     return parser.parse_args()
-
-
-def results(path):
-    """The trainings that a file of results holds."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def train_and_judge(method, folder, seed, options):
@@ -116,24 +108,12 @@ def true_objects(sample):
 
 def table(done, minutes):
     """Means and standard deviations of all seeds, a row for each folder and method."""
-    groups = {}
-    for row in done:
-        if row["key"][3] == minutes:
-            groups.setdefault(tuple(row["key"][:2]), []).append(row)
+    spread = recipes.mean_and_spread
     rows = [
         [*key, own[0]["weights"], *(spread([row[name] for row in own]) for name in FIGURES)]
-        for key, own in sorted(groups.items())
+        for key, own in recipes.grouped(done, minutes)
     ]
     return markdown_table(["set", "method", "weights", *FIGURES.values()], rows)
-
-
-def spread(values):
-    """Text of a mean and a standard deviation; of what is known."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    deviation = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.3f}{deviation}"
 
 
 # ---- StarDist ------------------------------------------------------------------------------------

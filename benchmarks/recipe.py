@@ -45,10 +45,8 @@ def main():
                 if key not in [row["key"] for row in done]:
                     steps = options.steps * (1 if name == "before" else 2)
                     recipe = Recipe(steps=steps, seed=seed, **fields)
-                    done.append({"key": key, **train_and_judge(folder, recipe, name == "before")})
-                    with options.out.open("a") as file:
-                        file.write(json.dumps(done[-1]) + "\n")
-                    print(json.dumps(done[-1]), flush=True)
+                    row = {"key": key, **train_and_judge(folder, recipe, name == "before")}
+                    note(options.out, done, [row])
     print(table(done, options.steps))
 
 
@@ -74,6 +72,14 @@ def results(path):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
+def note(path, done, rows):
+    """Adds rows to the results and to their file, and prints them."""
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    done += rows
+    print(*map(json.dumps, rows), sep="\n", flush=True)
+
+
 def train_and_judge(folder, recipe, plain):
     """The figures of one training on the test images of its split."""
     start = time.perf_counter()
@@ -95,15 +101,23 @@ def train_and_judge(folder, recipe, plain):
 
 def table(done, steps):
     """Means and standard deviations of all seeds, a row for each folder and variant."""
-    groups = {}
-    for row in done:
-        if row["key"][3] == steps:
-            groups.setdefault(tuple(row["key"][:2]), []).append(row)
     rows = [
         [*key, *(mean_and_spread([row.get(name) for row in own]) for name in FIGURES), len(own)]
-        for key, own in sorted(groups.items())
+        for key, own in grouped(done, steps)
     ]
     return markdown_table(["set", "recipe", *FIGURES, "seeds"], rows)
+
+
+def grouped(done, budget, name_of=lambda row: row["key"][1]):
+    """The rows of a budget, by set and name: pairs of ((set, name), rows), in order.
+
+    Their `key` is of the set, the name, the seed and the budget.
+    """
+    groups = {}
+    for row in done:
+        if row["key"][3] == budget:
+            groups.setdefault((row["key"][0], name_of(row)), []).append(row)
+    return sorted(groups.items())
 
 
 def mean_and_spread(values):
