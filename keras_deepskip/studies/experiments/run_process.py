@@ -55,9 +55,13 @@ def _run(folder, request):
     peak = peak_memory()  # of the training: evaluation comes later
     split = run.split
     tested = _evenly_chosen(split.test, request["test_images"])
-    found = evaluate(fold_batch_norm(run.model), tested, out=folder, verbose=0)
-    for sample in tested[:SHOWN]:
-        write_png(folder / "shown" / f"{sample.name}.png", _mask(run.model, sample))
+    shown = {sample.name for sample in tested[:SHOWN]}
+
+    def keep(judged):
+        if judged.sample.name in shown:
+            write_png(folder / "shown" / f"{judged.sample.name}.png", judged.predicted)
+
+    found = evaluate(fold_batch_norm(run.model), tested, out=folder, each=keep, verbose=0)
     shutil.rmtree(folder / CHECKPOINT)  # three times the weights; only unfinished runs need it
     made = versions()
     return {
@@ -82,18 +86,6 @@ def _evenly_chosen(samples, most):
     if most is None or len(samples) <= most:
         return samples
     return [samples[round(place)] for place in np.linspace(0, len(samples) - 1, most)]
-
-
-def _mask(model, sample):
-    from keras_deepskip.data import load_image
-    from keras_deepskip.inference.outputs import check_model
-    from keras_deepskip.inference.tiled import probabilities_of
-    from keras_deepskip.metrics import masks_from_outputs
-    from keras_deepskip.operating_point import operating_point_of
-
-    channels, _ = check_model(model)
-    outputs = probabilities_of(model, load_image(sample, channels))
-    return masks_from_outputs(outputs[None], threshold=operating_point_of(model).threshold)[0]
 
 
 def _object_metrics(objects):
