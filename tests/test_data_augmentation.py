@@ -144,6 +144,54 @@ def test_keras_layers_move_image_and_mask_and_follow_the_rng():
     assert len({new_mask.tobytes() for _, new_mask in results}) > 1
 
 
+MOVING = {
+    "RandomRotation": {"factor": 0.2},
+    "RandomZoom": {"height_factor": 0.3},
+    "RandomTranslation": {"height_factor": 0.2, "width_factor": 0.2},
+    "RandomShear": {"x_factor": 0.2, "y_factor": 0.2},
+    "RandomPerspective": {"factor": 1.0, "scale": 0.5},
+}
+RECOLOURING = {
+    "RandomContrast": {"factor": 0.5},
+    "RandomGaussianBlur": {"factor": 1.0},
+    "RandomInvert": {"factor": 1.0},
+    "RandomErasing": {"factor": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_keras_layers_that_move_image_and_mask_together_are_taken(name):
+    if name == "RandomRotation" and keras.backend.backend() == "torch":
+        pytest.skip("Keras turns the mask otherwise: refused, see below")
+    augment, mask = KerasAugmentation(getattr(keras.layers, name)(**MOVING[name])), scene()
+    image = np.repeat((mask[..., None] > 0) * 255.0, 3, axis=-1)
+    for seed in range(3):
+        new_image, new_mask = augment(image, mask, np.random.default_rng(seed))
+        assert np.mean((new_image[..., 0] > 127) != (new_mask > 0)) < 0.04
+
+
+@pytest.mark.parametrize("most", [1, 255])
+@pytest.mark.parametrize("name", RECOLOURING)
+def test_keras_layers_that_leave_the_mask_alone_are_taken(name, most):
+    layer = getattr(keras.layers, name)(**RECOLOURING[name], value_range=(0, most))
+    image = np.repeat((scene()[..., None] > 0) * float(most), 3, axis=-1)
+    _, mask = KerasAugmentation(layer)(image, scene(), np.random.default_rng(0))
+    assert np.array_equal(mask, scene())
+
+
+def test_keras_layers_that_move_image_and_mask_apart_are_refused():
+    image, rng = np.repeat(scene()[..., None] * 50.0, 3, axis=-1), np.random.default_rng(0)
+    elastic = keras.layers.RandomElasticTransform(factor=(1.0, 1.0), scale=(1.0, 1.0))
+    with pytest.raises(ValueError, match="do not fit each other in Keras"):
+        KerasAugmentation(elastic)(image, scene(), rng)
+    rotation = KerasAugmentation(keras.layers.RandomRotation(0.2))
+    if keras.backend.backend() == "torch":
+        with pytest.raises(ValueError, match="RandomRotation.*under torch"):
+            rotation(image, scene(), rng)
+    blank = np.zeros_like(image)  # says nothing: the next image is tried
+    KerasAugmentation(elastic)(blank, scene(), rng)
+
+
 def test_layers_that_are_not_sound_for_masks_are_refused():
     image, rng = np.zeros((48, 48, 3), "float32"), np.random.default_rng(0)
 
