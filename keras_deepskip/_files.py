@@ -141,15 +141,28 @@ def csv_text(rows, columns=None):
     return buffer.getvalue()
 
 
-def read_json(path, what):
-    """Reads a JSON file that should hold `what`; a missing or broken file is named in the error."""
+def read_json(path, what, parse=lambda value: value):
+    """Reads a JSON file that should hold `what`; a missing or broken file is named in the error.
+
+    Args:
+        path: the file.
+        what: for the error.
+        parse: function from the file's value to what is returned; what it misses is an error too.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected {what} here. Received: no such file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: expected {what}. Received: no valid JSON ({error})") from error
+    try:
+        return parse(value)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: expected {what}. Received: JSON of another form, damaged or of another "
+            f"version ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _exchange(new, path):

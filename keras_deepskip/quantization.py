@@ -17,11 +17,13 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip._checks import check_integer, require
 from keras_deepskip._tables import markdown_table
-from keras_deepskip.data import MaskReading, Sample, load_image
+from keras_deepskip.data import MaskReading, Sample, load_image, no_data
+from keras_deepskip.data._decoders import declared_most
 from keras_deepskip.export import FORMATS, export
 from keras_deepskip.inference import evaluate
 from keras_deepskip.inference.outputs import check_model
-from keras_deepskip.models import RunLike, resolve_model
+from keras_deepskip.inference.ranges import in_range
+from keras_deepskip.models import RunLike, fill_of, input_range_of, resolve_model
 
 ONNX = '"keras-deepskip[onnx]"'
 LARGEST = 512  # side of the middle of an image that calibrates
@@ -129,7 +131,8 @@ def quantize(
         raise ValueError("`calibration` must hold at least one image. Received: none")
     count = min(check_integer("images", images), len(calibration))
     chosen = [calibration[len(calibration) * index // count] for index in range(count)]
-    pixels = [_calibrating(sample, channels, model.input_shape[1:3]) for sample in chosen]
+    expected = input_range or input_range_of(model)
+    pixels = [_calibrating(sample, channels, model, expected) for sample in chosen]
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float32.onnx"
         versions = export(model, plain, "onnx", input_range or (0, 255)).versions
@@ -154,9 +157,13 @@ def quantize(
     return report
 
 
-def _calibrating(sample, channels, fixed):
-    """The middle of an image, (1, h, w, C) float32; of a model of one size, filled up to that."""
-    image = load_image(sample, channels)
+def _calibrating(sample, channels, model, expected):
+    """The middle of an image, (1, h, w, C) float32; of a model of one size, filled up to that.
+
+    Its values are those that the model is given of it: `in_range`, and with data everywhere.
+    """
+    image = in_range(load_image(sample, channels), expected, declared_most(sample.image))
+    image, fixed = no_data.filled(image, fill_of(model)), model.input_shape[1:3]
     sides = [own or LARGEST for own in fixed]
     starts = [max(length - side, 0) // 2 for length, side in zip(image.shape, sides, strict=False)]
     middle = image[tuple(slice(at, at + side) for at, side in zip(starts, sides, strict=True))]

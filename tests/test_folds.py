@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -80,6 +81,12 @@ def test_folds_are_runs_that_resume_and_the_mean_is_a_network(tmp_path):
     mean = np.mean([row["iou"] for row in found.figures])
     assert written["summary"]["iou"]["mean"] == pytest.approx(mean)
     assert f"{mean:.3f} ±" in found.text()
+
+    shutil.copytree(out, tmp_path / "moved")
+    again = cross_validate(data, tmp_path / "moved", RECIPE, resume=True, **options)
+    assert again.figures == found.figures
+    with pytest.raises(ValueError, match=r"split-1\.json: the split of fold 1 .* number of folds"):
+        cross_validate(data, out, RECIPE, resume=True, **{**options, "folds": 3})
 
     joined = keras_deepskip.load_model(out / "model.keras")
     image = np.random.default_rng(0).integers(0, 255, (1, 37, 41, 1)).astype("uint8")

@@ -103,6 +103,9 @@ def test_the_length_that_a_budget_gives():
     assert with_budget(plan_of(), {"steps": 500}, ROWS).recipe.epochs == 10
     assert with_budget(plan_of(), {"minutes": 2}, ROWS).recipe.epochs == 10  # 6 of 10 s more
     assert with_budget(plan_of(), {"epochs": 9}, []).stages == (Stage(0, 9, 3e-3),)
+    endless = plan_of(schedule="plateau")  # that ended before its first epoch did
+    assert with_budget(endless, {"epochs": 9}, []).stages == (Stage(0, 9, 3e-3),)
+    assert with_budget(endless, {"minutes": 2}, []).recipe.schedule == "cosine"
     timed = with_budget(plan_of(), {"minutes": 2}, []).recipe
     assert timed.epochs is None and timed.minutes == 2
     frozen = with_budget(plan_of(freeze_epochs=5), {"epochs": 9}, ROWS).stages

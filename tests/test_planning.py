@@ -1,12 +1,14 @@
 """The plan: what it chooses from the data, what it leaves alone, and what a budget becomes."""
 
 import dataclasses
+import itertools
+import shlex
 
 import numpy as np
 import pytest
 
 from keras_deepskip import cli
-from keras_deepskip.data import Survey, audit, load_split
+from keras_deepskip.data import Survey, audit, load_split, write_split
 from keras_deepskip.training import Plan, Recipe, Run, make_plan, train
 from keras_deepskip.training.speed import seconds_per_step
 from tests import tiny
@@ -120,6 +122,26 @@ def test_without_a_budget_the_validation_decides(tmp_path):
         assert plan_of(tmp_path, Recipe(**budget)).recipe.schedule == "cosine"
 
 
+@pytest.mark.parametrize(
+    ("fields", "epochs", "per_epoch"),
+    [
+        ({"steps": 50, "freeze_epochs": 3}, 4, 12),
+        ({"steps": 300}, 3, 100),
+        ({"steps": 350}, 4, 88),
+        ({"steps": 350, "steps_per_epoch": 70}, 5, 70),
+        ({"steps": 30, "steps_per_epoch": 70}, 1, 30),
+        ({"minutes": 1, "freeze_epochs": 5}, 6, 33),
+        ({"minutes": 1, "steps_per_epoch": 30}, 6, 30),
+    ],
+)
+def test_a_budget_is_that_of_all_stages(tmp_path, fields, epochs, per_epoch):
+    scenes(tmp_path, count=10, size=60, objects=2)
+    plan = plan_of(tmp_path, Recipe(**fields))
+    recipe = plan.measured(0.25, 50).recipe if "minutes" in fields else plan.recipe
+    assert (recipe.epochs, recipe.steps_per_epoch) == (epochs, per_epoch)
+    assert recipe.minutes is recipe.steps is None
+
+
 def test_minutes_become_steps():
     plan = Plan(Recipe(minutes=2, steps_per_epoch=50), {})
     recipe = plan.measured(0.5, 100).recipe
@@ -169,6 +191,20 @@ def test_the_command_prints_it(capsys):
     assert "positive_share" in printed and "as many as the steps asked for" in printed
 
 
+@pytest.mark.parametrize("command", ["plan", "audit"])
+def test_the_next_command_reads_and_splits_likewise(tmp_path, capsys, command):
+    split = tmp_path / "s.json"
+    write_split(split, load_split(tiny.data()))
+    given = ["--seed", "3", "--ignore-class", "255", "--split-file", str(split)]
+    given += ["--mask-value", "0=0", "--mask-value", "1=1", "--group-by", "(.*)"]
+    assert cli.main([command, "--data", str(tiny.data()), *given]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "Next: " in line]
+    words = shlex.split(line.split("Next: ")[1])
+    assert words[:2] == ["keras-deepskip", "train"]
+    for flag, value in zip(given[::2], given[1::2], strict=True):
+        assert (flag, value) in itertools.pairwise(words)
+
+
 def test_without_objects_there_is_no_plan(tmp_path, capsys):
     for number in range(5):
         image = np.random.default_rng(number).integers(0, 90, (40, 40))
@@ -186,7 +222,8 @@ def test_a_validation_without_objects_is_told_and_trained_on(tmp_path):
         )
     findings = audit(tmp_path / "data").findings
     assert any("val" in finding.message and finding.severity == "warning" for finding in findings)
-    run = train(tmp_path / "data", tmp_path / "run", tiny.RECIPE, verbose=0, **tiny.MODEL)
+    with pytest.warns(UserWarning, match="validation images with objects .* none in .* 3 images"):
+        run = train(tmp_path / "data", tmp_path / "run", tiny.RECIPE, verbose=0, **tiny.MODEL)
     assert run.best_epoch and run.operating_point.threshold == 0.5
 
 

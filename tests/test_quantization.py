@@ -6,9 +6,10 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tifffile
 
-from keras_deepskip import cli
-from keras_deepskip.data import load_image, load_split
+from keras_deepskip import build_model, cli
+from keras_deepskip.data import Sample, load_image, load_split
 from keras_deepskip.export import FORMATS
 from keras_deepskip.inference import evaluate
 from keras_deepskip.quantization import _calibrating, quantize
@@ -78,11 +79,31 @@ def test_by_the_command_line(tmp_path, capsys):
 def test_what_calibrates_is_the_middle_of_an_image():
     sample = load_split(tiny.data(), tiny.run().folder / "split.json").train[0]
     image = load_image(sample, 3)
-    assert np.array_equal(_calibrating(sample, 3, (None, None))[0], image)
-    assert np.array_equal(_calibrating(sample, 3, (16, None))[0], image[16:32])
-    filled = _calibrating(sample, 3, (64, 48))[0]
+
+    def calibrating(*size, sample=sample, expected=(0, 255)):
+        model = build_model((*size, 3), mean=(1, 2, 3), variance=1, **tiny.MODEL)
+        return _calibrating(sample, 3, model, expected)[0]
+
+    assert np.array_equal(calibrating(None, None), image)
+    assert np.array_equal(calibrating(16, None), image[16:32])
+    filled = calibrating(64, 48)
     assert filled.shape == (64, 48, 3) and np.array_equal(filled[:48], image)
     assert np.array_equal(filled[48:], image[:-17:-1])
+
+
+def test_what_calibrates_is_what_the_model_is_given(tmp_path):
+    """In the range that it was trained on, and with the mean where a file has no data."""
+    pixels = np.full((32, 32), 4095, "uint16")
+    pixels[:, :8] = 7
+    model = build_model((None, None, 1), mean=(50,), variance=1, **tiny.MODEL)
+
+    def calibrating(*tag):
+        tifffile.imwrite(tmp_path / "a.tif", pixels, extratags=[tag])
+        return _calibrating(Sample("a", tmp_path / "a.tif"), 1, model, (0, 255))[0]
+
+    assert calibrating(281, 3, 1, 4095, True)[:, 8:] == pytest.approx(255)
+    without = calibrating(42113, 2, 0, "7", True)
+    assert (without[:, :8] == 50).all() and (without[:, 8:] == 4095).all()
 
 
 def test_what_does_not_fit_is_refused(tmp_path, monkeypatch):

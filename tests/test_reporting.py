@@ -148,7 +148,7 @@ def test_what_is_not_known_is_not_claimed():
     assert states == {"train": "careful", "val": "careful", "test": "good", None: "good"}
     assert "20 of 20 images are among those that it was trained on" in said["train"].text
     older = dataclasses.replace(run)
-    vars(older).update(_digests={})
+    vars(older).update(_parts={})
     assert [own.state for own in remarks_of(older, {None: 20}, 20, 90)][2] == "unknown"
     assert [own.state for own in remarks_of(None, {}, 3, 4)] == ["careful", "careful", "unknown"]
 

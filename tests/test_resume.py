@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli, load_model
+from keras_deepskip.data import write_png
 from keras_deepskip.training import Run, TrainingDiverged, train
 from tests import tiny
 
@@ -191,6 +192,15 @@ def test_the_data_may_have_moved(tmp_path):
     shutil.copytree(tiny.data(), moved)
     run = train(moved, out, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL)
     assert run.split.train[0].image.parent == moved / "images"
+
+
+def test_another_image_of_the_same_name_is_refused(first_epoch, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tiny.data(), data)
+    name = Run.load(first_epoch).split.train[0].name
+    write_png(data / "images" / f"{name}.png", np.zeros((48, 48, 3), "uint8"))
+    with pytest.raises(ValueError, match=rf"{name}\.png: .*another one \(1 image changed"):
+        train(data, first_epoch, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_weights(first_epoch):

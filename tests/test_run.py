@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_deepskip import cli
+from keras_deepskip import cli, load_model
 from keras_deepskip.data import MaskReading, find_samples, split_to_json, write_png
 from keras_deepskip.inference import evaluate
+from keras_deepskip.operating_point import OperatingPoint, store_operating_point
 from keras_deepskip.training import Run, train
 from tests import tiny
 
@@ -43,6 +44,33 @@ def test_a_folder_without_a_run(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="Received: a file without data, facts, folder"):
         Run.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("plan.json", "{}", lambda run: run),
+        ("plan.json", '{"recipe": {"new": 1}, "reasons": {}}', lambda run: run),
+        ("operating_point.json", "{}", lambda run: run.operating_point),
+        ("operating_point.json", "[]", lambda run: run.operating_point),
+        ("history.csv", "epoch,loss\nx,1\n", lambda run: run),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, text, read):
+    shutil.copytree(tiny.run().folder, tmp_path / "run")
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name}: expected .*Received: "):
+        read(Run.load(tmp_path / "run"))
+
+
+def test_a_run_that_goes_on_decides_as_its_best_model_does(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(tiny.run().folder, folder)
+    model = load_model(folder / "model.keras")
+    store_operating_point(model, OperatingPoint(0.25, 7))
+    model.save(folder / "model.keras")
+    (folder / "operating_point.json").unlink()
+    assert Run.load(folder).operating_point == OperatingPoint(0.25, 7)
 
 
 def test_a_run_without_a_whole_epoch_has_no_model(tmp_path):
@@ -86,6 +114,12 @@ def test_images_that_the_run_has_seen_are_not_judged(tmp_path):
     samples, text = run.judged(find_samples(folder))
     assert sorted(s.name for s in samples) == sorted(s.name for s in run.split.test)
     assert text.startswith("2 of 8 images, the test part of the run's split; the others were left")
+    renamed = tmp_path / "renamed"  # of another name an image is the same one
+    write_png(renamed / "masks" / "other.png", np.zeros((48, 48), "uint8"))
+    (renamed / "images").mkdir()
+    shutil.copy(run.split.train[0].image, renamed / "images" / "other.png")
+    (other,) = find_samples(renamed)
+    assert run.part_of(other) == "train"
     validated, _ = run.judged(find_samples(folder), "val")
     assert [s.name for s in validated] == [s.name for s in run.split.val]
     train_name = run.split.train[0].name

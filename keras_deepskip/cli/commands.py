@@ -194,8 +194,14 @@ def _report_of_folds(options):
     from keras_deepskip.reporting import folds_report
     from keras_deepskip.training import CrossValidation
 
-    given = ("data", "split", "threshold", "min_area", "separate", "ignore_class", "mask_kind")
-    asked = [f"--{name.replace('_', '-')}" for name in given if getattr(options, name) is not None]
+    given = ("data", "split", "threshold", "min_area", "separate", "ignore_class", "mask_kind",
+             "color", "mask_values")  # fmt: skip
+    asked = [
+        f"--{name.replace('_', '-').removesuffix('s')}"
+        for name in given
+        if getattr(options, name) is not None
+    ]
+    asked += [f"--criterion {options.criterion}"] * (options.criterion != "iou")
     if asked:
         raise ValueError(
             "the page of a cross-validation is made of the figures that it has written. Received: "
@@ -445,6 +451,7 @@ def run_backbones(options):
 def run_audit(options):
     from keras_deepskip import _files
     from keras_deepskip.data import Survey, audit
+    from keras_deepskip.training import Recipe
 
     masks = _masks(options)
     survey = Survey.of(options.data, masks, options.group_by, verbose="auto")
@@ -456,9 +463,21 @@ def run_audit(options):
         wrote.append((options.json, ""))
     following = "mend what is called an error above, and audit again"
     if report.ok:
-        following = keras_deepskip("train", "--data", options.data, "--out", "RUN")
+        following = _next_training(options, Recipe(seed=options.seed))
     ending = Ending("The data:", *report.table(), wrote=wrote, following=following)
     return Result(report.to_dict(), 0 if report.ok else 1, ending)
+
+
+def _next_training(options, recipe):
+    """The command that trains on what was looked at, as it was read and split here."""
+    from keras_deepskip.training.repeating import data_flags, recipe_flags
+
+    how = _fields(options, ("split_file", "group_by"))
+    return [
+        *keras_deepskip("train", "--data", options.data, "--out", "RUN"),
+        *recipe_flags(recipe.to_dict()),
+        *data_flags({**_masks(options).to_dict(), **how}),
+    ]
 
 
 def run_plan(options):
@@ -468,12 +487,9 @@ def run_plan(options):
     recipe = Recipe(**_fields(options, ("minutes", "steps", "epochs", "seed", "scene")))
     survey = Survey.of(options.data, _masks(options), options.group_by, verbose="auto")
     how = _fields(options, ("split_file", "group_by"))
-    plan = make_plan(recipe, survey, load_split(survey, seed=recipe.seed, **how).train)
-    following = keras_deepskip("train", "--data", options.data, "--out", "RUN")
-    given = _fields(options, ("minutes", "steps", "epochs", "scene"))
-    for name, value in given.items():
-        if value is not None and value != getattr(Recipe(), name):
-            following += [f"--{name}", f"{value:g}" if isinstance(value, float) else value]
+    split = load_split(survey, seed=recipe.seed, **how)
+    plan = make_plan(recipe, survey, split.train, split.val)
+    following = _next_training(options, recipe)
     title = "What training would choose, and why:"
     ending = Ending(title, *summaries.table_of_plan(plan), following=following)
     return Result(plan.to_dict(), ending=ending)
@@ -617,4 +633,7 @@ def _masks(options, of_run=None):
         "values": dict(options.mask_values) if options.mask_values else None,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    meanings = {"colors", "kind", "values"}
+    if given.keys() & meanings:  # another meaning of the values than the run's
+        known = dataclasses.replace(known, **dict.fromkeys(meanings))
     return dataclasses.replace(known, **given)

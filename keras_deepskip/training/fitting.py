@@ -190,6 +190,8 @@ def _model_to_fit(request, recipe, material, last):
     if last:
         return load_model(last)
     network = request.model or build(recipe, material.facts, request.model_options)
+    if image_normalization_of(network) is not None:  # its file says what its classes are
+        image_normalization_of(network).class_names = material.facts.get("class_names")
     return adapter_of(network).training_form(network)
 
 
@@ -248,14 +250,12 @@ def _minutes(recipe, checkpoint, begun, ending, processes):
 
 
 def _decide(out, recipe, material):
-    """Chooses the operating point of the best model; its file holds it, and the classes' names."""
+    """Chooses the operating point of the best model, whose file then holds it."""
     if (out / POINT).is_file():
         return
     model = load_model(out / MODEL)
     split, masks = material.split, material.masks
     choice = choose_operating_point(model, split.val, masks, recipe.prefer, split.train)
-    if image_normalization_of(model) is not None:
-        image_normalization_of(model).class_names = material.facts.get("class_names")
     if store_operating_point(model, choice.point):
         with _files.replacing(out / MODEL) as temporary:
             model.save(temporary, overwrite=True)

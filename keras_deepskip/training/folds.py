@@ -13,6 +13,7 @@ import keras
 from keras_deepskip import _checks, _files
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Survey, fold_splits, write_split
+from keras_deepskip.data.split import split_to_json
 from keras_deepskip.inference import Evaluation, evaluate
 from keras_deepskip.models import mean_model
 from keras_deepskip.operating_point import OperatingPoint, store_operating_point
@@ -20,7 +21,7 @@ from keras_deepskip.training.fitting import train
 from keras_deepskip.training.processes import started_processes
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.repeating import command_of
-from keras_deepskip.training.run import MODEL, Run, read_config
+from keras_deepskip.training.run import CONFIG, MODEL, Run, read_config
 
 FOLDS = "folds.json"  # the figures of each fold, their mean and spread
 
@@ -49,6 +50,7 @@ class CrossValidation:
 
         Raises:
             FileNotFoundError: if there is no `folds.json` in it, or a run is not whole.
+            ValueError: if a file is damaged.
 
         Example:
 
@@ -57,7 +59,8 @@ class CrossValidation:
         ```
         """
         folder = Path(folder)
-        figures = _files.read_json(folder / FOLDS, "the figures of a cross-validation")["folds"]
+        what = "the figures of a cross-validation"
+        figures = _files.read_json(folder / FOLDS, what, lambda found: found["folds"])
         runs = [Run.load(folder / f"fold-{number}") for number in range(1, len(figures) + 1)]
         return cls(folder, runs, figures)
 
@@ -144,7 +147,8 @@ def cross_validate(
 
     Raises:
         ValueError: if there are fewer groups of images than folds, if the folder says its own split
-            (`train/`, `val/`), in several processes, and as `train`.
+            (`train/`, `val/`), if `out` holds folds of other splits, in several processes, and as
+            `train`.
 
     Example:
 
@@ -168,11 +172,12 @@ def cross_validate(
         survey = Survey.of(data, masks, group_by, verbose)
     runs, figures = [], []
     for number, split in enumerate(fold_splits(survey, folds, recipe.seed, group_by), start=1):
-        split_file, folder = out / f"split-{number}.json", out / f"fold-{number}"
-        if not split_file.exists():
-            write_split(split_file, split)
+        folder = out / f"fold-{number}"
+        split_file = _dealt(out, number, split)
+        begun = resume and (folder / CONFIG).is_file()  # its folder has its split
         run = train(
-            survey, folder, recipe, masks=masks, split_file=split_file, group_by=group_by,
+            survey, folder, recipe, masks=masks, split_file=None if begun else split_file,
+            group_by=group_by,
             resume="auto" if resume else False,
             callbacks=callbacks() if callbacks else (), verbose=verbose, **arguments,
         )  # fmt: skip
@@ -184,6 +189,25 @@ def cross_validate(
     if ensemble:
         _write_ensemble(whole)
     return whole
+
+
+def _dealt(out, number, split):
+    """Writes the split of a fold, or finds it as it was written.
+
+    Raises:
+        ValueError: if a fold was begun with another one.
+    """
+    path = out / f"split-{number}.json"
+    if path.is_file() and any(out.glob(f"fold-*/{CONFIG}")):
+        if _files.read_json(path, "the split of a fold") != split_to_json(split):
+            raise ValueError(
+                f"{path}: the split of fold {number} was expected to be as it was begun: the same "
+                "images, number of folds, seed and groups. Received: others. Give those, or "
+                "choose another folder"
+            )
+    else:
+        write_split(path, split)
+    return path
 
 
 def _figures(evaluation):

@@ -39,6 +39,8 @@ def with_budget(plan: Plan, budget: dict[str, float], rows: list[dict]) -> Plan:
         ValueError: if so much is done already.
     """
     (name, value), done = next(iter(budget.items())), len(rows)
+    if not done:  # as if it began anew: a run with a budget has an end to fall to
+        plan = Plan(dataclasses.replace(plan.recipe, schedule="cosine"), plan.reasons)
     if name == "minutes" and not done:
         recipe = dataclasses.replace(plan.recipe, minutes=value, epochs=None)
         return Plan(recipe, plan.reasons)

@@ -21,12 +21,13 @@ from keras_deepskip.data import (
     write_split,
 )
 from keras_deepskip.data._layout import PARTS
-from keras_deepskip.data.coco.notes import warn
+from keras_deepskip.data.coco.notes import counted, warn
+from keras_deepskip.data.folder import file_digest
 from keras_deepskip.data.no_data import IGNORED
 from keras_deepskip.data.sampling import sample_size
 from keras_deepskip.drawing import to_rgb
 from keras_deepskip.training.planning import STRIDE, make_plan
-from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of
+from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of, read_digests
 
 # Geometry by kind of scene, and light and colour of all: what each is worth is in
 # docs/measurements/recipe.md.
@@ -90,12 +91,17 @@ class Material:
 
     def plan(self, recipe):
         """The `Plan` of a new run: what the recipe leaves open, from the training images."""
-        return make_plan(recipe, self.survey, self.split.train)
+        return make_plan(recipe, self.survey, self.split.train, self.split.val)
 
     @classmethod
     def recorded(cls, data, out, config):
-        """The data of a run to resume, as they were when it was begun."""
+        """The data of a run to resume, as they were when it was begun.
+
+        Raises:
+            ValueError: if an image is another one now.
+        """
         split = load_split(data, out / SPLIT, group_by=config["data"]["group_by"])
+        _refuse_changed(split, read_digests(out), out)
         return cls(split, masks_of(config), config["facts"])
 
     def for_shares(self, shares):
@@ -223,6 +229,22 @@ def _refuse_errors(data, report):
         raise ValueError(
             f"the data cannot be trained on as they are: {shown}{more}. The whole report: "
             f"keras-deepskip audit --data {data}"
+        )
+
+
+def _refuse_changed(split, digests, out):
+    """Raises a ValueError if images are not what they were: a resumed run would not be exact."""
+    changed = [
+        str(sample.image)
+        for part, known in digests.items()
+        for sample in getattr(split, part)
+        if sample.name in known and file_digest(sample.image) != known[sample.name]
+    ]
+    if changed:
+        raise ValueError(
+            f"{changed[0]}: the image that the run in {out} was begun with was expected. Received: "
+            f"another one ({counted(len(changed), 'image')} changed since). Put it back, or begin "
+            "a new run in another folder"
         )
 
 

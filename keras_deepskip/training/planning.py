@@ -7,6 +7,7 @@ apart).
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,18 +107,22 @@ class Plan:
                 "each. Give more"
             )
         reason = f"{steps:,} steps in {self.recipe.minutes:g} minutes, measured on this machine"
-        per_epoch, epochs = _epochs_of(steps, self.recipe.steps_per_epoch)
-        recipe = dataclasses.replace(self.recipe, steps_per_epoch=per_epoch)
-        return Plan(_with_epochs(recipe, epochs), {**self.reasons, "epochs": reason})
+        per_epoch = self.recipe.steps_per_epoch
+        if per_epoch != STEPS_PER_EPOCH and steps > per_epoch:  # it stays: no epoch too many
+            steps -= steps % per_epoch
+        return Plan(_with_steps(self.recipe, steps), {**self.reasons, "epochs": reason})
 
 
-def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
+def make_plan(
+    recipe: Recipe, survey: Survey, train: Sequence[Sample], val: Sequence[Sample] = ()
+) -> Plan:
     """Fills in what a recipe leaves open.
 
     Args:
         recipe: the `Recipe`; what it gives is kept.
         survey: a `Survey` of the folder.
         train: list of `Sample`: the training images.
+        val: list of `Sample`: the validation images; a `UserWarning` says if they hold no object.
 
     Returns:
         A `Plan`.
@@ -138,6 +143,14 @@ def make_plan(recipe: Recipe, survey: Survey, train: Sequence[Sample]) -> Plan:
             f"{survey.folder}: training images with objects were expected. Received: none in the "
             f"masks of {len(train)} images. Check that the masks hold class ids above 0, and that "
             "the split leaves some to train on"
+        )
+    if val and not len(_facts(survey, val).sides):
+        warnings.warn(
+            f"{survey.folder}: validation images with objects were expected. Received: none in the "
+            f"masks of {len(val)} images. Neither the best epoch nor the operating point can be "
+            "chosen by what is found: have the split give the validation some (split_file, "
+            "--split-file)",
+            stacklevel=2,
         )
     rules = {
         "crop_size": _crop_size, "batch_size": _batch_size, "positive_share": _positive_share,
@@ -285,9 +298,7 @@ def _length(facts, recipe):
         if schedule == "plateau":
             steps = MOST_STEPS
             reason = "at most: until the validation images are done no better"
-    per_epoch, epochs = _epochs_of(steps, per_epoch)
-    recipe = dataclasses.replace(recipe, steps=None, steps_per_epoch=per_epoch)
-    return _with_epochs(recipe, epochs), reason
+    return _with_steps(recipe, steps), reason
 
 
 def _jitter(facts, recipe):
@@ -298,14 +309,18 @@ def _jitter(facts, recipe):
     return seen >= OFTEN, f"training goes {about}{seen:.0f} times over the pixels of its images"
 
 
-def _epochs_of(steps, per_epoch):
-    """Steps an epoch and epochs of about that length, which make (nearly) `steps`."""
-    epochs = max(1, round(steps / per_epoch))
-    return max(1, round(steps / epochs)), epochs
+def _with_steps(recipe, steps):
+    """The recipe with epochs of about its length, which make (nearly) `steps`.
 
-
-def _with_epochs(recipe, epochs):
-    return dataclasses.replace(recipe, minutes=None, epochs=max(epochs, recipe.freeze_epochs + 1))
+    An epoch keeps the number of steps that was asked for, unless there are too few for all stages.
+    """
+    per_epoch, least = recipe.steps_per_epoch, recipe.freeze_epochs + 1
+    epochs = max(least, round(steps / per_epoch))
+    if per_epoch == STEPS_PER_EPOCH or steps < least * per_epoch:
+        per_epoch = max(1, round(steps / epochs))
+    return dataclasses.replace(
+        recipe, minutes=None, steps=None, steps_per_epoch=per_epoch, epochs=epochs
+    )
 
 
 def _multiple(length):

@@ -29,13 +29,14 @@ def command_of(config, data, out, split_file):
     if config.get("model", {}).get("own", False):
         return None
     words = ["keras-deepskip", "train", "--data", str(data), "--out", str(out)]
-    words += _recipe_flags(config["recipe"])
+    words += recipe_flags(config["recipe"])
     words += _model_flags(config.get("model", {}))
-    words += _data_flags(config["data"], split_file)
+    words += data_flags(config["data"], split_file)
     return shlex.join(words)
 
 
-def _recipe_flags(fields):
+def recipe_flags(fields):
+    """The flags of a recipe's fields that are not the usual ones."""
     usual, words = Recipe().to_dict(), []
     for name, value in fields.items():
         if value == usual.get(name):
@@ -44,7 +45,7 @@ def _recipe_flags(fields):
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            words += [f"--{flag}", str(value)]
+            words += [f"--{flag}", _shortest(value) if isinstance(value, float) else str(value)]
     return words
 
 
@@ -62,7 +63,18 @@ def _model_flags(options):
     return words
 
 
-def _data_flags(fields, split_file):
+def _shortest(number):
+    return str(int(number)) if float(number).is_integer() else repr(float(number))
+
+
+def data_flags(fields, split_file=None):
+    """The flags of how images and masks are read and split; what `fields` lack has none.
+
+    Args:
+        fields: those of `MaskReading.to_dict`, `channels`, `input_range`, `group_by`, `split_file`
+            and `fractions`.
+        split_file: the file that says the split, where its shares are no flag.
+    """
     words = []
     for name, flag in (("num_classes", "num-classes"), ("ignore_class", "ignore-class"),
                        ("kind", "mask-kind"), ("channels", "channels"),
@@ -74,7 +86,7 @@ def _data_flags(fields, split_file):
     for value, class_id in fields.get("values") or ():
         words += ["--mask-value", f"{value}={class_id}"]
     if fields.get("input_range"):
-        words += ["--input-range", *(f"{value:g}" for value in fields["input_range"])]
+        words += ["--input-range", *(_shortest(value) for value in fields["input_range"])]
     given = fields.get("split_file")
     if given is None and tuple(fields.get("fractions") or FRACTIONS) != FRACTIONS:
         given = split_file

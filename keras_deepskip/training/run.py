@@ -14,7 +14,7 @@ from keras_deepskip.data import MaskReading, Sample, Split, load_split
 from keras_deepskip.data.folder import file_digest
 from keras_deepskip.data.stores import is_address
 from keras_deepskip.models import load_model
-from keras_deepskip.operating_point import OperatingPoint
+from keras_deepskip.operating_point import OperatingPoint, operating_point_of
 from keras_deepskip.training.planning import Plan, completed
 from keras_deepskip.training.recipe import Recipe
 from keras_deepskip.training.repeating import command_of
@@ -32,6 +32,7 @@ OLD_CHECKPOINT = "checkpoint"  # its name before
 LOGS = "logs"  # for TensorBoard
 PLAN = "plan.json"  # the recipe without gaps, and the reasons of its choices
 POINT = "operating_point.json"  # the operating point, and the curve that it was chosen from
+A_POINT = "an operating point"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +128,15 @@ class Run:
 
     @functools.cached_property
     def operating_point(self) -> OperatingPoint:
-        """The `OperatingPoint` chosen on the validation images; of older runs 0.5 and any area."""
-        choice = self._choice
-        return OperatingPoint(**choice["point"]) if choice else OperatingPoint()
+        """The `OperatingPoint` chosen on the validation images; of older runs 0.5 and any area.
+
+        Of a run that goes on it is that of the best model so far, if that holds one.
+        """
+        path = self.folder / POINT
+        if path.is_file():
+            return _files.read_json(path, A_POINT, lambda found: OperatingPoint(**found["point"]))
+        known = (self.folder / MODEL).is_file()
+        return operating_point_of(self.model) if known else OperatingPoint()
 
     @property
     def operating_curve(self) -> list[dict]:
@@ -155,7 +162,7 @@ class Run:
     @functools.cached_property
     def _choice(self):
         path = self.folder / POINT
-        return _files.read_json(path, "an operating point") if path.is_file() else {}
+        return _files.read_json(path, A_POINT, dict) if path.is_file() else {}
 
     @functools.cached_property
     def split(self) -> Split:
@@ -215,22 +222,19 @@ class Run:
         return chosen, text
 
     @functools.cached_property
-    def _digests(self):
-        """The digests of the run's images, by part and name; of older runs there are none."""
-        path = self.folder / IMAGES
-        return _files.read_json(path, "digests of images") if path.is_file() else {}
+    def _parts(self):
+        """The part of each image by the digest of its file; of older runs there are none."""
+        found = read_digests(self.folder)
+        return {of: part for part in reversed(found) for of in found[part].values()}
 
     @property
     def knows_images(self) -> bool:
         """Whether the run's folder says what its images hold, so that `part_of` can tell."""
-        return bool(self._digests)
+        return bool(self._parts)
 
     def part_of(self, sample: Sample) -> str | None:
         """The part of the split that an image is of, by what its file holds; None if of none."""
-        for part, digests in self._digests.items():
-            if sample.name in digests and file_digest(sample.image) == digests[sample.name]:
-                return part
-        return None
+        return self._parts.get(file_digest(sample.image)) if self.knows_images else None
 
     @property
     def best_epoch(self) -> int | None:
@@ -278,7 +282,13 @@ def read_plan(folder, config):
     path = Path(folder) / PLAN
     if not path.is_file():
         return Plan(completed(Recipe(**config["recipe"])), {})
-    return Plan.from_dict(_files.read_json(path, "the plan of a training run"))
+    return _files.read_json(path, "the plan of a training run", Plan.from_dict)
+
+
+def read_digests(folder):
+    """The digests of the images that a run was begun with, by part and name; of older runs none."""
+    path = Path(folder) / IMAGES
+    return _files.read_json(path, "digests of images", dict) if path.is_file() else {}
 
 
 def masks_of(config):
@@ -293,10 +303,15 @@ def read_history(path):
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {name: _number(name, text) for name, text in row.items()}
-            for row in csv.DictReader(file)
-        ]
+        try:
+            return [
+                {name: _number(name, text) for name, text in row.items()}
+                for row in csv.DictReader(file)
+            ]
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path}: expected the figures of each epoch. Received: {error}. Train anew"
+            ) from error
 
 
 def monitored(rows):
