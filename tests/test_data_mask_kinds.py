@@ -219,6 +219,33 @@ def test_colour_and_alpha_that_disagree(tmp_path):
         read_mask(tmp_path / "m.png", MaskReading())
 
 
+@pytest.mark.parametrize(
+    "colors",
+    [
+        [255, 255, 255, 255, 0, 0],  # white is the background, red an object
+        [200, 200, 200, 0, 0, 0, 255, 0, 0],  # a black class
+        [68, 1, 84, 59, 82, 139, 33, 145, 140],
+        [255, 255, 255, 170, 170, 170, 85, 85, 85, 0, 0, 0],
+    ],
+)
+@pytest.mark.parametrize("held", [[0], [0, 1], [0, 1, 2]])
+def test_a_palette_of_several_colours_is_read_by_index(tmp_path, colors, held):
+    """Whatever of it a mask holds: one without objects is empty."""
+    held = [min(index, len(colors) // 3 - 1) for index in held]
+    image = Image.fromarray(np.array([held], "uint8"), "P")
+    image.putpalette(colors)
+    image.save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", MaskReading()).tolist() == [held]
+
+
+@pytest.mark.parametrize("held", [[0], [255], [0, 255]])
+def test_a_palette_from_white_to_black_is_read_as_it_is_shown(tmp_path, held):
+    image = Image.fromarray(np.array([held], "uint8"), "P")
+    image.putpalette([255 - level for level in range(256) for _ in range(3)])
+    image.save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png").tolist() == [[int(index == 0) for index in held]]
+
+
 def test_a_palette_of_black_first_is_read_by_index(tmp_path):
     for colors in ([0, 0, 0, 255, 255, 255], [0, 0, 0, 128, 0, 0], [9, 9, 9, 128, 0, 0]):
         image = Image.fromarray(np.array([[0, 1, 1]], "uint8"), "P")

@@ -13,6 +13,8 @@ import pytest
 
 from keras_deepskip import analysis, build_model, cli
 from keras_deepskip.cli import commands, summaries
+from keras_deepskip.data import read_image
+from keras_deepskip.data.masks import read_ids
 from keras_deepskip.studies.experiments import (
     ABLATION,
     CATEGORIES,
@@ -161,6 +163,11 @@ def test_rows(done):
         evaluation = json.loads((folder / "evaluation.json").read_text())
         assert evaluation["pixels"]["IoU"] == row["IoU"]
         assert not (folder / "training_state").exists() and (folder / "model.keras").exists()
+        kept = {part: sorted((folder / "shown" / part).iterdir()) for part in
+                ("image", "truth", "found")}  # fmt: skip
+        assert len({tuple(path.name for path in paths) for paths in kept.values()}) == 1
+        assert set(np.unique([read_ids(path) for path in kept["truth"]])) == {0, 1}
+        assert all(read_image(path).shape[2] == 3 for path in kept["image"])
     with (out / "results.csv").open(newline="") as file:
         assert [float(row["IoU"]) for row in csv.DictReader(file)] == [r["IoU"] for r in rows]
     assert any("2/2, about 0 min left" in line for line in lines)

@@ -73,8 +73,8 @@ def read_mask(path: str | os.PathLike, reading: MaskReading | None = None) -> np
     - `num_classes=K`: ids 0 to K - 1; K counts the background (3 kinds of object: 4).
     - `num_classes=None`: the file's values as they are.
     - A palette PNG gives its indices (as in Pascal VOC). A gray mask saved as RGB is read as gray.
-      A palette of black and another colour whose index 0 is not the black one gives 0 where it
-      is black and 255 elsewhere: what a viewer shows.
+      A palette of one colour and black, in this order, or of 256 greys from white to black, gives
+      0 where it is black and 255 elsewhere: what a viewer shows.
     - A mask in the alpha channel of one colour gives 0 where it is transparent.
     - `colors`: each pixel's colour is looked up (a palette's colours then, not its indices).
     - `kind`, `values`: see `MaskReading`.

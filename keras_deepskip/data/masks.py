@@ -217,16 +217,26 @@ def labels_of(
 
 
 def _shown_by_palette(array, palette):
-    """Indices of a palette as they are; those of two colours by what is black and what is not.
+    """Indices of a palette as they are; those of a black and white picture by what is black.
 
-    Programs that make a palette of a black and white picture may put white first.
+    Programs that make a palette of such a picture may put white first. The palette alone decides,
+    not what of it a file uses: all masks of a set are read alike, one without objects, too.
     """
-    used = np.unique(array)
-    black = [index for index in used.tolist() if not palette[index].any()]
-    inverted = black not in ([], [0]) or (len(used) == 1 and not black and not used.any())
-    if len(used) > 2 or not inverted or len(black) > 1:
+    if not _is_white_first(palette):
         return array
+    black = np.flatnonzero(~palette.any(axis=1))
     return np.isin(array, black, invert=True).astype(np.uint8) * np.uint8(255)
+
+
+def _is_white_first(palette):
+    """Whether a palette is a colour and black, in this order, or all greys from white to black."""
+    colors = palette[palette.any(axis=1)]
+    if not palette[0].any():
+        return False
+    if (colors == colors[0]).all():
+        return len(colors) < len(palette)
+    falls = (np.diff(palette[:, 0].astype(int)) <= 0).all() and not palette[-1].any()
+    return bool(len(colors) == len(palette) - 1 and falls and (palette == palette[:, :1]).all())
 
 
 def _without_alpha(array, path):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.data import find_samples, load_image
+from keras_deepskip.data import read_image
 from keras_deepskip.data.masks import read_ids
-from keras_deepskip.drawing import draw_judged, figure_png, new_figure, to_rgb
+from keras_deepskip.drawing import draw_judged, figure_png, new_figure
 from keras_deepskip.studies.experiments.spread import spread
 from keras_deepskip.studies.experiments.tables import category_title, chosen, labels_of, names_of
 from keras_deepskip.training.run import HISTORY, read_history
@@ -93,7 +93,7 @@ def _draw_mean(axes, lines, color, label):
         axes.plot((np.arange(length) + 1) / length, mean, color=color, label=label, lw=1.3)
 
 
-def draw_small_multiples(rows, folder_of, data_of, seed):
+def draw_small_multiples(rows, folder_of, seed):
     """Draws test images of each category with each network's found, missed and false objects.
 
     Found objects are blue, missed ones orange, and false ones yellow. Images are cropped to the
@@ -102,7 +102,6 @@ def draw_small_multiples(rows, folder_of, data_of, seed):
     Args:
         rows: of the runs.
         folder_of: function from a row to the run's folder.
-        data_of: function from a row to the folder of its images and masks.
         seed: of the runs that are shown.
 
     Returns:
@@ -113,7 +112,7 @@ def draw_small_multiples(rows, folder_of, data_of, seed):
         own = {row["network"]: row for row in chosen(rows, category=category, seed=seed)
                if "failure" not in row}  # fmt: skip
         if own:
-            cells.append((category, *_cells(own, folder_of, data_of)))
+            cells.append((category, *_cells(own, folder_of)))
     if not cells:
         return None
     figure = new_figure(1.5 * (len(labels) + 1), 1.65 * len(cells) + 0.6, WHY)
@@ -130,25 +129,19 @@ def draw_small_multiples(rows, folder_of, data_of, seed):
     return figure_png(figure, dpi=130)
 
 
-def _cells(rows_by_network, folder_of, data_of):
+def _cells(rows_by_network, folder_of):
     """The part of an image with most objects, and by network its result there."""
-    first = next(iter(rows_by_network.values()))
-    samples = {sample.name: sample for sample in find_samples(data_of(first))}
-    shown = [path.stem for path in (Path(folder_of(first)) / "shown").glob("*.png")]
-    masks = {name: read_ids(samples[name].mask) for name in sorted(shown)}
-    name = max(masks, key=lambda name: (masks[name] > 0).mean())
-    image, truth = load_image(samples[name], channels=3), masks[name]
-    truth = truth > 0 if truth.max() > 254 else truth
+    shown = {name: Path(folder_of(row)) / "shown" for name, row in rows_by_network.items()}
+    first = next(iter(shown.values()))
+    truths = {path.name: read_ids(path) for path in sorted((first / "truth").glob("*.png"))}
+    name = max(truths, key=lambda name: (truths[name] > 0).mean())
+    image, truth = read_image(first / "image" / name), truths[name].astype("int32")
     window = _fullest_window(truth)
     results = {
-        network: draw_judged(
-            image,
-            truth.astype("int32"),
-            read_ids(Path(folder_of(row)) / "shown" / f"{name}.png").astype("int32"),
-        )[window]
-        for network, row in rows_by_network.items()
+        network: draw_judged(image, truth, read_ids(own / "found" / name).astype("int32"))[window]
+        for network, own in shown.items()
     }
-    return to_rgb(image)[window], results
+    return image[window], results
 
 
 def _fullest_window(mask):

@@ -93,10 +93,6 @@ def _failures(rows):
 
 def _draw(rows, folder_of, out):
     """Writes the figures; returns their names and captions."""
-
-    def data_of(row):
-        return _files.read_json(folder_of(row) / "run.json", "the settings of a run")["data"]
-
     seed = min(row["seed"] for row in rows)
     plots = {
         "categories.png": (
@@ -110,9 +106,7 @@ def _draw(rows, folder_of, out):
         ),
         **{
             f"multiples_{source}.png": (
-                figures.draw_small_multiples(
-                    tables.chosen(rows, source=source), folder_of, data_of, seed
-                ),
+                figures.draw_small_multiples(tables.chosen(rows, source=source), folder_of, seed),
                 f"Test images ({source}), seed {seed}: found objects blue, missed ones orange, "
                 "false ones yellow.",
             )

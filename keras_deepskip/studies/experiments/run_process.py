@@ -3,8 +3,8 @@
     python -m keras_deepskip.studies.experiments.run_process FOLDER
 
 `FOLDER/run.json` holds all settings of the run. The files of `train` are written to the same
-folder, then `evaluation.json`, masks of the first test images (`shown/`), and last `row.json`,
-which marks the run as done.
+folder, then `evaluation.json`, the first test images with their masks (`shown/image/`, `truth/`
+and `found/`), and last `row.json`, which marks the run as done.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from keras_deepskip._processes import peak_memory
 
 # Of the objects one by one, as `metrics.ObjectQuality` has them
 QUALITY = ("ap50", "ap70", "pq", "sq", "rq", "count_mean_absolute", "count_bias")
-SHOWN = 3  # test images whose masks are kept for the figures
+SHOWN = 3  # test images that are kept for the figures
 
 
 def main(folder):
@@ -38,6 +38,7 @@ def main(folder):
 def _run(folder, request):
     from keras_deepskip._versions import versions
     from keras_deepskip.data import write_png
+    from keras_deepskip.drawing import to_rgb
     from keras_deepskip.folding import fold_batch_norm
     from keras_deepskip.inference import evaluate
     from keras_deepskip.training import Recipe, train
@@ -58,8 +59,12 @@ def _run(folder, request):
     shown = {sample.name for sample in tested[:SHOWN]}
 
     def keep(judged):
+        name = f"{judged.sample.name}.png"
         if judged.sample.name in shown:
-            write_png(folder / "shown" / f"{judged.sample.name}.png", judged.predicted)
+            truth = np.where(judged.mask == judged.ignore_class, 0, judged.mask)
+            write_png(folder / "shown" / "image" / name, to_rgb(judged.image))
+            write_png(folder / "shown" / "truth" / name, truth.astype("uint8"))
+            write_png(folder / "shown" / "found" / name, judged.predicted)
 
     found = evaluate(fold_batch_norm(run.model), tested, out=folder, each=keep, verbose=0)
     shutil.rmtree(folder / CHECKPOINT)  # three times the weights; only unfinished runs need it
