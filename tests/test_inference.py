@@ -314,6 +314,35 @@ def test_where_no_image_can_be_read_the_first_is_named(tmp_path):
     assert not list((tmp_path / "out").rglob("*.csv"))
 
 
+def of_one_size(height, width):
+    """As `bright_model`, but it takes images of one size alone."""
+    inputs = keras.Input((height, width, 1))
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1, activation="sigmoid")(inputs))
+    model.set_weights(tiny.bright_model().get_weights())
+    return model
+
+
+def test_an_image_of_another_size_than_the_model_takes_is_a_line_of_failures(tmp_path):
+    images, model = tmp_path / "images", of_one_size(8, 9)
+    tiny.put(tmp_path, "a", squares((8, 9), (1, 1, 3)), np.zeros((8, 9)))
+    tiny.put(tmp_path, "b", squares((8, 10), (1, 1, 3)), np.zeros((8, 10)))
+    with pytest.warns(UserWarning, match="1 of 2 images could not be predicted"):
+        rows = predict(model, images, tmp_path / "out", verbose=0)
+    assert [(row["image"], row["area"]) for row in rows] == [("a", 9)]
+    words = r"b\.png: an image of the size that the model takes was expected, 8 x 9.*: 8 x 10\."
+    with pytest.raises(ValueError, match=words):
+        predict(model, images / "b.png", tmp_path / "none", verbose=0)
+    with pytest.raises(ValueError, match=words):
+        evaluate(model, find_samples(tmp_path), verbose=0)
+
+
+def test_rotations_of_a_model_of_images_that_are_not_square_are_refused_at_once(tmp_path):
+    write_png(tmp_path / "a.png", squares((8, 9), (1, 1, 3)))
+    with pytest.raises(ValueError, match="`tta` with rotations is for images, and a model of sq"):
+        predict(of_one_size(8, 9), tmp_path, tmp_path / "out", tta="flips_and_rotations", verbose=0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wrong_number_of_channels_is_named(tmp_path):
     import tifffile
 
@@ -343,6 +372,30 @@ def test_images_of_one_name_are_named_by_their_folders(tmp_path):
             assert sorted(names) == ["a/x.png", "b/c/x.png"]
         images = json.loads((out / "annotations.json").read_text())["images"]
         assert [image["file_name"] for image in images] == ["a/x.png", "b/c/x.png"]
+
+
+def test_masks_beside_images_are_no_images(tmp_path):
+    for part in ("train", "val"):
+        image = squares((8, 9), (1, 1, 3))
+        tiny.put(tmp_path / part, f"{part}1", image, np.where(image > 128, 255, 0))
+    rows = predict(tiny.bright_model(), tmp_path, tmp_path / "out", verbose=0)
+    assert [row["image"] for row in rows] == ["train/images/train1", "val/images/val1"]
+
+
+def test_a_list_may_begin_with_a_mark_and_hold_comments(tmp_path):
+    write_png(tmp_path / "x.png", squares((8, 9), (1, 1, 3)))
+    (tmp_path / "list.txt").write_bytes("\ufeffx.png\r\n# plate 3\r\n".encode())
+    rows = predict(tiny.bright_model(), tmp_path / "list.txt", tmp_path / "out", verbose=0)
+    assert [row["image"] for row in rows] == ["x"]
+
+
+def test_a_file_that_two_sources_name_is_one_image(tmp_path):
+    write_png(tmp_path / "in" / "x.png", squares((8, 9), (1, 1, 3)))
+    sources = [tmp_path / "in", tmp_path / "in" / ".." / "in" / "x.png"]
+    rows = predict(tiny.bright_model(), sources, tmp_path / "out", verbose=0)
+    assert [row["image"] for row in rows] == ["x"]
+    with pytest.raises(ValueError, match="`images` must hold at least one image"):
+        predict(tiny.bright_model(), [], tmp_path / "none", verbose=0)
 
 
 def test_results_in_the_folder_of_the_images_are_no_images(tmp_path):

@@ -69,6 +69,21 @@ def test_a_committee_of_several_models(images, tmp_path):
     assert [row["image"] for row in rows] == ["thin", "wide", "none"]
 
 
+def test_the_files_of_nested_folders_have_the_names_of_the_table(images, tmp_path):
+    (images / "plate").mkdir()
+    for name in ("thin", "wide", "none"):
+        (images / f"{name}.png").rename(images / "plate" / f"{name}.png")
+    rows = suggest(biased(1), images, tmp_path / "out", count=2, verbose=0)
+    assert [row["image"] for row in rows] == ["plate/thin", "plate/wide", "plate/none"]
+    masks = tmp_path / "out" / "masks"
+    assert all((masks / f"{row['image']}.png").is_file() for row in rows[:2])
+
+
+def test_a_committee_of_nobody_is_refused(images, tmp_path):
+    with pytest.raises(ValueError, match="`models` must hold at least one model or run"):
+        suggest([], images, tmp_path / "out", verbose=0)
+
+
 def test_one_that_cannot_be_read_is_told(images, tmp_path):
     (images / "bad.png").write_bytes(b"no image")
     with pytest.warns(UserWarning, match=r"1 of 4 images could not be ranked.*bad\.png"):

@@ -131,8 +131,7 @@ def local_images(source: str, verbose: int | str = 0) -> list[Path]:
 
 def _listed_images(listing, folder, verbose):
     """The images that a file names. Each folder of theirs is listed once."""
-    lines = (line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines())
-    lines = [line for line in lines if line and not line.startswith("#")]
+    lines = listed_lines(listing)
     addresses = [line if is_address(line) else _below(folder, line) for line in lines]
     by_folder: dict[str, list[str]] = {}
     for address in addresses:
@@ -144,6 +143,13 @@ def _listed_images(listing, folder, verbose):
         copy = store.copy(f"list {listing}", store.named(names), verbose)
         found |= {address: copy / name for name, address in names.items()}
     return [found[address] for address in addresses]
+
+
+def listed_lines(listing: Path) -> list[str]:
+    """The lines of a list of images, without empty ones and those that begin with `#`."""
+    # Editors of Windows put a mark before the first line
+    lines = (line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _below(folder, name):

@@ -1,13 +1,14 @@
 """Which images `predict` is asked for, and what they are called."""
 
 import collections
+import functools
 import glob
 import os
 from pathlib import Path
 
 from keras_deepskip.data import Sample, find_images
 from keras_deepskip.data.folder import image_files
-from keras_deepskip.data.stores import is_address, local_images
+from keras_deepskip.data.stores import is_address, listed_lines, local_images
 from keras_deepskip.inference.zarrs import is_zarr, zarr_name
 
 LIST = ".txt"  # suffix of a file with a path a line
@@ -17,20 +18,22 @@ def chosen_images(images, out, verbose=0):
     """Finds images and names them: by their files, or by their paths where files share a name.
 
     Args:
-        images: as of `predict`.
+        images: as of `predict`; a list may also hold `Sample`s, which are taken as they are.
         out: the folder that results go to, in which no image is looked for.
         verbose: 0 shows nothing of images that are fetched from a store.
 
     Returns:
         A list of `Sample`, each of a name of its own, in the order of the sources and, in each of
-        these, of the names.
+        these, of the names. A file that several sources name is there once.
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
         ValueError: if there is no image, if two share a name, or if `out` is a folder of images.
     """
     sources = images if isinstance(images, list | tuple) else [images]
-    samples = [sample for source in sources for sample in _found(source, out, verbose)]
+    samples = _once(sample for source in sources for sample in _found(source, out, verbose))
+    if not samples:
+        raise ValueError("`images` must hold at least one image. Received: none")
     names = collections.Counter(sample.name for sample in samples)
     if len(names) < len(samples):
         samples = _named_by_path(samples)
@@ -39,8 +42,19 @@ def chosen_images(images, out, verbose=0):
     return samples
 
 
+def _once(samples):
+    """The samples without those of a file that came before, by whatever path to its folder."""
+    resolved = functools.cache(Path.resolve)
+    found = {}
+    for sample in samples:
+        found.setdefault((resolved(sample.image.parent), sample.image.name), sample)
+    return list(found.values())
+
+
 def _found(source, out, verbose=0):
     """The images of a folder, list, pattern or address; a file or a Zarr array is an image."""
+    if isinstance(source, Sample):
+        return [source]
     if is_address(source):
         return [each for path in local_images(source, verbose) for each in find_images(path)]
     path = Path(source)
@@ -50,8 +64,7 @@ def _found(source, out, verbose=0):
             raise FileNotFoundError(f"{source}: no file or folder has such a path")
         return [sample for path in paths for sample in _found(path, out)]
     if path.suffix.lower() == LIST and path.is_file():
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        listed = [path.parent / line for line in lines if line]
+        listed = [path.parent / line for line in listed_lines(path)]
         if not listed:
             raise ValueError(f"{path}: a path of an image a line was expected. Received: none")
         return [sample for each in listed for sample in _found(each, out)]
@@ -61,13 +74,19 @@ def _found(source, out, verbose=0):
 
 
 def _below(folder, out):
-    """The images in the folders of a folder that has no image itself, named by their paths."""
+    """The images in the folders of a folder that has no image itself, named by their paths.
+
+    Beside a folder `images/` others hold masks and the like.
+    """
     inner = folder / "images"
     start = inner if inner.is_dir() else folder
     if image_files(start)[0]:
         return []
     found = []
     for place, folders, _ in os.walk(start):
+        if "images" in folders:
+            folders[:] = ["images"]
+            continue
         folders[:] = [
             name
             for name in folders

@@ -15,7 +15,7 @@ from keras_deepskip._progress import progress
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
 from keras_deepskip.data._decoders import declared_most
-from keras_deepskip.inference.outputs import ObjectsOf, check_model, decision_of
+from keras_deepskip.inference.outputs import ObjectsOf, check_model, check_sizes, decision_of
 from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
@@ -245,7 +245,8 @@ def evaluate(
     fill = fill_of(model)
     point = decision_of(model, run, threshold, min_area, separate)
     threshold = point.threshold
-    objects_of = ObjectsOf(model if predict is None else None, point)
+    predicted = predict is not None  # by something else than the model
+    objects_of = ObjectsOf(None if predicted else model, point)
     predict = predict or functools.partial(probabilities_of, model)
     counted = {"num_classes": num_classes, "ignore_class": masks.ignore_class}
     pixel_metrics = [metric(threshold=threshold, **counted) for metric in PIXEL_METRICS]
@@ -258,6 +259,8 @@ def evaluate(
             image, mask = load_pair(sample, channels, masks)
             image = in_range(image, expected, declared_most(sample.image))
             check_values(image, expected, str(sample.image))
+            if not predicted:
+                check_sizes(model, mask.shape, sample.image)
             filled = no_data.filled(image, fill)
             outputs = predict(filled)[None]  # (1, H, W, K)
             found = point.masks(outputs)

@@ -21,7 +21,7 @@ from keras_deepskip.drawing import draw_mask
 from keras_deepskip.inference.forms import ImageObjects, forms_of
 from keras_deepskip.inference.large import predict_large
 from keras_deepskip.inference.measures import counts, measure
-from keras_deepskip.inference.outputs import ObjectsOf, check_model
+from keras_deepskip.inference.outputs import ObjectsOf, check_model, check_sizes
 from keras_deepskip.inference.sinks import label_type, write_tiff
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tables import object_values
@@ -132,6 +132,8 @@ class ImageWork:
         source = open_source(sample.image, self.channels, expected=self.wanted.expected)
         placed = zarr_placement if is_zarr(sample.image) else placement_of
         small = math.prod(source.sizes) <= LARGE
+        if small:  # larger ones are cut into windows of the model's size
+            check_sizes(self.model, source.sizes, sample.image)
         if not small and self.forms:
             raise ValueError(
                 f"{sample.image}: an image of at most {LARGE:,} pixels was expected for other "

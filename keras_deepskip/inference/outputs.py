@@ -33,6 +33,21 @@ def check_maps(model):
     return len(inputs) - 2, inputs[-1], outputs[-1]
 
 
+def check_sizes(model, sizes, name):
+    """Raises a ValueError, with the image's name, if a model of one size takes no such image."""
+    fixed = model.input_shape[1:-1]
+    if any(own not in (None, length) for own, length in zip(fixed, sizes, strict=True)):
+        raise ValueError(
+            f"{name}: an image of the size that the model takes was expected, "
+            f"{_by_sides(fixed)}. Received: {_by_sides(sizes)}. Crop or resize it as in training, "
+            "or build the model with None for the sizes"
+        )
+
+
+def _by_sides(sizes):
+    return " x ".join("any" if length is None else str(length) for length in sizes)
+
+
 def refuse_multilabel(model, classes):
     """Raises a ValueError if a pixel may be of several classes, so that no mask holds them."""
     if classes > 1 and getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:

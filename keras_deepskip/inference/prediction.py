@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from keras_deepskip import _checks, _files
+from keras_deepskip import _files
 from keras_deepskip._progress import progress, resolve_verbose
 from keras_deepskip.data import Sample
 from keras_deepskip.folding import fold_batch_norm
@@ -21,7 +21,7 @@ from keras_deepskip.inference.measures import columns
 from keras_deepskip.inference.outputs import check_model, decision_of
 from keras_deepskip.inference.tables import Rows, check_tables, write_tables
 from keras_deepskip.inference.tiled import work_key
-from keras_deepskip.inference.tta import KINDS
+from keras_deepskip.inference.tta import check_tta
 from keras_deepskip.models import RunLike, class_names_of, input_range_of, resolve_model
 
 FAILURE_COLUMNS = ("image", "file", "error")
@@ -29,7 +29,7 @@ FAILURE_COLUMNS = ("image", "file", "error")
 
 def predict(
     model: keras.Model | RunLike,
-    images: str | os.PathLike | Sequence[str | os.PathLike],
+    images: str | os.PathLike | Sequence[str | os.PathLike | Sample],
     out: str | os.PathLike,
     *,
     probabilities: bool = False,
@@ -57,7 +57,8 @@ def predict(
     cover, mean area, and the image's file. Masks and labels of a GeoTIFF keep its place on the map;
     its mask is `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
 
-    Of several images, one that cannot be read does not end it: it is a line of `failures.csv`, with
+    Of several images, one that cannot be read, or is of another size than the only one that the
+    model takes, does not end it: it is a line of `failures.csv`, with
     the error, and a warning tells how many there are. Images of one name in several folders are
     named by their path: `masks/plate1/well3.png`.
 
@@ -78,8 +79,10 @@ def predict(
         model: a built `keras.Model` with probabilities as output, or a `Run`.
         images: a folder of images (or, if it has none itself, of folders of images), an image file,
             a `.npy` or `.zarr` array, a pattern of paths (`"plates/*/well_?.tif"`; `**` goes into
-            sub-folders), a `.txt` file with a path a line, the address of a folder, a file, a
-            pattern or a `.txt` of images on a store (see `data.stores`), or a list of these.
+            sub-folders), a `.txt` file with a path a line (one that begins with `#` says nothing),
+            the address of a folder, a file, a pattern or a `.txt` of images on a store (see
+            `data.stores`), or a list of these; a list may also hold `Sample`s. Where a folder has
+            `images/`, what lies beside it, such as masks, is no image.
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
@@ -141,7 +144,7 @@ def predict(
     folder, (channels, _) = Path(out), check_model(model)
     point = decision_of(model, run, threshold, min_area, separate)
     model, names = fold_batch_norm(model), class_names_of(model)
-    _checks.check_choice("tta", tta, (*KINDS, None))
+    check_tta(tta, model.input_shape[1:-1])
     formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     shown = resolve_verbose(verbose) if cluster is None else 0  # workers share a terminal
     wanted = Wanted(

@@ -14,7 +14,7 @@ from keras_deepskip._progress import progress
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.choice_of_images import chosen_images
 from keras_deepskip.inference.image_work import LARGE, WHOLE
-from keras_deepskip.inference.outputs import check_model, decision_of
+from keras_deepskip.inference.outputs import check_model, check_sizes, decision_of
 from keras_deepskip.inference.prediction import predict
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.tiled import probabilities_of
@@ -64,8 +64,8 @@ def suggest(
         the mean) and `file`.
 
     Raises:
-        ValueError: if the models differ in classes or channels, or no image can be read. Else as
-            `predict`.
+        ValueError: if there is no model, if the models differ in classes or channels, or no image
+            can be read. Else as `predict`.
 
     Example:
 
@@ -76,6 +76,8 @@ def suggest(
     """
     _checks.check_integer("count", count)
     models = list(models) if isinstance(models, list | tuple) else [models]
+    if not models:
+        raise ValueError("`models` must hold at least one model or run. Received: none")
     committee = [resolve_model(each)[0] for each in models]
     channels = _shared_form(committee)
     first, run = resolve_model(models[0])
@@ -83,17 +85,19 @@ def suggest(
     expected = run.input_range if run else input_range_of(first)
     folded = [fold_batch_norm(model) for model in committee]
     samples = chosen_images(images, Path(out), verbose)
-    rows, failures = [], []
+    rows, failures, ranked = [], [], {}
     with progress(len(samples), verbose, "Ranked") as show:
         for number, sample in enumerate(samples, start=1):
             try:
                 source = open_source(sample.image, channels, expected=expected)
                 _refuse_large(sample, source)
+                check_sizes(first, source.sizes, sample.image)
                 outputs = _committee_outputs(folded, source.read(WHOLE))
             except (ValueError, OSError) as error:
                 failures.append((sample, error))
             else:
                 disagreement, objects = _judged(outputs, point)
+                ranked[sample.name] = sample
                 rows.append(
                     {"image": sample.name, "disagreement": round(disagreement, 4),
                      "objects": objects, "file": str(sample.image)}
@@ -108,7 +112,8 @@ def suggest(
             stacklevel=2,
         )
     rows.sort(key=lambda row: (-row["disagreement"], row["image"]))
-    predict(models[0], [row["file"] for row in rows[:count]], out, formats=formats, verbose=0)
+    chosen = [ranked[row["image"]] for row in rows[:count]]  # under the names of the table
+    predict(models[0], chosen, out, formats=formats, verbose=0)
     _files.write_text(Path(out) / TABLE, _files.csv_text(rows, COLUMNS))
     return rows
 

@@ -4,7 +4,27 @@ import itertools
 
 import numpy as np
 
+from keras_deepskip import _checks
+
 KINDS = ("flips", "flips_and_rotations")
+
+
+def check_tta(kind, fixed):
+    """Checks that a model's images can be turned as a kind of augmentation has it.
+
+    Args:
+        kind: as of `views`.
+        fixed: the spatial axes' lengths that the model takes, None where it takes any.
+
+    Raises:
+        ValueError: if the kind is not known, or has height and width exchanged that must differ.
+    """
+    _checks.check_choice("tta", kind, (*KINDS, None))
+    if kind == "flips_and_rotations" and (len(fixed) == 3 or fixed[0] != fixed[1]):
+        raise ValueError(
+            "`tta` with rotations is for images, and a model of square ones or of any size. "
+            f"Received: tta={kind!r}, a model of {fixed}. Take tta='flips'"
+        )
 
 
 def views(kind, axes=2):

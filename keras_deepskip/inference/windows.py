@@ -62,14 +62,9 @@ def plan_tiles(model, sizes, tile=None, mode="exact", overlap=None, blend="gauss
     (40, 1.64)
     """
     _checks.check_choice("mode", mode, MODES)
-    _checks.check_choice("tta", tta, (*test_time.KINDS, None))
     axes, *_ = check_maps(model)
     fixed = model.input_shape[1:-1]
-    if tta == "flips_and_rotations" and (axes == 3 or fixed[0] != fixed[1]):
-        raise ValueError(
-            "`tta` with rotations is for images, and a model of square ones or of any size. "
-            f"Received: tta={tta!r}, a model of {fixed}. Take tta='flips'"
-        )
+    test_time.check_tta(tta, fixed)
     tiles = _tiles_asked(tile, fixed)
     if mode == "exact":
         return _plan_exact(model, sizes, tiles, fixed, tta)
