@@ -44,10 +44,14 @@ class OperatingPoint:
     separate: bool = False
 
     def __post_init__(self):
-        _checks.check_number("threshold", self.threshold, 0, 1)
-        object.__setattr__(self, "min_area", _plain(self.min_area))
-        for area in self.min_area if isinstance(self.min_area, tuple) else [self.min_area]:
-            _checks.check_integer("min_area", area, minimum=0)
+        # Plain numbers are kept, as JSON does not know those of NumPy.
+        plain = {
+            "threshold": _checks.check_number("threshold", self.threshold, 0, 1),
+            "min_area": _plain(self.min_area),
+            "separate": bool(self.separate),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def masks(self, outputs: np.ndarray) -> np.ndarray:
         """Masks of class ids (N, H, W) of a model's probabilities (N, H, W, K)."""
@@ -69,7 +73,7 @@ class OperatingPoint:
         """The point with what is given in place of its own."""
         return OperatingPoint(
             self.threshold if threshold is None else threshold,
-            self.min_area if min_area is None else _plain(min_area),
+            self.min_area if min_area is None else min_area,
             self.separate if separate is None else separate,
         )
 
@@ -116,4 +120,6 @@ def store_operating_point(model: keras.Model, point: OperatingPoint) -> bool:
 
 
 def _plain(min_area):
-    return tuple(min_area) if isinstance(min_area, tuple | list) else min_area
+    if isinstance(min_area, tuple | list | np.ndarray):
+        return tuple(_checks.check_integer("min_area", area, minimum=0) for area in min_area)
+    return _checks.check_integer("min_area", min_area, minimum=0)

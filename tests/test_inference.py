@@ -311,7 +311,17 @@ def test_where_no_image_can_be_read_the_first_is_named(tmp_path):
         tmp_path.joinpath(f"{name}.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"a\.png: a PNG, JPEG or TIFF image was expected"):
         predict(tiny.bright_model(), tmp_path, tmp_path / "out", verbose=0)
-    assert not list((tmp_path / "out").rglob("*.csv"))
+    assert [row["image"] for row in rows_of(tmp_path / "out" / "failures.csv")] == ["a", "b"]
+
+
+def test_where_no_image_can_be_read_no_tables_of_another_call_stay(tmp_path):
+    images, out = tmp_path / "in", tmp_path / "out"
+    write_png(images / "a.png", squares((8, 9), (1, 1, 3)))
+    predict(tiny.bright_model(), images, out, verbose=0)
+    (images / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        predict(tiny.bright_model(), images, out, verbose=0)
+    assert sorted(path.name for path in out.glob("*.*")) == ["failures.csv"]
 
 
 def of_one_size(height, width):
@@ -495,6 +505,24 @@ def test_an_interrupted_call_is_taken_up(tmp_path, counted):
     assert counted["sizes"] == [21, 22, 23]
     assert files_of(out) == files_of(tmp_path / "whole")
     assert not (out / ".finished").exists()
+
+
+def test_what_was_removed_since_an_interrupt_is_written_again(tmp_path, counted):
+    images, out = tmp_path / "in", tmp_path / "out"
+    for number in range(5):
+        write_png(images / f"{number}.png", squares((20 + number, 25), (1, 1, 3), (9, 9, 4)))
+    options = {"probabilities": True, "formats": ["yolo", "label-studio"], "verbose": 0}
+    predict(tiny.bright_model(), images, tmp_path / "whole", **options)
+    counted["interrupt"] = 24
+    with pytest.raises(KeyboardInterrupt):
+        predict(tiny.bright_model(), images, out, **options)
+    removed = ("masks/0.png", "yolo/labels/1.txt", "label-studio/images/2.png")
+    for name in removed:
+        (out / name).unlink()
+    counted.update(sizes=[], interrupt=None)
+    predict(tiny.bright_model(), images, out, **options)
+    assert counted["sizes"] == [20, 21, 22, 24]
+    assert files_of(out) == files_of(tmp_path / "whole")
 
 
 def test_batches_of_one_size_give_what_each_image_gives_also_after_an_interrupt(

@@ -1,13 +1,14 @@
 """The operating point: how it decides, is chosen, travels with the model, and is used."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 
 from keras_deepskip import load_model
-from keras_deepskip.data import MaskReading, find_samples, read_image, write_png
+from keras_deepskip.data import MaskReading, find_images, find_samples, read_image, write_png
 from keras_deepskip.inference import choose_operating_point, evaluate, image_work, predict, stream
 from keras_deepskip.layers import ImageNormalization
 from keras_deepskip.objects import label_objects, remove_small
@@ -40,6 +41,26 @@ def scenes(folder, count=3, specks=6):
             image[18 + 25 * (place % 2), 4 + 14 * place : 9 + 14 * place] = 100
         tiny.put(folder, f"s{number}", image, mask)
     return find_samples(folder)
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path):
+    point = OperatingPoint(np.float32(0.25), np.array([0, 3]), np.bool_(True))
+    assert json.dumps(point.to_dict()) == json.dumps(
+        {"threshold": 0.25, "min_area": (0, 3), "separate": True}
+    )
+    tiny.put(tmp_path, "a", np.pad(np.full((4, 4), 200), 3), np.pad(np.ones((4, 4)), 3))
+    numbers = {"threshold": np.float32(0.25), "min_area": np.int64(3), "verbose": 0}
+    assert len(predict(tiny.bright_model(), tmp_path, tmp_path / "out", **numbers)) == 1
+    evaluate(tiny.bright_model(), find_samples(tmp_path), tmp_path / "judged", **numbers)
+
+
+def test_too_few_least_areas_are_refused_at_once(tmp_path):
+    tiny.put(tmp_path, "a", np.zeros((8, 9)))
+    words = r"`min_area` must be one number, or one for each class id from 0 to 2.*: min_area=.0, 5"
+    with pytest.raises(ValueError, match=words):
+        predict(tiny.grey_level_model(), tmp_path, tmp_path / "out", min_area=(0, 5), verbose=0)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        evaluate(tiny.bright_model(), find_images(tmp_path), min_area=[3])
 
 
 @pytest.mark.parametrize("connectivity", [4, 8])

@@ -600,6 +600,39 @@ def test_images_that_were_finished_are_not_predicted_again(
     assert tiny.leftovers(out) == []
 
 
+def test_a_large_image_is_not_predicted_again_once_all_windows_are_there(
+    tmp_path, everything_is_large, monkeypatch
+):
+    from keras_deepskip.inference import large
+
+    np.save(tmp_path / "a.npy", scene())
+    model, out, predicted, gone_through = tiny.bright_model(), tmp_path / "out", [], []
+    run, go_through = large.predict_tiled, large._go_through
+
+    def counted(*arguments, **options):
+        predicted.append(options["out"].name)
+        return run(*arguments, **options)
+
+    def interrupted(*arguments):
+        gone_through.append(arguments)
+        if len(gone_through) == 1:
+            raise KeyboardInterrupt
+        return go_through(*arguments)
+
+    monkeypatch.setattr(large, "predict_tiled", counted)
+    monkeypatch.setattr(large, "_go_through", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, tmp_path / "a.npy", out, verbose=0)
+    rows = predict(model, tmp_path / "a.npy", out, verbose=0)
+    assert len(predicted) == 1 and len(rows) == 2 and tiny.leftovers(out) == []
+    gone_through.clear()
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, tmp_path / "a.npy", out, verbose=0)
+    np.save(tmp_path / "a.npy", 0 * scene()[:-1])  # another image now
+    assert len(predict(model, tmp_path / "a.npy", out, verbose=0)) == 0
+    assert len(predicted) == 3 and tiny.leftovers(out) == []
+
+
 def test_a_model_that_sees_everything_predicts_in_blended_windows(tmp_path, everything_is_large):
     inputs = keras.Input((None, None, 1))
     x = layers.Conv2D(2, 3, padding="same", activation="sigmoid")(inputs)

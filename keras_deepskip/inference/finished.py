@@ -40,12 +40,16 @@ class Finished:
         known = {}
         for path in sorted(self.folder.glob("*.jsonl")):
             for offset, note in _lines(path):
-                if note["work"] == self.work:
+                if note["work"] == self.work and self._has_files(note):
                     known[note["image"]] = (path.name, offset, note["stamp"], note["sized"])
         for sample in samples if known else ():
             *place, stamp, sized = known.get(sample.name, (None, None, None))
             if stamp is not None and stamp == stamp_of(sample):
                 self.add(sample.name, place, sized)
+
+    def _has_files(self, note):
+        """Whether the files of an image are there: somebody may have removed one meanwhile."""
+        return all((self.folder.parent / name).exists() for name in note["files"])
 
     def add(self, name, place, sized):
         """Takes in where the note of an image is: (name of the file, where it begins)."""

@@ -164,34 +164,44 @@ class ImageWork:
             probabilities=wanted.probabilities, overlays=wanted.overlays, point=wanted.point,
             tta=wanted.tta, verbose=wanted.verbose,
         )  # fmt: skip
-        return self._noted(opened, rows, {})
+        name, files = opened.sample.name, ["masks/{}.tif", "labels/{}.tif"]
+        files += ["overlays/{}.png"] * wanted.overlays
+        files += ["probabilities/{}.tif"] * wanted.probabilities
+        return self._noted(opened, rows, {}, [file.format(name) for file in files])
 
     def _written(self, opened, outputs):
-        """Writes the files of an image; returns the lines of `object_table`, and forms' pieces."""
+        """Writes the files of an image.
+
+        Returns:
+            `(rows, pieces, files)`: the lines of `object_table`, what forms hand on, and the files'
+            names in the folder.
+        """
         wanted, name, place = self.wanted, opened.sample.name, opened.place
+        folder, files = wanted.folder, [f"masks/{name}.{'tif' if place.tags else 'png'}"]
         mask = wanted.point.masks(outputs[None])[0]
         labels, count = self.objects_of.labels(mask, opened.image)
         if place.tags:  # PNG cannot say where on a map it lies
-            write_tiff(wanted.folder / "masks" / f"{name}.tif", mask, place)
+            write_tiff(folder / files[0], mask, place)
         else:
-            write_png(wanted.folder / "masks" / f"{name}.png", mask)
-        write_tiff(wanted.folder / "labels" / f"{name}.tif", labels, place, label_type(count))
+            write_png(folder / files[0], mask)
+        files.append(f"labels/{name}.tif")
+        write_tiff(folder / files[-1], labels, place, label_type(count))
         if wanted.overlays:
-            write_png(
-                wanted.folder / "overlays" / f"{name}.png",
-                draw_mask(opened.image, mask, labels if self.objects_of.each_for_itself else None),
-            )
+            files.append(f"overlays/{name}.png")
+            shown = labels if self.objects_of.each_for_itself else None
+            write_png(folder / files[-1], draw_mask(opened.image, mask, shown))
         if wanted.probabilities:
-            _write_probabilities(wanted.folder / "probabilities", name, outputs)
+            files += _write_probabilities(folder, name, outputs)
         rows = object_table(mask, outputs, labels=labels)
         found = ImageObjects(opened.sample, opened.image, mask, labels, rows, place)
         pieces = {form.name: form.add(found) for form in self.forms}
+        files += [file for form in self.forms for file in form.files_of(found)]
         if wanted.measures:
             measured = measure(labels, opened.image, place.pixel_size)
             rows = [{**row, **own} for row, own in zip(rows, measured, strict=True)]
-        return rows, pieces
+        return rows, pieces, files
 
-    def _noted(self, opened, rows, pieces):
+    def _noted(self, opened, rows, pieces, files):
         """What tables and forms need of an image, fit for JSON."""
         name, pixels = opened.sample.name, math.prod(opened.source.sizes)
         columns, values = object_values(rows)
@@ -206,6 +216,7 @@ class ImageWork:
             "columns": columns,
             "rows": values,
             "pieces": {form: piece for form, piece in pieces.items() if piece is not None},
+            "files": files,
         }
 
 
@@ -256,7 +267,11 @@ def file_stamp(path):
 
 
 def _write_probabilities(folder, name, outputs):
+    """Writes an image a channel; returns the files' names."""
+    files = []
     for channel in range(outputs.shape[-1]):
         suffix = "" if outputs.shape[-1] == 1 else f"_class{channel}"
         scaled = np.round(outputs[..., channel].astype("float64") * 65535).astype("uint16")
-        write_png(folder / f"{name}{suffix}.png", scaled)
+        files.append(f"probabilities/{name}{suffix}.png")
+        write_png(folder / files[-1], scaled)
+    return files

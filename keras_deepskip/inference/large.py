@@ -23,7 +23,7 @@ def predict_large(
     """Writes `masks/` and `labels/NAME.tif`, a reduced overlay, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
-    there yet.
+    there yet, and once they all are, at the objects.
 
     Args:
         model: as of `predict`.
@@ -48,7 +48,8 @@ def predict_large(
             stacklevel=3,
         )
     mode = "blended" if reason else "exact"
-    outputs = predict_tiled(model, sample.image, mode=mode, tta=tta, out=path, verbose=verbose)
+    ways = {"mode": mode, "tta": tta, "verbose": verbose}
+    outputs = _outputs(model, sample.image, path, key, ways)
     _, dtype = result_form("mask", outputs.shape[-1])
     masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key, place)
     picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
@@ -59,8 +60,25 @@ def predict_large(
     if probabilities:
         write_tiff(out / "probabilities" / f"{name}.tif", outputs, place)
     del outputs
+    _files.remove(_note_of(path))
     _files.remove(path)
     return objects
+
+
+def _outputs(model, image, path, key, ways):
+    """What the model says, as a file that an earlier call may have finished."""
+    note = _note_of(path)
+    if path.is_file() and note.is_file() and note.read_text(encoding="utf-8") == key:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    _files.remove(note)
+    outputs = predict_tiled(model, image, out=path, **ways)
+    _files.write_text(note, key)
+    return outputs
+
+
+def _note_of(path):
+    """Beside a finished file of probabilities: the key of the work that it is of."""
+    return path.with_suffix(".key")
 
 
 def _go_through(source, outputs, point, masks, labels, picture):

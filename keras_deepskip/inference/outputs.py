@@ -70,10 +70,17 @@ def decision_of(model, run=None, threshold=None, min_area=None, separate=None):
         An `OperatingPoint`.
 
     Raises:
-        ValueError: if they are out of range.
+        ValueError: if they are out of range, or areas are fewer than the class ids.
     """
     known = operating_point_of(model) if run is None else run.operating_point
-    return known.replaced(threshold, min_area, separate)
+    point = known.replaced(threshold, min_area, separate)
+    last = max(model.output_shape[-1] - 1, 1)  # class id
+    if isinstance(point.min_area, tuple) and len(point.min_area) <= last:
+        raise ValueError(
+            f"`min_area` must be one number, or one for each class id from 0 to {last}. "
+            f"Received: min_area={point.min_area}"
+        )
+    return point
 
 
 class ObjectsOf:

@@ -19,11 +19,12 @@ from keras_deepskip.inference.finished import Finished, NoteFile
 from keras_deepskip.inference.image_work import ImageWork, Wanted, groups_of
 from keras_deepskip.inference.measures import columns
 from keras_deepskip.inference.outputs import check_model, decision_of
-from keras_deepskip.inference.tables import Rows, check_tables, write_tables
+from keras_deepskip.inference.tables import Rows, check_tables, remove_tables, write_tables
 from keras_deepskip.inference.tiled import work_key
 from keras_deepskip.inference.tta import check_tta
 from keras_deepskip.models import RunLike, class_names_of, input_range_of, resolve_model
 
+FAILURES = "failures.csv"
 FAILURE_COLUMNS = ("image", "file", "error")
 
 
@@ -127,9 +128,9 @@ def predict(
         ConnectionError: if no scheduler answers, or it has no workers.
         RuntimeError: if a worker has other versions or another backend, or does not see the
             folders; if the same images end one process after the other.
-        ValueError: if no image can be read, or none fits the model: the first is named. Also if two
-            images share a name, if `out` is the folder of the images, or if the model gives no
-            probabilities or is multilabel.
+        ValueError: if no image can be read, or none fits the model: the first is named, and
+            `failures.csv` lists all. Also if two images share a name, if `out` is the folder of the
+            images, or if the model gives no probabilities or is multilabel.
 
     Example:
 
@@ -166,8 +167,10 @@ def predict(
                 failures[name] = error
             show(len(finished) + len(failures))
     failed = [(own, failures[own.name]) for own in samples if own.name in failures]
+    _write_failures(folder, failed)
     if failed and not len(finished):
         finished.forget()
+        remove_tables(folder)  # those of another call
         raise failed[0][1]
     if killed:
         _files.remove_leftovers(folder, below=True)
@@ -177,7 +180,8 @@ def predict(
         for found in _found_images(finished, samples, folder):
             each(found)
     measured = columns(channels, finished.sized) if measures else []
-    _tell_failures(folder, failed, len(samples))
+    if failed:
+        _tell_failures(folder, failed, len(samples))
     rows = write_tables(folder, finished.notes(samples), tables, names, measured)
     finished.forget()
     return rows
@@ -230,9 +234,9 @@ def _pieces(form, finished, samples):
             yield note["pieces"][form]
 
 
-def _tell_failures(folder, failures, count):
-    """Writes `failures.csv`, and warns of it; without failures there is none."""
-    path = folder / "failures.csv"
+def _write_failures(folder, failures):
+    """Writes `failures.csv`; without failures there is none."""
+    path = folder / FAILURES
     if not failures:
         _files.remove(path)
         return
@@ -241,8 +245,11 @@ def _tell_failures(folder, failures, count):
         for sample, error in failures
     ]
     _files.write_text(path, _files.csv_text(lines, FAILURE_COLUMNS))
+
+
+def _tell_failures(folder, failures, count):
     warnings.warn(
-        f"{len(failures)} of {count} images could not be predicted; {path} lists them. The first: "
-        f"{failures[0][1]}",
+        f"{len(failures)} of {count} images could not be predicted; {folder / FAILURES} lists "
+        f"them. The first: {failures[0][1]}",
         stacklevel=3,
     )

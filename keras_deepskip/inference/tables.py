@@ -78,10 +78,15 @@ def write_tables(folder, notes, tables, names, measured):
                 writer.write(lines)
             for writer in objects:
                 writer.write(rows)
-    for suffix in {kind.suffix for kind in TABLES.values()} - {kind.suffix for kind in kinds}:
-        for table in ("objects", "images"):
-            _files.remove(folder / f"{table}{suffix}")
+    remove_tables(folder, kept=tables)
     return Rows(folder / f"objects{kinds[0].suffix}", count)
+
+
+def remove_tables(folder, kept=()):
+    """Removes the tables that an earlier call has written to a folder, but for forms in `kept`."""
+    for name, kind in TABLES.items():
+        for table in ("objects", "images") if name not in kept else ():
+            _files.remove(folder / f"{table}{kind.suffix}")
 
 
 def _row(note, number, values, names):

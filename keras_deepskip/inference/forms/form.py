@@ -42,7 +42,7 @@ class Form:
     """A form of objects that other tools open, and its writer.
 
     A subclass gives its `name`, the optional packages that it needs with the extras that bring
-    them, and `add`.
+    them, the `file` that an image has of its own, if any, with `{}` for its name, and `add`.
 
     Args:
         folder: the folder that `predict` writes to.
@@ -54,6 +54,7 @@ class Form:
 
     name: str
     packages: dict[str, str] = {}
+    file: str | None = None
 
     def __init__(self, folder, names):
         for package, extra in self.packages.items():
@@ -70,6 +71,10 @@ class Form:
             What `finish` needs of the image, fit for JSON, or None.
         """
         raise NotImplementedError
+
+    def files_of(self, found):
+        """The names in `folder` of the files that `add` has written for an image."""
+        return [] if self.file is None else [self.file.format(found.sample.name)]
 
     def finish(self, pieces):
         """Comes after the last image, once.

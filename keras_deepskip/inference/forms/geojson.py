@@ -12,6 +12,7 @@ class GeoJson(Form):
     """Writes a file an image: in map coordinates if the image is a GeoTIFF, else in pixels."""
 
     name, packages = "geojson", {"shapely": "outlines"}
+    file = "geojson/{}.geojson"
 
     def add(self, found):
         """Writes an image's file."""
@@ -30,7 +31,7 @@ class GeoJson(Form):
             for number, (row, outline) in enumerate(zip(found.rows, outlines, strict=True), 1)
         ]
         text = json.dumps(content, ensure_ascii=False)
-        _files.write_text(self.folder / "geojson" / f"{found.sample.name}.geojson", text)
+        _files.write_text(self.folder / self.file.format(found.sample.name), text)
 
     def _feature(self, number, row, outline):
         import shapely

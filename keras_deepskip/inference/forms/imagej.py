@@ -9,6 +9,7 @@ class ImageJ(Form):
     """Writes a file an image; regions are named by number and class, as in `objects.csv`."""
 
     name, packages = "imagej", {"roifile": "outlines", "shapely": "outlines"}
+    file = "rois/{}.zip"
 
     def add(self, found):
         """Writes an image's file."""
@@ -19,5 +20,5 @@ class ImageJ(Form):
             name = f"{number} {self.names[row['class_id']]}"
             points = path_of(outline).astype("int32")  # corners of pixels are whole numbers
             regions.append(roifile.ImagejRoi.frompoints(points, name=name))
-        with _files.replacing(self.folder / "rois" / f"{found.sample.name}.zip") as new:
+        with _files.replacing(self.folder / self.file.format(found.sample.name)) as new:
             roifile.roiwrite(new, regions, mode="w")

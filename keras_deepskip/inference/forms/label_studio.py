@@ -40,6 +40,11 @@ class LabelStudio(Form):
         image = SERVED + urllib.parse.quote(shown.as_posix())
         return {"data": {"image": image}, "predictions": [prediction]}
 
+    def files_of(self, found):
+        """The copy of the image."""
+        shown, _ = _shown(found)
+        return [f"label-studio/images/{shown}"]
+
     def finish(self, pieces):
         """Writes the tasks, a line each, and the form of the project."""
         folder = self.folder / "label-studio"
@@ -55,18 +60,13 @@ class LabelStudio(Form):
 
     def _write_image(self, found):
         """Copies a file that a browser shows; of others writes a picture of the same size."""
-        name = PurePosixPath(found.sample.name)
-        folder, source = self.folder / "label-studio" / "images", found.sample.image
-        if found.image.dtype == np.uint8 and source.is_file():
-            with source.open("rb") as file:
-                plain = file.read(8).startswith(SHOWN)
-            if plain:
-                shown = name.with_name(source.name)
-                with _files.replacing(folder / shown) as new:
-                    shutil.copyfile(source, new)
-                return shown
-        shown = name.with_name(f"{name.name}.png")
-        write_png(folder / shown, to_rgb(found.image))
+        shown, plain = _shown(found)
+        path = self.folder / "label-studio" / "images" / shown
+        if plain:
+            with _files.replacing(path) as new:
+                shutil.copyfile(found.sample.image, new)
+        else:
+            write_png(path, to_rgb(found.image))
         return shown
 
     def _regions(self, found):
@@ -100,3 +100,13 @@ class LabelStudio(Form):
             f'  <PolygonLabels name="label" toName="image">\n{"".join(lines)}'
             "  </PolygonLabels>\n</View>\n"
         )
+
+
+def _shown(found):
+    """The name of the picture that a browser is given of an image, and whether that is its file."""
+    name, source = PurePosixPath(found.sample.name), found.sample.image
+    if found.image.dtype == np.uint8 and source.is_file():
+        with source.open("rb") as file:
+            if file.read(8).startswith(SHOWN):
+                return name.with_name(source.name), True
+    return name.with_name(f"{name.name}.png"), False

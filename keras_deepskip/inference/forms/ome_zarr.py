@@ -17,6 +17,7 @@ class OmeZarr(Form):
     """Writes a folder an image."""
 
     name, packages = "ome-zarr", {"zarr": "large"}
+    file = "zarr/{}.ome.zarr"
 
     def add(self, found):
         """Writes an image's folder."""
@@ -33,7 +34,7 @@ class OmeZarr(Form):
             "objects": (found.labels.astype(label_type(len(found.rows))), objects),
             "classes": (found.mask.astype(np.min_scalar_type(max(self.names))), classes),
         }
-        path = self.folder / "zarr" / f"{found.sample.name}.ome.zarr"
+        path = self.folder / self.file.format(found.sample.name)
         with _files.replacing_folder(path) as new:
             _write(new, found.sample.name, found.image, labels, found.place.pixel_size)
 

@@ -15,6 +15,7 @@ class Yolo(Form):
     """Writes `yolo/labels/NAME.txt` for each image."""
 
     name, packages = "yolo", {"shapely": "outlines"}
+    file = "yolo/labels/{}.txt"
 
     def add(self, found):
         """Writes an image's file."""
@@ -24,7 +25,7 @@ class Yolo(Form):
             path = path_of(outline) / (width, height)
             shares = " ".join(f"{share:.6f}" for share in path.ravel())
             lines.append(f"{row['class_id'] - 1} {shares}\n")
-        path = self.folder / "yolo" / "labels" / f"{found.sample.name}.txt"
+        path = self.folder / self.file.format(found.sample.name)
         _files.write_text(path, "".join(lines))
 
     def finish(self, pieces):
