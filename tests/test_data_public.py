@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -563,6 +564,38 @@ def test_an_interrupted_import_goes_on(copy, tmp_path, layout, monkeypatch):
     assert written[0].stat().st_mtime_ns == first, "what is whole is kept"
     assert (done.split_file is None) == (parts is None)
     assert not list(out.rglob("*.partial-*"))
+
+
+@pytest.mark.parametrize("layout", NAMES)
+def test_what_changed_in_the_source_is_converted_anew(copy, tmp_path, layout):
+    root, expected, _ = copy(layout)
+    out = tmp_path / "out"
+    imported(layout, root, out)
+    masks_before = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
+    kept = imported(layout, root, out)
+    assert {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()} == masks_before
+    pictures = {path.read_bytes() for path in (out / "images").iterdir()}
+    for path in root.rglob("*"):  # all but the images: that is, what the masks are made from
+        if path.is_file() and path.read_bytes() not in pictures:
+            os.utime(path, ns=(10**18, 10**18))
+    again = imported(layout, root, out)
+    assert again.images == kept.images == len(expected)
+    assert_masks(out, expected, again.ignore_class)
+    assert all(path.stat().st_mtime_ns > at for path, at in masks_before.items())
+
+
+def test_corrected_annotations_are_imported_and_deleted_ones_leave(copy, tmp_path):
+    root, _, _ = copy("qupath")
+    out = tmp_path / "out"
+    imported("qupath", root, out)
+    untouched = (out / "masks" / "b.png").stat().st_mtime_ns
+    features = json.loads((root / "a.geojson").read_text())["features"]
+    (root / "a.geojson").write_text(json.dumps(features[:1]))
+    (root / "c.geojson").unlink()
+    done = imported("qupath", root, out)
+    assert done.images == 2 and sorted(masks(out)) == ["a", "b"]
+    np.testing.assert_array_equal(masks(out)["a"], box(2, 3, 12, 13) - box(5, 6, 8, 9))
+    assert (out / "masks" / "b.png").stat().st_mtime_ns == untouched
 
 
 # ---- Classes, limits, options --------------------------------------------------------------------

@@ -17,6 +17,7 @@ from keras_deepskip.data import (
 )
 from keras_deepskip.training import train
 from tests import tiny
+from tests.test_data_survey import aged
 
 pytestmark = pytest.mark.one_backend
 HEIGHT, WIDTH = 48, 64
@@ -112,6 +113,19 @@ def test_what_cannot_be_read_is_named(tmp_path, file, text, message):
         load_split(root)
     (finding, *_) = [f for f in audit(root).findings if f.severity == "error"]
     assert file.rpartition("/")[2] in finding.message + finding.file
+
+
+def test_outlines_of_images_of_another_size_are_drawn_anew(tmp_path, monkeypatch):
+    """The texts, shares of the size, are those that the last survey read."""
+    monkeypatch.setenv("KERAS_DEEPSKIP_CACHE", str(tmp_path / "cache"))
+    root = write_set(tmp_path / "set", "images", "labels", parts=("a",))
+    aged(root)
+    assert audit(root).ok
+    for path in (root / "images").iterdir():
+        Image.open(path).resize((2 * WIDTH, 2 * HEIGHT), Image.Resampling.NEAREST).save(path)
+    report = audit(root)
+    assert report.ok, report.text()
+    assert sorted(Survey.of(root).mask(find_samples(root)[0]).areas) == [4 * 2 * 128, 4 * 300]
 
 
 def test_masks_beside_outlines_are_what_counts(tmp_path):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import keras_deepskip
@@ -71,6 +72,32 @@ def test_rules_of_ids(tmp_path, suffix):
     assert everywhere.min() == 1 and len(np.unique(everywhere)) == everywhere.max()
 
 
+def no_data_is_zero(path, ids):
+    tifffile.imwrite(f"{path}.tif", ids.astype("uint16"), extratags=[(42113, 2, 2, "0", True)])
+
+
+def of_a_palette(path, ids):
+    image = Image.fromarray(ids.astype("uint8"), "P")
+    image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0] + [0] * 759)
+    image.save(f"{path}.png")
+
+
+def of_32_bits(path, ids):
+    """Neighbours above 2^24, which float32 does not tell apart."""
+    tifffile.imwrite(f"{path}.tif", np.where(ids > 0, ids + 2**24 - 1, 0).astype("uint32"))
+
+
+@pytest.mark.parametrize("write", [no_data_is_zero, of_a_palette, of_32_bits])
+def test_ids_are_read_as_masks_are(tmp_path, write):
+    ids = np.zeros((12, 20), int)
+    ids[2:9, 3:8], ids[2:9, 8:14] = 1, 2
+    write(tmp_path / "ids", ids)
+    (path,) = tmp_path.iterdir()
+    assert np.array_equal(load_objects(Sample("a", path, path, instances=path), ids > 0), ids)
+    by_mask = Sample("a", path, path)
+    assert np.array_equal(load_objects(by_mask, ids > 0, MaskReading(kind="objects")), ids)
+
+
 def test_masks_of_ids_and_annotations_say_it_too(folder, tmp_path):
     _, ids = scene()
     sample = dataclasses.replace(find_samples(folder)[0], instances=None)
@@ -104,7 +131,7 @@ def test_ids_that_do_not_fit(tmp_path):
     Image.fromarray(np.zeros((3, 4), "uint8")).save(path)
     with pytest.raises(ValueError, match=r"a.png: object ids of the mask's size .* 3 x 4"):
         load_objects(Sample("a", path, path, instances=path), np.zeros((5, 4), int))
-    Image.fromarray(np.zeros((3, 4, 3), "uint8")).save(path)
+    Image.new("RGB", (4, 3), (9, 0, 0)).save(path)
     with pytest.raises(ValueError, match="one channel of object ids"):
         load_objects(Sample("a", path, path, instances=path), np.zeros((3, 4), int))
 

@@ -124,7 +124,7 @@ def read_ids(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: if the mask is in colours; it names some. Also as `read_image`.
     """
-    return refuse_colors(_labels(path), path)
+    return refuse_colors(labels_in(path), path)
 
 
 def refuse_colors(labels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
@@ -177,7 +177,7 @@ def mask_values(path: str | os.PathLike) -> dict:
     Raises:
         ValueError: as `read_image`.
     """
-    return _counts(_labels(path))
+    return _counts(labels_in(path))
 
 
 # ---- Values of a decoded file -------------------------------------------------------------------
@@ -262,7 +262,8 @@ def _unscaled(array, head):
     return array
 
 
-def _labels(path):
+def labels_in(path: str | os.PathLike) -> np.ndarray:
+    """The values of a mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
     return labels_of(*_decoders.decode(path, shown=False), path, _decoders.head_of(Path(path)))
 
 

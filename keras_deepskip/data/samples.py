@@ -173,9 +173,9 @@ def _ids_of(sample, reading):
 
 
 def _read_ids(path):
-    ids, _ = images.decode_image(path)
-    ids = ids[..., 0] if ids.ndim == 3 and ids.shape[-1] == 1 else ids
-    if ids.ndim != 2 or not np.array_equal(ids, np.rint(ids)) or ids.min() < 0:
+    """Ids are numbers, whatever a viewer shows of them: they are read as masks are."""
+    ids = masks.labels_in(path)
+    if ids.ndim != 2 or ids.min() < 0:
         raise ValueError(
             f"{path}: one channel of object ids, whole numbers of at least 0, was expected. "
             f"Received: shape {ids.shape}, {ids.dtype}. Save it as PNG or TIFF of 8, 16 or 32 bits"

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_deepskip._progress import progress
 from keras_deepskip.data import _decoders, _survey_cache, images, masks, no_data
-from keras_deepskip.data.coco import Note, read_coco_set
+from keras_deepskip.data.coco import CocoMask, Note, read_coco_set
 from keras_deepskip.data.folder import (
     FolderScan,
     file_digest,
@@ -282,7 +282,9 @@ class Survey:
         old = kept.get(self._relative(name))
         try:
             status = file.stat()
-            stat = [status.st_size, status.st_mtime_ns]
+            # Outlines are drawn at the image's size, which their file need not say.
+            size = [item.height, item.width] if isinstance(item, CocoMask) else []
+            stat = [status.st_size, status.st_mtime_ns, *size]
             if old and old["stat"] == stat:
                 fields = old["facts"]
                 self._records[name] = old

@@ -26,12 +26,14 @@ class Entry:
             `(classes, instances)`: `(H, W)` int32 class ids, and `(H, W)` numbers of
             the objects (0 is none) or None.
         part: `"train"`, `"val"`, `"test"`, or None where the set has no split of its own.
+        sources: the files that the mask is made from: when one changes, it is made anew.
     """
 
     name: str
     image: Path
     read_mask: object
     part: object = None
+    sources: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,7 +48,7 @@ def read_yolo(source, classes):
                 for _, _, points in outlines
             ]
             chosen = [ids[number] for _, number, _ in outlines]
-            entries.append(shape_entry(image, shapes, chosen, part))
+            entries.append(shape_entry(image, shapes, chosen, part, (listed, text)))
     return Reading(entries, classes)
 
 
@@ -84,7 +84,7 @@ def read_qupath(source, classes):
             for feature in _features(path):
                 shapes.append(checked_shape(_qupath_shape, feature, path))
                 labels.append(seen.label(_qupath_names(feature), path))
-            entries.append(shape_entry(image, shapes, labels, part))
+            entries.append(shape_entry(image, shapes, labels, part, (path,)))
     return Reading(entries, seen.checked(root))
 
 

@@ -38,7 +38,7 @@ def read_bbbc038(source, classes):
                 "it again, or take the folder out"
             )
         read_mask = functools.partial(_read_bbbc038, masks, classes["nucleus"])
-        entries.append(Entry(folder.name, found[0], read_mask))
+        entries.append(Entry(folder.name, found[0], read_mask, sources=tuple(masks)))
     return Reading(entries, classes)
 
 
@@ -84,7 +84,8 @@ def read_emds6(source, classes):
         for image in _entry.files(folder):
             mask = _emds6_mask(truths / folder.name, image)
             read_mask = functools.partial(_read_one, mask, label)
-            entries.append(Entry(f"{folder.name}_{image.stem}", image, read_mask))
+            name = f"{folder.name}_{image.stem}"
+            entries.append(Entry(name, image, read_mask, sources=(mask,)))
     return Reading(entries, classes)
 
 
@@ -144,7 +145,8 @@ def read_idrid(source, classes):
                 )
             chosen = [(path, classes[kind]) for kind, path in there.items() if kind in classes]
             read_mask = functools.partial(_read_idrid, image, chosen)
-            entries.append(Entry(image.stem, image, read_mask, part))
+            sources = tuple(path for path, _ in chosen)
+            entries.append(Entry(image.stem, image, read_mask, part, sources))
     return Reading(entries, classes)
 
 
@@ -186,7 +188,7 @@ def read_suim(source, classes):
                 default, f"the mask of {image.name}"
             )
             read_mask = functools.partial(_read_suim, image, mask, labels)
-            entries.append(Entry(image.stem, image, read_mask, part))
+            entries.append(Entry(image.stem, image, read_mask, part, (mask,)))
     return Reading(entries, classes)
 
 
@@ -220,7 +222,7 @@ def read_penn_fudan(source, classes):
         mask = root / "PedMasks" / f"{image.stem}_mask.png"
         _entry.require_file(mask, f"the mask of {image.name}")
         read_mask = functools.partial(_read_numbered, mask, classes["pedestrian"])
-        entries.append(Entry(image.stem, image, read_mask))
+        entries.append(Entry(image.stem, image, read_mask, sources=(mask,)))
     return Reading(entries, classes)
 
 
@@ -251,7 +253,7 @@ def read_cellpose(source, classes):
                 image.with_name(f"{image.stem}{CELLPOSE_ENDING}.tif"), f"the mask of {image.name}"
             )
             read_mask = functools.partial(_read_numbered, mask, classes["cell"])
-            entries.append(Entry(image.stem, image, read_mask, part))
+            entries.append(Entry(image.stem, image, read_mask, part, (mask,)))
     return Reading(entries, classes)
 
 
@@ -309,7 +311,7 @@ def read_isaid(source, classes):
             )
             numbered = numbers.get(image.stem, image.with_name(f"{image.stem}{ISAID_ID}.png"))
             read_mask = functools.partial(_read_isaid, mask, numbered, colors)
-            entries.append(Entry(image.stem, image, read_mask, part))
+            entries.append(Entry(image.stem, image, read_mask, part, (mask, numbered)))
     return Reading(entries, classes)
 
 

@@ -100,8 +100,9 @@ def checked_shape(read, record, path):
         ) from error
 
 
-def shape_entry(image, shapes, labels, part):
-    return Entry(Path(image).stem, image, functools.partial(_draw, image, shapes, labels), part)
+def shape_entry(image, shapes, labels, part, sources):
+    read_mask = functools.partial(_draw, image, shapes, labels)
+    return Entry(Path(image).stem, image, read_mask, part, sources)
 
 
 def _draw(image, shapes, labels, instances):

@@ -49,7 +49,7 @@ def read_coco(source, classes, max_area=None):
         for sample in found.samples:
             if _has_small(sample.mask.regions, max_area):
                 read_mask = functools.partial(_read_coco, sample.mask, labels)
-                entries.append(Entry(sample.name, sample.image, read_mask, part))
+                entries.append(Entry(sample.name, sample.image, read_mask, part, (annotations,)))
     return Reading(entries, classes, IGNORED)
 
 
@@ -115,7 +115,7 @@ def read_via(source, classes):
         for image, (path, regions) in sorted(listed.items()):
             shapes = [checked_shape(_via_shape, region, path) for region, _ in regions]
             labels = [seen.label(names, path) for _, names in regions]
-            entries.append(shape_entry(image, shapes, labels, part))
+            entries.append(shape_entry(image, shapes, labels, part, (path,)))
     return Reading(entries, seen.checked(root))
 
 
@@ -197,7 +197,7 @@ def read_labelme(source, classes):
             image = _labelme_image(folder, content, path)
             shapes = [checked_shape(_labelme_shape, shape, path) for shape in content["shapes"]]
             labels = [_labelme_label(s.get("label"), seen, path) for s in content["shapes"]]
-            entries.append(shape_entry(image, shapes, labels, part))
+            entries.append(shape_entry(image, shapes, labels, part, (path,)))
     ignored = LABELME_IGNORE in seen.met and LABELME_IGNORE not in (classes or ())
     return Reading(entries, seen.checked(root), IGNORED if ignored else None)
 

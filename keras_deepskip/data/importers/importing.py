@@ -1,6 +1,9 @@
 """Published sets brought into the package's own form: `images/`, `masks/`, and their split."""
 
 import dataclasses
+import hashlib
+import itertools
+import os
 import re
 import shlex
 import shutil
@@ -82,8 +85,9 @@ def import_set(
     parts of its own, `split.json`. The published validation images are the test part where a set's
     test masks are withheld (COCO, iSAID). The masks are checked against the images' sizes.
 
-    Each file is written atomically. The same call resumes an interrupted import, and with a
-    larger `limit` adds to what is there.
+    Each file is written atomically. The same call resumes an interrupted import, converts anew what
+    has changed in `source` since (known by name, size and time, as in `SOURCE.json`; what is gone
+    there is removed here too), and with a larger `limit` adds to what is there.
 
     Masks are of classes: objects that touch become one in them, and `instances/` knows them
     apart. `separate_touching` keeps them apart in the masks too, by a line of background, one pixel
@@ -133,7 +137,9 @@ def import_set(
         "max_area": max_area,
     }
     entries = _named(_checked_entries(reading, described, source))
-    _make_room(out, note, overwrite)
+    note["stamps"] = {entry.name: _stamp(entry, source) for entry in entries}
+    before = _make_room(out, note, overwrite)
+    _remove_changed(before, note["stamps"], out)
     _files.write_json(out / NOTE, _completed(note, described, None))
     _write(_spread(entries, limit), out, described.instances, separate_touching, verbose)
     _write_names(reading.classes, out)
@@ -213,13 +219,17 @@ def _checked_entries(reading, described, source):
 
 
 def _make_room(out, note, overwrite):
-    """Sees that `out` is new, empty, or of the same import; else clears it if that is allowed."""
+    """Sees that `out` is new, empty, or of the same import; else clears it if that is allowed.
+
+    Returns:
+        For each image that the import has read before, the stamp of its files then.
+    """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"`out` must be a folder or new. Received: out={str(out)!r}, a file")
     for folder in (out, *(out / name for name in FOLDERS)):
         _files.remove_leftovers(folder)
     if not out.is_dir() or not any(out.iterdir()):
-        return
+        return {}
     if not (out / NOTE).is_file():
         raise FileExistsError(
             f"`out` must be new, empty, or of an earlier import. Received: out={str(out)!r}, which "
@@ -231,11 +241,32 @@ def _make_room(out, note, overwrite):
     if overwrite:
         for name in WRITTEN:
             _files.remove(out / name)
-    elif differ:
+        return {}
+    if differ:
         raise FileExistsError(
             f"{out}: an import of the same settings was expected, to resume it. Received: another "
             f"{', '.join(differ)}. Choose another folder, or replace it with overwrite=True"
         )
+    stamps = before.get("stamps")
+    return stamps if isinstance(stamps, dict) else {}
+
+
+def _stamp(entry, source):
+    """What changes when the image or a file that its mask is made from does."""
+    listed = []
+    for path in (entry.image, *entry.sources):
+        if path.is_file():  # a text of YOLO, say, may be missing
+            status = path.stat()
+            place = Path(os.path.relpath(path, source)).as_posix()
+            listed.append((place, status.st_size, status.st_mtime_ns))
+    return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
+
+
+def _remove_changed(before, now, out):
+    """Removes what was converted from files that are others now, or gone."""
+    for name in (name for name, stamp in before.items() if now.get(name) != stamp):
+        for folder, suffix in itertools.product(FOLDERS, images.SUFFIXES):
+            _files.remove(out / folder / f"{name}{suffix}")
 
 
 # ----------------------------------------------------------------------------------------- writing
