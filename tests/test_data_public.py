@@ -463,6 +463,28 @@ def test_what_is_no_outline_is_named(copy, tmp_path, layout, file, text, message
         imported(layout, root, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"classification": {"name": "Tumor"}},
+        {"classification": {"names": ["CD8", "Tumor"], "color": [1, 2, 3]}},
+        {"classification": "Tumor"},
+        {"classification": ["Tumor", "CD8"]},
+    ],
+)
+def test_classes_as_qupath_and_its_scripts_write_them(tmp_path, properties):
+    geometry = {"type": "Polygon", "coordinates": [outline(2, 3, 12, 13)]}
+    other = {"geometry": geometry | {"coordinates": [outline(2, 20, 9, 30)]}, "properties": ["x"]}
+    root = tmp_path / "source"
+    save(root / "a.png", picture(0))
+    features = [{"geometry": geometry, "properties": properties}, other]
+    (root / "a.geojson").write_text(json.dumps(features), "utf-8-sig")
+    imported("qupath", root, tmp_path / "out", classes=["Tumor"])
+    assert_masks(tmp_path / "out", {"a": box(2, 3, 12, 13)})
+    imported("qupath", root, tmp_path / "all")
+    assert_masks(tmp_path / "all", {"a": box(2, 3, 12, 13) + box(2, 20, 9, 30)})
+
+
 def test_predictions_come_back_as_truth(copy, tmp_path):
     """What `predict` writes as YOLO's labels and GeoJSON, the importers read, pixel for pixel."""
     image = np.zeros((40, 50), "uint8")

@@ -11,6 +11,7 @@ from keras_deepskip.data import (
     Survey,
     audit,
     find_samples,
+    import_set,
     load_mask,
     load_objects,
     load_split,
@@ -100,6 +101,13 @@ def test_survey_audit_and_training_know_the_classes(tmp_path):
         ("labels/train/train0.txt", "2 0 0 1 0 1 1", r"train0\.txt: classes 0 to 1 .* 2"),
         ("labels/train/train0.txt", "0 0 0 1 nan 1 1", r"train0\.txt: a polygon of finite"),
         ("labels/train/train0.txt", "x 0 0", r"train0\.txt: a class and pairs"),
+        (
+            "labels/train/train0.txt",
+            "\n0 9 9 30 9 30 30",
+            r"train0\.txt: shares .* line 2: '0 9 9 ",
+        ),
+        ("labels/train/train0.txt", b"0 0 0 1 0 1 1\n\xe9", r"train0\.txt: a text in UTF-8"),
+        ("data.yaml", "names: cell", r"data\.yaml: `names` .* 'cell'. Write `names: \[cell\]`"),
         ("data.yaml", "names: {0: a, 2: b}", r"data\.yaml: `names` of the classes"),
         ("data.yaml", None, r"data\.yaml: the names of the classes .* no such file"),
     ],
@@ -108,11 +116,27 @@ def test_what_cannot_be_read_is_named(tmp_path, file, text, message):
     root = write_set(tmp_path)
     (root / file).unlink()
     if text is not None:
-        (root / file).write_text(text)
+        (root / file).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load_split(root)
     (finding, *_) = [f for f in audit(root).findings if f.severity == "error"]
     assert file.rpartition("/")[2] in finding.message + finding.file
+
+
+def test_a_byte_order_mark_and_points_beside_the_image(tmp_path):
+    root = write_set(tmp_path, "images", "labels", parts=("a",))
+    (root / "labels" / "a0.txt").write_text("0 -.02 -.02 1.2 -.02 1.2 1.2 -.02 1.2", "utf-8-sig")
+    assert (load_mask(find_samples(root)[0], READING) == 1).all()
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "dataset.yml"])
+def test_the_file_of_names_among_others(tmp_path, name):
+    root = write_set(tmp_path / "set")
+    (root / "data.yaml").rename(root / name)
+    (root / "args.yaml").write_text("task: segment\nepochs: 3\n")
+    assert Survey.of(root).pools["val"].classes == {1: "cell", 2: "long cell"}
+    done = import_set("yolo", root, tmp_path / "out", verbose=0)
+    assert done.classes == {"cell": 1, "long cell": 2}
 
 
 def test_outlines_of_images_of_another_size_are_drawn_anew(tmp_path, monkeypatch):

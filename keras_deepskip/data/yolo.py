@@ -7,6 +7,7 @@ width and height; `data.yaml` names the classes. Class ids in masks are one more
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from keras_deepskip.data.coco.mask import CocoMask
 from keras_deepskip.data.samples import Sample
 
 YAML = (".yaml", ".yml")
+FAR = 1.5  # shares from the image's middle: no outline reaches that far beyond its edges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ def yolo_folder(root: Path) -> YoloFolder | None:
     choices = [inside, *([beside] if root.parent.name == "images" else [])]
     for pictures, labels, places in choices:
         if pictures.is_dir() and next(labels.glob("*.txt"), None):
-            return YoloFolder(pictures, labels, _names_file(places))
+            return YoloFolder(pictures, labels, names_file(places))
     return None
 
 
@@ -118,7 +120,9 @@ def class_names(path: Path) -> list[str]:
             "such file. Write one, such as `names: [car, person]`"
         )
     try:
-        names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
+        names = yaml.safe_load(path.read_text(encoding="utf-8-sig"))["names"]
+        if isinstance(names, str):  # its letters are no classes
+            raise TypeError(f"the text {names!r}. Write `names: [{names}]`")
         names = names if isinstance(names, dict) else dict(enumerate(names))
         ordered = [str(names[number]) for number in range(len(names))]
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError) as error:
@@ -151,10 +155,16 @@ def read_outlines(
         return []
     height, width = sizes
     found = []
-    for line, text in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for line, text in enumerate(_text(path).split("\n"), start=1):
         if not text.strip():
             continue
         number, outline = _line(text, path)
+        if np.abs(outline - 0.5).max() > FAR:
+            raise ValueError(
+                f"{path}: shares of the image's width and height, 0 to 1, were expected. Received "
+                f"in line {line}: {text[:80]!r}. If they are pixels, divide x by the width and y "
+                "by the height"
+            )
         if not 0 <= number < count:
             raise ValueError(
                 f"{path}: classes 0 to {count - 1} were expected, as data.yaml names them. "
@@ -162,6 +172,16 @@ def read_outlines(
             )
         found.append((line, number, outline * (width, height)))
     return found
+
+
+def _text(path):
+    """A text, with a byte order mark or without."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: a text in UTF-8 was expected. Received: {error}. Save it as UTF-8"
+        ) from error
 
 
 def _line(line, path):
@@ -188,10 +208,29 @@ def _line(line, path):
     return number, outline
 
 
-def _names_file(places):
-    """The first YAML file in these folders; where there is none, where it should be."""
-    for place in places:
-        found = sorted(file for file in place.glob("*.y*ml") if file.suffix in YAML)
-        if found:
-            return found[0]
-    return places[-1] / "data.yaml"
+def names_file(places: tuple[Path, ...]) -> Path:
+    """The file that names the classes: data.yaml, or another YAML that has `names`.
+
+    Others, such as the args.yaml of a training, are the answer only where there is no such file.
+
+    Args:
+        places: the folders in which it may lie, by rank.
+
+    Returns:
+        Its path; where there is none, where it should be.
+    """
+    found = [list(filter(_is_yaml, sorted(place.glob("*")))) for place in places]
+    for files in found:
+        named = [file for file in files if file.stem == "data"] or list(filter(_has_names, files))
+        if named:
+            return named[0]
+    return next((files[0] for files in found if files), places[-1] / "data.yaml")
+
+
+def _is_yaml(file):
+    return file.suffix.lower() in YAML and not file.name.startswith(".") and file.is_file()
+
+
+def _has_names(file):
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return re.search(r"^names\s*:", text, re.MULTILINE)

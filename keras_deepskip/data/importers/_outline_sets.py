@@ -13,7 +13,7 @@ from keras_deepskip.data.importers._shape_entries import (
     shape_entry,
 )
 from keras_deepskip.data.importers._shapes import Polygon
-from keras_deepskip.data.yolo import YAML, class_names, read_outlines
+from keras_deepskip.data.yolo import class_names, names_file, read_outlines
 
 # ------------------------------------------------------------------------------------------- YOLO
 
@@ -27,7 +27,7 @@ YOLO_PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 def read_yolo(source, classes):
     """Images and outlines as Ultralytics has them for segmentation."""
     root = _entry.find_root(source, lambda folder: bool(_yolo_folders(folder)), YOLO_LAYOUT)
-    listed = next(iter(_entry.files(root, YAML)), root / "data.yaml")
+    listed = names_file((root,))
     names = class_names(listed)
     if classes is None:
         classes = {name: label for label, name in enumerate(names, start=1)}
@@ -122,10 +122,12 @@ def _qupath_image(folder, path):
 
 
 def _qupath_names(feature):
-    """The name of an object's class; of one without, none."""
-    properties = feature.get("properties") or {}
-    name = (properties.get("classification") or {}).get("name")
-    return set() if name is None else {str(name)}
+    """The names of an object's classes, as versions and scripts write them: one, several, none."""
+    properties = feature.get("properties")
+    said = properties.get("classification") if isinstance(properties, dict) else None
+    if isinstance(said, dict):
+        said = said.get("names") or said.get("name")
+    return {str(name) for name in (said if isinstance(said, list) else [said]) if name is not None}
 
 
 def _qupath_shape(feature):
