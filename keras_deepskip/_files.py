@@ -153,6 +153,7 @@ def read_json(path, what, parse=lambda value: value):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected {what} here. Received: no such file")
     try:
+        # Editors of some systems put a byte order mark before UTF-8.
         value = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path}: expected {what}. Received: no valid JSON ({error})") from error
