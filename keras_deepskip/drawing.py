@@ -20,13 +20,22 @@ CLASS_COLORS = (
     (0, 114, 178),
 )
 
+LONGEST = 2048  # side of an overlay that is not reduced
 
-def to_rgb(image):
+
+def class_palette():
+    """A palette for masks of class ids, array (256, 3), uint8: black, then a colour a class."""
+    colors = np.resize(np.array(CLASS_COLORS, "uint8"), (256, 3))
+    return np.concatenate([np.zeros((1, 3), "uint8"), colors[:255]])
+
+
+def to_rgb(image, channels=None):
     """Brings an image of any depth and any number of channels to 8-bit RGB, for the eye alone.
 
     Args:
         image: array (H, W, C). One channel becomes grey, of more than three the first three are
             shown. Anything but uint8 is stretched from its 1st to its 99th percentile.
+        channels: which of them to show, from 0 on: three as red, green and blue, or one in grey.
 
     Returns:
         Array (H, W, 3), uint8.
@@ -37,6 +46,8 @@ def to_rgb(image):
     (4, 5, 3)
     """
     image = np.asarray(image)
+    if channels is not None:
+        image = image[..., list(channels)]
     image = image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
     if image.dtype == np.uint8:
         return image.copy()
@@ -70,7 +81,7 @@ def outline(picture, mask, color, width=1):
     return outlined
 
 
-def draw_mask(image, mask, labels=None):
+def draw_mask(image, mask, labels=None, channels=None, longest=None):
     """Draws each class's objects into an image, outlined in the class's colour.
 
     Args:
@@ -78,6 +89,9 @@ def draw_mask(image, mask, labels=None):
         mask: class ids, (H, W).
         labels: which object each pixel is of, (H, W) integers; each is then outlined by itself, in
             a colour of its own where there is one class. None outlines the class's regions.
+        channels: of the image, to be shown; as of `to_rgb`.
+        longest: side of the picture, at most: a larger image is reduced by a whole number, and of
+            each object at least a pixel stays. None leaves it as it is.
 
     Returns:
         Array (H, W, 3), uint8.
@@ -87,7 +101,12 @@ def draw_mask(image, mask, labels=None):
     >>> draw_mask(np.zeros((8, 8, 1), "uint8"), np.ones((8, 8), "uint8"))[0, 0].tolist()
     [86, 180, 233]
     """
-    picture = to_rgb(image)
+    picture = to_rgb(image, channels)
+    factor = -(-max(mask.shape) // (longest or max(mask.shape)))
+    if factor > 1:
+        picture = _squares(picture, factor, "edge").mean(axis=(1, 3)).round().astype("uint8")
+        mask = _squares(mask, factor).max(axis=(1, 3))
+        labels = None if labels is None else _squares(labels, factor).max(axis=(1, 3))
     if labels is not None:
         border = _borders(labels)
         kinds = labels if mask.max() <= 1 else mask
@@ -97,6 +116,16 @@ def draw_mask(image, mask, labels=None):
         color = CLASS_COLORS[(int(class_id) - 1) % len(CLASS_COLORS)]
         picture = outline(picture, mask == class_id, color)
     return picture
+
+
+def _squares(array, factor, mode="constant"):
+    """An array (H, W, ...) in squares: (H / factor, factor, W / factor, factor, ...), filled up."""
+    rows, columns = (-(-side // factor) for side in array.shape[:2])
+    lacking = [(0, rows * factor - array.shape[0]), (0, columns * factor - array.shape[1])]
+    lacking += [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, lacking, mode=mode).reshape(
+        rows, factor, columns, factor, *array.shape[2:]
+    )
 
 
 def draw_comparison(image, truth, prediction):

@@ -52,6 +52,19 @@ def test_an_outline_is_the_border_of_the_region():
     assert coloured(outline(picture, mask, (255, 0, 0), width=2), (255, 0, 0)).sum() == 24
 
 
+def test_a_large_picture_is_reduced_and_no_object_is_lost():
+    image = np.full((100, 250, 3), 90, "uint8")
+    mask = np.zeros((100, 250), "uint8")
+    mask[3, 7] = mask[99, 249] = 1
+    for labels in (None, mask.astype("int32")):
+        drawn = draw_mask(image, mask, labels, longest=64)
+        assert drawn.shape == (25, 63, 3)
+        found = np.argwhere(coloured(drawn, CLASS_COLORS[0])).tolist()
+        assert found == [[0, 1], [24, 62]]
+        assert coloured(drawn, 90).sum() == drawn[..., 0].size - 2
+    assert draw_mask(image, mask, longest=250).shape == image.shape
+
+
 def test_each_class_has_its_colour():
     mask = np.zeros((10, 30), int)
     for number in range(8):

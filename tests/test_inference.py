@@ -6,10 +6,14 @@ import json
 import keras
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scipy import ndimage
 
+import keras_deepskip
 from keras_deepskip.data import MaskReading, find_samples, read_image, write_png
+from keras_deepskip.data.masks import read_ids
+from keras_deepskip.drawing import CLASS_COLORS
 from keras_deepskip.inference import evaluate, image_work, predict
 from tests import tiny
 
@@ -189,9 +193,10 @@ def test_masks_overlays_and_table_are_those_of_the_objects(tmp_path):
     write_png(tmp_path / "photo.png", image)
     out = tmp_path / "out"
     rows = predict(tiny.bright_model(), tmp_path / "photo.png", out, verbose=0)
-    mask = read_image(out / "masks" / "photo.png")
-    np.testing.assert_array_equal(mask[..., 0], image > 128)
-    assert mask.dtype == np.uint8
+    with Image.open(out / "masks" / "photo.png") as file:
+        assert file.mode == "P" and file.getpalette()[:6] == [0, 0, 0, *CLASS_COLORS[0]]
+        np.testing.assert_array_equal(np.array(file), image > 128)
+    np.testing.assert_array_equal(read_ids(out / "masks" / "photo.png"), image > 128)
 
     overlay = read_image(out / "overlays" / "photo.png")
     assert overlay.shape == (40, 48, 3)
@@ -210,6 +215,20 @@ def test_masks_overlays_and_table_are_those_of_the_objects(tmp_path):
     folders = ["images.csv", "labels", "masks", "objects.csv", "overlays"]
     assert sorted(path.name for path in out.iterdir()) == folders
     assert not tiny.leftovers(out)
+
+
+def test_overlays_show_the_channels_that_are_asked_for(tmp_path):
+    image = np.random.default_rng(0).integers(0, 100, (20, 24, 4)).astype("uint8")
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", planarconfig="contig")
+    model = keras_deepskip.build_model((None, None, 4), **tiny.MODEL)
+    for channels, expected in (((3, 1, 0), image[..., [3, 1, 0]]), ([2], image[..., [2, 2, 2]])):
+        options = {"overlay_channels": channels, "threshold": 1.0, "verbose": 0}
+        predict(model, tmp_path / "a.tif", tmp_path / "out", **options)
+        written = read_image(tmp_path / "out" / "overlays" / "a.png")
+        np.testing.assert_array_equal(written, expected)
+    for wrong in ((0, 1), (4,), (-1,), ("a",)):
+        with pytest.raises(ValueError, match="`overlay_channels`"):
+            predict(model, tmp_path / "a.tif", tmp_path / "no", overlay_channels=wrong)
 
 
 def test_probabilities_are_16_bit(tmp_path):
@@ -249,7 +268,7 @@ def test_several_classes(tmp_path):
     )
     assert [(row["class"], row["area"]) for row in rows] == [(1, 16), (1, 8), (2, 12)]
     expected = np.select([image == 128, image == 255], [1, 2], 0)
-    np.testing.assert_array_equal(read_image(out / "masks" / "photo.png")[..., 0], expected)
+    np.testing.assert_array_equal(read_ids(out / "masks" / "photo.png"), expected)
     names = sorted(path.name for path in (out / "probabilities").iterdir())
     assert names == [f"photo_class{number}.png" for number in range(3)]
     assert read_image(out / "probabilities" / "photo_class2.png")[3, 7, 0] == 65535
@@ -266,15 +285,15 @@ def test_images_of_any_size_and_kind(tmp_path):
         ("one", 1),
         ("wide", 81),
     ]
-    assert read_image(tmp_path / "out" / "masks" / "wide.png").shape == (17, 4001, 1)
+    assert read_ids(tmp_path / "out" / "masks" / "wide.png").shape == (17, 4001)
 
 
 def test_the_network_takes_any_size_too(tmp_path):
     write_png(tmp_path / "in" / "one.png", np.full((1, 1), 200, "uint8"))
     write_png(tmp_path / "in" / "wide.png", np.zeros((17, 4001), "uint8"))
     predict(tiny.run().model, tmp_path / "in", tmp_path / "out", verbose=0)
-    assert read_image(tmp_path / "out" / "masks" / "one.png").shape == (1, 1, 1)
-    assert read_image(tmp_path / "out" / "masks" / "wide.png").shape == (17, 4001, 1)
+    assert read_ids(tmp_path / "out" / "masks" / "one.png").shape == (1, 1)
+    assert read_ids(tmp_path / "out" / "masks" / "wide.png").shape == (17, 4001)
 
 
 def test_no_objects_give_a_table_of_headings(tmp_path):

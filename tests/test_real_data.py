@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_deepskip.data import MaskReading, audit, find_samples, read_image
+from keras_deepskip.data.masks import read_ids
 from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.training import Recipe, train
 
@@ -49,7 +50,7 @@ def test_train_evaluate_predict(real_data, tmp_path, name):
     assert found.images == 2 and 0 <= found.pixels["IoU"] <= 1
     objects = predict(run.model, [s.image for s in run.split.test], tmp_path / "found", verbose=0)
     for sample in run.split.test:
-        mask = read_image(tmp_path / "found" / "masks" / f"{sample.name}.png")[..., 0]
+        mask = read_ids(tmp_path / "found" / "masks" / f"{sample.name}.png")
         assert mask.shape == read_image(sample.image).shape[:2]
         listed = sum(row["area"] for row in objects if row["image"] == sample.name)
         assert listed == np.count_nonzero(mask)

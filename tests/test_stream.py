@@ -15,6 +15,7 @@ import tifffile
 
 from keras_deepskip import build_model, cli
 from keras_deepskip.data import read_image, write_png
+from keras_deepskip.data.masks import read_ids
 from keras_deepskip.inference import frames as sources
 from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frames import Frames, open_frames
@@ -569,8 +570,8 @@ def test_the_command_writes_masks_and_statistics(tmp_path, model_file, capsys):
     assert "| frames | dropped | late |" in text and "| 5 | 0 | 0 |" in text
     assert f"Wrote {tmp_path / 'out' / 'masks'}" in text
     for number, frame in enumerate(frames):
-        mask = read_image(tmp_path / "out" / "masks" / f"n{number}.png")
-        np.testing.assert_array_equal(mask, frame > 128)
+        mask = read_ids(tmp_path / "out" / "masks" / f"n{number}.png")
+        np.testing.assert_array_equal(mask, frame[..., 0] > 128)
         assert read_image(tmp_path / "out" / "overlays" / f"n{number}.png").shape == (12, 16, 3)
     assert command(*base, "--limit", 2, "--batch-size", 1) == 0
     text = " ".join(capsys.readouterr().out.split())

@@ -14,6 +14,7 @@ from keras import layers
 
 from keras_deepskip import build_model
 from keras_deepskip.data import write_png
+from keras_deepskip.data.masks import read_ids
 from keras_deepskip.inference import plan_tiles, predict, predict_tiled, sinks
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.layers import CropToMatch
@@ -513,7 +514,7 @@ def everything_is_large(monkeypatch):
 
     monkeypatch.setattr(image_work, "LARGE", 1000)
     monkeypatch.setattr(large, "BLOCK", 50)
-    monkeypatch.setattr(large, "PICTURE", 60)
+    monkeypatch.setattr(large, "LONGEST", 60)
     monkeypatch.setattr(windows, "TILES", {2: 40, 3: 40})
     monkeypatch.setattr(tiled, "ONE_PASS", 1000)
 
@@ -567,10 +568,9 @@ def test_a_large_image_and_a_small_one_tell_the_same(tmp_path, monkeypatch, ever
     assert len(in_parts) == len(whole) > 3
     for part, row in zip(in_parts, whole, strict=True):
         assert part == pytest.approx(row, abs=1e-4)
-    mask = open_source(tmp_path / "whole" / "masks" / "a.png", 1)
     assert np.array_equal(
         tifffile.imread(tmp_path / "parts" / "masks" / "a.tif"),
-        mask.read((slice(None), slice(None)))[..., 0],
+        read_ids(tmp_path / "whole" / "masks" / "a.png"),
     )
 
 

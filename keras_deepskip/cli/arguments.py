@@ -135,6 +135,7 @@ def describe_predict(command):
     options.add("out", metavar="DIR")
     options.add("probabilities", action="store_true")
     options.add("overlays")
+    options.add("overlay_channels", type=int, nargs="+", metavar="CHANNEL")
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)

@@ -114,12 +114,16 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     return _decoders.size_of(path)
 
 
-def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
+def write_png(
+    path: str | os.PathLike, array: np.ndarray, palette: np.ndarray | None = None
+) -> None:
     """Writes an array as a PNG file, atomically.
 
     Args:
         path: the file to write; folders are made.
         array: uint8 or uint16; `(H, W)` or `(H, W, 1)` gray, `(H, W, 3)` RGB.
+        palette: `(256, 3)` uint8, the colours in which viewers show the values of a uint8 array
+            `(H, W)`; None has them gray. Of a uint16 array it is left out: PNG has none.
 
     Raises:
         ValueError: for other shapes and dtypes.
@@ -147,4 +151,7 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
             codecs = require("imagecodecs", '"keras-deepskip[images]"', "16-bit colour PNG")
             temporary.write_bytes(codecs.png_encode(array))
         else:
-            Image.fromarray(array).save(temporary, format="PNG")
+            picture = Image.fromarray(array)
+            if palette is not None and array.dtype == np.uint8:
+                picture.putpalette(palette.tobytes())
+            picture.save(temporary, format="PNG")

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_deepskip.data import write_png
 from keras_deepskip.data.placement import placement_of
-from keras_deepskip.drawing import draw_mask
+from keras_deepskip.drawing import LONGEST, class_palette, draw_mask
 from keras_deepskip.inference.forms import ImageObjects, forms_of
 from keras_deepskip.inference.large import predict_large
 from keras_deepskip.inference.measures import counts, measure
@@ -43,7 +43,7 @@ class Wanted:
 
     Attributes:
         folder: the folder to write to.
-        probabilities, overlays, measures, formats, tta: as of `predict`.
+        probabilities, overlays, overlay_channels, measures, formats, tta: as of `predict`.
         point: the `OperatingPoint`.
         names: of the classes by id, or None.
         expected: (low, high) of the images' values, or None.
@@ -53,6 +53,7 @@ class Wanted:
     folder: Path
     probabilities: bool
     overlays: bool
+    overlay_channels: tuple[int, ...] | None
     measures: bool
     formats: tuple[str, ...]
     tta: str | None
@@ -161,8 +162,9 @@ class ImageWork:
         key = hashlib.sha256(json.dumps([self.work, opened.stamp]).encode()).hexdigest()
         rows = predict_large(
             self.model, opened.source, opened.sample, wanted.folder, key=key, place=opened.place,
-            probabilities=wanted.probabilities, overlays=wanted.overlays, point=wanted.point,
-            tta=wanted.tta, verbose=wanted.verbose,
+            probabilities=wanted.probabilities, overlays=wanted.overlays,
+            overlay_channels=wanted.overlay_channels, point=wanted.point, tta=wanted.tta,
+            verbose=wanted.verbose,
         )  # fmt: skip
         name, files = opened.sample.name, ["masks/{}.tif", "labels/{}.tif"]
         files += ["overlays/{}.png"] * wanted.overlays
@@ -183,13 +185,14 @@ class ImageWork:
         if place.tags:  # PNG cannot say where on a map it lies
             write_tiff(folder / files[0], mask, place)
         else:
-            write_png(folder / files[0], mask)
+            write_png(folder / files[0], mask, class_palette())
         files.append(f"labels/{name}.tif")
         write_tiff(folder / files[-1], labels, place, label_type(count))
         if wanted.overlays:
             files.append(f"overlays/{name}.png")
             shown = labels if self.objects_of.each_for_itself else None
-            write_png(folder / files[-1], draw_mask(opened.image, mask, shown))
+            picture = draw_mask(opened.image, mask, shown, wanted.overlay_channels, LONGEST)
+            write_png(folder / files[-1], picture)
         if wanted.probabilities:
             files += _write_probabilities(folder, name, outputs)
         rows = object_table(mask, outputs, labels=labels)

@@ -7,18 +7,30 @@ import numpy as np
 from keras_deepskip import _files, tiling
 from keras_deepskip._checks import check_probabilities
 from keras_deepskip.data import write_png
-from keras_deepskip.drawing import draw_mask
+from keras_deepskip.drawing import LONGEST, draw_mask
 from keras_deepskip.inference.sinks import FileSink, LabelFile, write_tiff
 from keras_deepskip.inference.tiled import predict_tiled
 from keras_deepskip.inference.windows import result_form, why_inexact
 from keras_deepskip.objects import ObjectStream
 
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
-PICTURE = 2048  # longest side of an overlay
 
 
 def predict_large(
-    model, source, sample, out, *, key, probabilities, overlays, point, place, tta, verbose, **_
+    model,
+    source,
+    sample,
+    out,
+    *,
+    key,
+    probabilities,
+    overlays,
+    overlay_channels,
+    point,
+    place,
+    tta,
+    verbose,
+    **_,
 ):
     """Writes `masks/` and `labels/NAME.tif`, a reduced overlay, and `probabilities/NAME.tif`.
 
@@ -31,7 +43,7 @@ def predict_large(
         sample: its `Sample`.
         out: the folder to write to.
         key: a text that other work has not.
-        probabilities, overlays, tta, verbose: as of `predict`.
+        probabilities, overlays, overlay_channels, tta, verbose: as of `predict`.
         point: the `OperatingPoint`.
         place: the image's `Placement`, which the files keep.
 
@@ -56,7 +68,7 @@ def predict_large(
     labels = LabelFile(out / "labels" / f"{name}.tif", source.sizes, place)
     objects = _go_through(source, outputs, point, masks, labels, picture)
     if overlays:
-        write_png(out / "overlays" / f"{name}.png", picture.overlay())
+        write_png(out / "overlays" / f"{name}.png", picture.overlay(overlay_channels))
     if probabilities:
         write_tiff(out / "probabilities" / f"{name}.tif", outputs, place)
     del outputs
@@ -123,7 +135,7 @@ class _Picture:
     """An image and its mask, reduced while their parts pass."""
 
     def __init__(self, sizes, channels):
-        self.factor = -(-max(sizes) // PICTURE)
+        self.factor = -(-max(sizes) // LONGEST)
         self.sizes = tuple(-(-length // self.factor) for length in sizes)
         self.channels, self.image = channels, None
         self.mask = np.zeros(self.sizes, "uint16")
@@ -141,5 +153,5 @@ class _Picture:
         corners = [(at + side.start) // self.factor for at, side in zip(places, box, strict=True)]
         np.maximum.at(self.mask, tuple(corners), mask[places])
 
-    def overlay(self):
-        return draw_mask(self.image, self.mask)
+    def overlay(self, channels):
+        return draw_mask(self.image, self.mask, channels=channels)

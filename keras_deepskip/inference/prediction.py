@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from keras_deepskip import _files
+from keras_deepskip import _checks, _files
 from keras_deepskip._progress import progress, resolve_verbose
 from keras_deepskip.data import Sample
 from keras_deepskip.folding import fold_batch_norm
@@ -35,6 +35,7 @@ def predict(
     *,
     probabilities: bool = False,
     overlays: bool = True,
+    overlay_channels: Sequence[int] | None = None,
     threshold: float | None = None,
     min_area: int | Sequence[int] | None = None,
     separate: bool | None = None,
@@ -48,15 +49,17 @@ def predict(
 ) -> Rows:
     """Finds the objects in images, and writes what was found.
 
-    Writes in `out`: `masks/NAME.png` (class ids), `labels/NAME.tif` (0 for background, else the
-    object's number in the table; 16 bits, 32 from 65,536 objects on), `overlays/NAME.png` (the
-    image with the objects outlined), `probabilities/NAME.png` if asked (16 bits: 65535 is 1; of
-    several classes `NAME_classK.png` each), and `objects.csv`, a line an object: image, number,
-    class (and its name, if the model knows it), area in pixels, centroid and box in pixels (bottom
-    and right are the first row and column outside), and the mean probability of its class; and
-    `images.csv`, a line for each image and class: number of objects, share of the pixels that they
-    cover, mean area, and the image's file. Masks and labels of a GeoTIFF keep its place on the map;
-    its mask is `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes last.
+    Writes in `out`: `masks/NAME.png` (class ids, with a palette in which viewers show them, as
+    Pascal VOC's have), `labels/NAME.tif` (0 for background, else the object's number in the table;
+    16 bits, 32 from 65,536 objects on), `overlays/NAME.png` (the image with the objects outlined,
+    reduced to 2048 pixels a side if it is larger), `probabilities/NAME.png` if asked (16 bits:
+    65535 is 1; of several classes `NAME_classK.png` each), and `objects.csv`, a line an object:
+    image, number, class (and its name, if the model knows it), area in pixels, centroid and box in
+    pixels (bottom and right are the first row and column outside), and the mean probability of its
+    class; and `images.csv`, a line for each image and class: number of objects, share of the pixels
+    that they cover, mean area, and the image's file. Masks and labels of a GeoTIFF keep its place
+    on the map; its mask is `masks/NAME.tif`. Each file is whole or not there; `objects.csv` comes
+    last.
 
     Of several images, one that cannot be read, or is of another size than the only one that the
     model takes, does not end it: it is a line of `failures.csv`, with
@@ -69,7 +72,7 @@ def predict(
     An image of more than 2 million pixels is predicted window by window (`predict_tiled`), with
     the same result. One of more than 16 million is also read and written in parts, so that it may
     be larger than memory: its mask is `masks/NAME.tif`, its probabilities `probabilities/NAME.tif`
-    (float32), its overlay reduced to 2048 pixels. Until it is done its probabilities take 4 bytes a
+    (float32). Until it is done its probabilities take 4 bytes a
     pixel and class of disk, and its labels 4 more. Objects are whole wherever windows meet.
 
     Interrupted or killed at any moment, the same call resumes, with or without a cluster: images
@@ -87,6 +90,8 @@ def predict(
         out: the folder to write to.
         probabilities: whether to write probabilities.
         overlays: whether to write overlays.
+        overlay_channels: which channels overlays show, from 0 on: three as red, green and blue, or
+            one in grey. None takes the first three, or the first.
         threshold: probability above which a pixel is predicted positive; None takes the
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
@@ -149,8 +154,9 @@ def predict(
     formats = (formats,) if isinstance(formats, str) else tuple(dict.fromkeys(formats))
     shown = resolve_verbose(verbose) if cluster is None else 0  # workers share a terminal
     wanted = Wanted(
-        folder, probabilities, overlays, measures, formats, tta, point, names, expected, shown
-    )
+        folder, probabilities, overlays, _shown_channels(overlay_channels, channels), measures,
+        formats, tta, point, names, expected, shown,
+    )  # fmt: skip
     work = ImageWork(model, wanted, work_key(model, wanted.key()))
     samples = chosen_images(images, folder, verbose)
     finished = Finished(folder, work.work)
@@ -185,6 +191,19 @@ def predict(
     rows = write_tables(folder, finished.notes(samples), tables, names, measured)
     finished.forget()
     return rows
+
+
+def _shown_channels(chosen, channels):
+    """The channels of overlays, checked."""
+    if chosen is None:
+        return None
+    chosen = tuple(_checks.check_integer("overlay_channels", one, minimum=0) for one in chosen)
+    if len(chosen) not in (1, 3) or max(chosen) >= channels:
+        raise ValueError(
+            f"`overlay_channels` must be one or three of the images' channels, 0 to "
+            f"{channels - 1}. Received: overlay_channels={chosen}"
+        )
+    return chosen
 
 
 @dataclasses.dataclass(frozen=True)

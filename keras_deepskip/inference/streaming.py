@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_deepskip import _checks
 from keras_deepskip.data import write_png
-from keras_deepskip.drawing import draw_mask
+from keras_deepskip.drawing import class_palette, draw_mask
 from keras_deepskip.folding import fold_batch_norm
 from keras_deepskip.inference.batching import BatchTimes, plan
 from keras_deepskip.inference.frame_queue import FrameQueue, end_reading, read_frames
@@ -58,7 +58,7 @@ class FrameResult:
 
         If objects are tracked, `labels/NAME.tif` too, and overlays show them in their colours.
         """
-        write_png(Path(out) / "masks" / f"{self.name}.png", self.mask)
+        write_png(Path(out) / "masks" / f"{self.name}.png", self.mask, class_palette())
         if self.labels is not None:
             kind = label_type(int(self.labels.max(initial=0)))
             write_tiff(Path(out) / "labels" / f"{self.name}.tif", self.labels, dtype=kind)
