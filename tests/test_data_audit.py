@@ -173,6 +173,24 @@ def test_channels_and_number_types(folder):
     assert named(audit(folder), "error", "channels differ", "2: 1")  # no alpha: two stains
 
 
+def test_pages_without_a_name_may_be_no_channels(folder):
+    def write(name, pages, **how):
+        stack = np.random.default_rng(pages).integers(0, 255, (pages, 40, 40), "uint8")
+        path = folder / "images" / f"{name}.png"
+        path.unlink(missing_ok=True)
+        tifffile.imwrite(path.with_suffix(".tif"), stack, photometric="minisblack", **how)
+
+    for name in "abcde":
+        write(name, 30, metadata=None)
+    assert named(audit(folder), "warning", "30, such as a.tif", "slices or frames")
+    for name in "abcde":
+        write(name, 30, ome=True, metadata={"axes": "CYX"})
+    assert not named(audit(folder), "warning", "without a name")
+    for name in "abcde":
+        write(name, 5, metadata=None)
+    assert not named(audit(folder), "warning", "without a name")
+
+
 def test_a_split_without_validation_images(folder, tmp_path):
     split = {"train": ["a", "b", "c"], "val": [], "test": ["d", "e"]}
     (tmp_path / "split.json").write_text(json.dumps(split))

@@ -494,6 +494,17 @@ def test_many_objects_far_from_the_origin():
     np.testing.assert_array_equal(mask, whole(regions, 2000, 1500))
 
 
+def test_images_that_are_not_listed_are_told(folder):
+    def edit(content):
+        content["images"].pop(2)
+        content["annotations"].pop(2)
+
+    report = audit(folder(edit))
+    assert told(report, "warning", "1 image in images/ not listed (im3.png): left out")
+    assert report.figures["images"] == 3
+    assert not told(audit(folder()), "warning", "not listed")
+
+
 def test_the_survey_of_parts_warns_through_the_audit_alone(folder):
     root = folder(lambda c: first(c).update(image_id="1"))
     with warnings.catch_warnings():

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from keras_deepskip.data import MaskReading, read_image, read_mask, write_png
+from keras_deepskip.data.images import image_size
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.inference.zarrs import create_ome
 
@@ -128,6 +129,27 @@ def test_inverted_tiffs_are_read_as_they_are_shown(tmp_path, photometric):
     assert np.array_equal(open_source(tmp_path / "a.tif", 1).read(WHOLE), expected)
 
 
+@pytest.mark.parametrize("bits", [2, 4, 12])
+def test_inverted_tiffs_of_few_bits(tmp_path, bits):
+    pytest.importorskip("imagecodecs")
+    expected = (truth("uint16", 1) % 2**bits).astype("uint8" if bits < 8 else "uint16")
+    stored = 2**bits - 1 - expected[..., 0]
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite", bitspersample=bits)
+    assert np.array_equal(read_image(tmp_path / "a.tif"), expected)
+    assert np.array_equal(open_source(tmp_path / "a.tif", 1).read(WHOLE), expected)
+
+
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16), "compression": "zlib"}])
+def test_a_thumbnail_in_front_is_not_the_image(tmp_path, how):
+    expected, path = truth("uint8", 3), tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(expected[::4, ::4, 0], subfiletype=1, metadata=None)
+        writer.write(expected, metadata=None, photometric="rgb", **how)
+    assert image_size(path) == SIZE and np.array_equal(read_image(path), expected)
+    source = open_source(path, 3)
+    assert source.shape == (*SIZE, 3) and np.array_equal(source.read(WHOLE), expected)
+
+
 def smooth():
     rows, columns = np.mgrid[0:64, 0:64]
     return np.stack([2 * rows, 2 * columns, rows + columns], axis=-1).astype("uint8")
@@ -240,6 +262,10 @@ def complex_npy(path):
     np.save(path, np.zeros(SIZE, complex))
 
 
+def complex_tiff(path):
+    tifffile.imwrite(path, np.ones(SIZE, "complex64"))
+
+
 def stack(path):
     tifffile.imwrite(path, np.zeros((4, *SIZE), "uint8"), metadata={"axes": "ZYX"}, ome=True)
 
@@ -271,6 +297,7 @@ REFUSED = {
     "a stack": ("a.tif", stack, "a stack of slices"),
     "a GIF": ("a.png", lambda p: Image.fromarray(IDS).save(p, "GIF"), "a PNG, JPEG or TIFF"),
     "complex numbers": ("a.npy", complex_npy, "an array of numbers"),
+    "a TIFF of complex numbers": ("a.tif", complex_tiff, "complex numbers .complex64"),
     "an object array": ("a.npy", lambda p: np.save(p, np.array([{}])), "an array of numbers"),
     "an empty file": ("a.png", lambda p: p.write_bytes(b""), "an empty file"),
     "half a file": (

@@ -107,6 +107,11 @@ def _decode_tiff(path, shown):
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
         series = _checked_series(file, path)
         page = series.keyframe
+        if series.dtype.kind == "c":
+            raise ValueError(
+                f"{path}: gray values or RGB were expected. Received: complex numbers "
+                f"({series.dtype}). Write their magnitude, or real and imaginary part as channels"
+            )
         try:
             array = series.asarray()
         except ValueError as error:
@@ -136,7 +141,7 @@ def _as_shown(array, page):
 
     kind = page.photometric
     if kind == PHOTOMETRIC.MINISWHITE:
-        return ~array if array.dtype.kind in "bu" else -array
+        return _inverted(array, page.bitspersample)
     # Decoders of JPEG give RGB.
     ycbcr = kind == PHOTOMETRIC.YCBCR and page.compression not in (
         COMPRESSION.JPEG, COMPRESSION.OJPEG, COMPRESSION.JPEG_2000_LOSSY,
@@ -153,6 +158,13 @@ def _as_shown(array, page):
     return array
 
 
+def _inverted(array, bits):
+    """White as black: of whole numbers in the range that their bits have, which may be 2, 4, 12."""
+    if array.dtype.kind == "u":
+        return array.dtype.type(2**bits - 1) - array
+    return ~array if array.dtype.kind == "b" else -array
+
+
 def declared_most(path):
     """The greatest value that a TIFF of integers says it may hold, if that is not its type's.
 
@@ -164,7 +176,7 @@ def declared_most(path):
     if not path.is_file() or not head_of(path).startswith(TIFF):
         return None
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page = main_page(file)
         if page.dtype is None or page.dtype.kind != "u":
             return None
         tag = page.tags.get(_MOST_TAG)
@@ -187,7 +199,7 @@ def declared_no_data(path, data=None):
     if not path.is_file() or not head_of(path, data).startswith(TIFF):
         return None
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page = main_page(file)
         tag = page.tags.get(_NO_DATA_TAG)
         if tag is None or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             return None
@@ -198,7 +210,7 @@ def declared_no_data(path, data=None):
 
 
 def _checked_series(file, path):
-    """The first series of a TIFF, after checking that it declares no more than may be decoded."""
+    """The series of a TIFF's image, after checking that it declares no more than may be decoded."""
     _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
     series = complete_series(file)
     page = series.keyframe
@@ -209,13 +221,26 @@ def _checked_series(file, path):
     return series
 
 
+def main_page(file):
+    """The first page of the image of a `tifffile.TiffFile`."""
+    page = file.pages[0]
+    return main_series(file).keyframe if page.is_reduced else page
+
+
+def main_series(file):
+    """The series of the image: the first one that is no thumbnail (NewSubfileType 1) in front."""
+    listed = file.series
+    whole = (series for series in listed if not series.keyframe.is_reduced)
+    return next(whole, listed[0]) if file.pages[0].is_reduced else listed[0]
+
+
 def complete_series(file):
-    """The first series of a `tifffile.TiffFile`.
+    """The series of the image of a `tifffile.TiffFile`.
 
     Raises:
         ValueError: if some of its planes are in other files (OME-TIFF) that are not there.
     """
-    series = file.series[0]
+    series = main_series(file)
     lacking = sum(page is None for page in series.pages)
     if lacking:
         raise ValueError(
@@ -288,9 +313,9 @@ def _tiff_size(path):
     import tifffile
 
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
-        page = file.pages[0]
         _tiff_bounds.check_metadata(file, max_pixels() * BYTES_PER_PIXEL)
-        if len(file.series[0].pages) > 1 or page_orientation(page) >= 5:
+        page = main_page(file)
+        if len(main_series(file).pages) > 1 or page_orientation(page) >= 5:
             return None
         check_size(path, page.imagelength, page.imagewidth)
         return page.imagelength, page.imagewidth
@@ -320,7 +345,7 @@ def orientation_of(path, data=None):
     import tifffile
 
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
-        return page_orientation(file.pages[0])
+        return page_orientation(main_page(file))
 
 
 def page_orientation(page):
@@ -347,7 +372,19 @@ def has_alpha(path):
     if not head_of(path).startswith(TIFF):
         return head_of(path).startswith(PNG)
     with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
-        return any(int(kind) in _ALPHA_KINDS for kind in file.pages[0].extrasamples)
+        return any(int(kind) in _ALPHA_KINDS for kind in main_page(file).extrasamples)
+
+
+def nameless_pages(path):
+    """Whether the channels of a TIFF are pages or planes that the file does not call so."""
+    import tifffile
+
+    path = Path(path)
+    if not path.is_file() or not head_of(path).startswith(TIFF):
+        return False
+    with naming_file(path, EXPECTED), tifffile.TiffFile(path) as file:
+        series = main_series(file)
+        return len(series.pages) > 1 and not set(series.axes) & set("SC")
 
 
 def head_of(path, data=None):

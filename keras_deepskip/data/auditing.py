@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_integer
 from keras_deepskip._tables import markdown_table
+from keras_deepskip.data import _decoders
 from keras_deepskip.data._layout import LAYOUT, PARTS
 from keras_deepskip.data.folder import identical_files, image_files
 from keras_deepskip.data.masks import MaskReading, check_classes
@@ -23,6 +24,7 @@ from keras_deepskip.objects import neighbours
 
 SEVERITIES = ("error", "warning", "note")
 SIZES = (8, 16, 32)  # an object is under 8 x 8 if its area is less than 64
+MOST_UNNAMED = 5  # channels of a TIFF that are likely channels, though they have no names
 SPECK = 4  # pixels; an object of fewer is rarely meant
 MOST_TOUCHING = 200  # images in which objects that touch are counted
 SHOWN = 4  # findings of one kind that the text shows
@@ -325,6 +327,7 @@ def _image_findings(looks, stride, folder):
             fix = "Check whether such an image is intended; it is padded by reflection"
             yield Finding("warning", str(look.sample.image), message, fix)
     yield from _channel_findings(seen, folder)
+    yield from _page_findings(looks, folder)
     turned = [look for look in looks if look.image and look.image.orientation > 1]
     if turned:
         message = f"{len(turned)} images have an EXIF orientation, such as {turned[0].sample.image}"
@@ -374,6 +377,22 @@ def _channel_findings(seen, folder):
             message = f"channel {', '.join(map(str, blank))} of {count} is blank in every image"
             fix = "Nothing to do; with channels=1 or without the channel the network is smaller"
             yield Finding("note", str(folder), message, fix)
+
+
+def _page_findings(looks, folder):
+    """Pages of a TIFF without a name, of which a stack in depth or time may be made as well."""
+    many = [look for look in looks if look.image and look.image.shape[2] > MOST_UNNAMED]
+    if many and _decoders.nameless_pages(many[0].sample.image):
+        image = many[0].image
+        message = (
+            f"{len(many)} images are read with many channels ({image.shape[2]}, such as "
+            f"{many[0].sample.image.name}), which are pages or planes without a name"
+        )
+        fix = (
+            "Nothing to do if these are channels; if they are slices or frames, write those to be "
+            "looked at as files of their own, or a projection of all"
+        )
+        yield Finding("warning", str(folder), message, fix)
 
 
 def _object_findings(looks, stride, folder):

@@ -65,7 +65,7 @@ def placement_of(path: str | os.PathLike) -> Placement:
     if not path.is_file() or not _decoders.head_of(path).startswith(_decoders.TIFF):
         return Placement()
     with _decoders.opened_tiff(path) as file:
-        page = file.pages[0]
+        page = _decoders.main_page(file)
         if _decoders.page_orientation(page) != 1:
             return Placement()
         tags = [page.tags[code] for code in MAP_TAGS if code in page.tags]

@@ -14,6 +14,7 @@ import numpy as np
 from keras_deepskip._progress import progress
 from keras_deepskip.data import _decoders, _survey_cache, images, masks, no_data
 from keras_deepskip.data.coco import CocoMask, Note, read_coco_set
+from keras_deepskip.data.coco.notes import counted, listed
 from keras_deepskip.data.folder import (
     FolderScan,
     file_digest,
@@ -353,13 +354,25 @@ def _pool(root):
     try:
         if (root / "annotations.json").is_file() and not (root / "masks").is_dir():
             found = read_coco_set(root / "annotations.json", root / "images")
-            return Pool(root, found.samples, notes=tuple(found.notes), classes=found.classes)
+            notes = (*found.notes, *_unlisted(root, found.samples))
+            return Pool(root, found.samples, notes=notes, classes=found.classes)
         if yolo := outlined(root):
             return Pool(root, outlined_samples(yolo), classes=yolo_classes(yolo))
         found = scan(root)
     except (ValueError, FileNotFoundError, ImportError) as error:
         return Pool(root, [], error=error)
     return Pool(root, samples_of(root, found.pairs), found)
+
+
+def _unlisted(root, samples):
+    """A note of images that a COCO file leaves out without a word."""
+    used = {sample.image for sample in samples}
+    there = (path for path in (root / "images").rglob("[!.]*") if path not in used)
+    lost = sorted(path.name for path in there if path.suffix.lower() in images.SUFFIXES)
+    if lost:
+        message = f"{counted(len(lost), 'image')} in images/ not listed ({listed(lost)}): left out"
+        fix = "List them, without annotations if they hold no object, or take them out"
+        yield Note("warning", message, fix)
 
 
 def _bytes_of(path, size):

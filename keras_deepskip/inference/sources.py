@@ -174,9 +174,11 @@ def _tiff_opener(path):
         last = len(shape) == 2 or (len(shape) == 3 and axes[-1] in "SC")
         if not plain or not stored or not last or page.dtype not in PLAIN:
             return None
+        place = file.series.index(series)
         if series.dataoffset is not None and not page.is_tiled:
-            return lambda: tifffile.memmap(path, mode="r")
+            return lambda: tifffile.memmap(path, series=place, mode="r")
         check_tiles(file, series, path)
     zarr = require("zarr", LARGE, f"{path}: a compressed TIFF, read in parts,")
-    array = zarr.open_array(tifffile.imread(path, aszarr=True, level=0), mode="r")
+    store = tifffile.imread(path, series=place, aszarr=True, level=0)
+    array = zarr.open_array(store, mode="r")
     return lambda: array
