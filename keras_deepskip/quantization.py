@@ -20,6 +20,7 @@ from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_image, no_data
 from keras_deepskip.data._decoders import declared_most
 from keras_deepskip.export import FORMATS, export
+from keras_deepskip.export.noted import note_export
 from keras_deepskip.inference import evaluate
 from keras_deepskip.inference.outputs import check_model
 from keras_deepskip.inference.ranges import in_range
@@ -153,7 +154,9 @@ def quantize(
                 },
                 versions,
             )
-    _files.write_json(path.with_name(path.name + ".quantization.json"), dataclasses.asdict(report))
+    written = path.with_name(path.name + ".quantization.json")
+    _files.write_json(written, dataclasses.asdict(report))
+    note_export(run, written)
     return report
 
 

@@ -7,12 +7,14 @@ import html.parser
 import json
 import re
 import shlex
+import types
 
 import numpy as np
 import pytest
 
-from keras_deepskip import _checks, cli
+from keras_deepskip import _checks, _files, cli
 from keras_deepskip.data import MaskReading, find_samples
+from keras_deepskip.export.noted import note_export
 from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.reporting import Report, gallery, report
 from keras_deepskip.reporting.charts import threshold_charts, training_charts
@@ -315,6 +317,15 @@ def test_what_was_exported_is_told(tmp_path):
     assert tables[0].rows == [["a.onnx", "onnx", "torch", 9, 4e-7, 1e-5]]
     assert tables[1].rows == [["b.onnx", "float32", 9, 2.0, None], ["b.onnx", "int8", 3, 1.0, 0.5]]
     assert export_tables(None) == []
+
+    elsewhere, run = tmp_path / "served" / "deep" / "c.onnx.export.json", tmp_path / "run"
+    _files.write_json(elsewhere, exported)
+    for _ in range(2):
+        note_export(types.SimpleNamespace(folder=run), elsewhere)
+    note_export(types.SimpleNamespace(folder=run), tmp_path / "gone.json")
+    note_export(None, elsewhere)
+    (table,) = export_tables(run)
+    assert len(table.rows) == 1
 
 
 def test_numbers_are_shown_as_people_read_them():

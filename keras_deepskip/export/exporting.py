@@ -22,6 +22,7 @@ import numpy as np
 from keras_deepskip import _checks, _files
 from keras_deepskip.export import other_backend as worker
 from keras_deepskip.export.formats import FORMATS
+from keras_deepskip.export.noted import note_export
 from keras_deepskip.export.serving import MAX_BATCH_SIZE, chosen_server
 from keras_deepskip.export.writers import Mask
 from keras_deepskip.folding import fold_batch_norm
@@ -207,7 +208,9 @@ def export(
             if not report.differing:
                 break
         _check_equal(report)
-    _files.write_json(target.with_name(target.name + ".export.json"), dataclasses.asdict(report))
+    written = target.with_name(target.name + ".export.json")
+    _files.write_json(written, dataclasses.asdict(report))
+    note_export(run, written)
     if server:
         outputs = _served_outputs(model, rule)
         server.write_config(folder, shape[1:], outputs, max_batch_size or MAX_BATCH_SIZE)

@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_deepskip import _files
 from keras_deepskip._versions import versions
 from keras_deepskip.analysis import analyze
+from keras_deepskip.export.noted import noted_exports
 from keras_deepskip.inference.evaluation import OBJECT_COLUMNS, QUALITY_COLUMNS
 from keras_deepskip.reporting.figures import size_text
 
@@ -275,12 +276,14 @@ def export_tables(folder, files=()):
     """What was exported and what became of it in 8 bits, and how that compares with the model.
 
     Args:
-        folder: the run's, in which the reports of `export` and `quantize` are looked for; or None.
+        folder: the run's, in which the reports of `export` and `quantize` are looked for, and which
+            says where others lie; or None.
         files: paths of such reports beside these; one that is not there is left out.
     """
     inside = [] if folder is None else [p for own in EXPORTS for p in sorted(folder.glob(own))]
-    given = [path for path in map(Path, files) if path.is_file()]
-    paths = dict.fromkeys([*inside, *given])
+    told = [] if folder is None else noted_exports(folder)
+    given = [path for path in (*told, *map(Path, files)) if path.is_file()]
+    paths = {path.resolve(): path for path in (*inside, *given)}.values()
     reports = [_files.read_json(path, "the report of an export") for path in paths]
     exported = [_export_row(report) for report in reports if "differences" in report]
     columns = ["file", "format", "written under", "bytes", "largest difference", "tolerance"]
