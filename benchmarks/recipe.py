@@ -30,7 +30,8 @@ BEFORE = {
     "crop_size": 160, "batch_size": 8, "positive_share": 0.5, "scene": "any", "jitter": False,
     "size_balance": 0.0, "include_absent": True,
 }  # fmt: skip
-FIGURES = ("iou", "f1", "recall <8x8", "recall 8x8-16x16", "recall 16x16-32x32", "false")
+FIGURES = {"pixel IoU": "iou", "object F1": "f1", "AP 0.5": "ap50"}
+RECALLS = ("recall <8x8", "recall 8x8-16x16", "recall 16x16-32x32")
 
 
 def main():
@@ -101,11 +102,18 @@ def train_and_judge(folder, recipe, plain):
 
 def table(done, steps):
     """Means and standard deviations of all seeds, a row for each folder and variant."""
-    rows = [
-        [*key, *(mean_and_spread([row.get(name) for row in own]) for name in FIGURES), len(own)]
-        for key, own in grouped(done, steps)
-    ]
-    return markdown_table(["set", "recipe", *FIGURES, "seeds"], rows)
+    rows = []
+    for key, own in grouped(done, steps):
+
+        def shown(name, *how, own=own):
+            return mean_and_spread([row.get(name) for row in own], *how)
+
+        recalls = ", ".join(shown(name, 2, False) for name in RECALLS)
+        rows.append(
+            [*key, len(own), *map(shown, FIGURES.values()), recalls, shown("false", 1, False)]
+        )
+    columns = ["set", "recipe", "seeds", *FIGURES, "recall < 8x8, 8-16, 16-32", "false an image"]
+    return markdown_table(columns, rows)
 
 
 def grouped(done, budget, name_of=lambda row: row["key"][1]):
@@ -120,13 +128,15 @@ def grouped(done, budget, name_of=lambda row: row["key"][1]):
     return sorted(groups.items())
 
 
-def mean_and_spread(values):
-    """Text of a mean and a standard deviation; of what is known."""
+def mean_and_spread(values, digits=3, spread=True):
+    """Text of a mean and (if asked) a standard deviation; of what is known."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return "-"
-    spread = f" ± {statistics.stdev(known):.3f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.3f}{spread}"
+    deviation = spread and len(known) > 1
+    return f"{statistics.mean(known):.{digits}f}" + (
+        f" ± {statistics.stdev(known):.{digits}f}" if deviation else ""
+    )
 
 
 if __name__ == "__main__":
