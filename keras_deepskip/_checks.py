@@ -51,6 +51,13 @@ def check_integer(name, value, minimum=1, odd=False):
     raise ValueError(f"`{name}` must be {kind} of at least {minimum}. Received: {name}={value!r}")
 
 
+def check_integers(name, values, minimum=1):
+    """Returns `values` as a list of ints if they are whole numbers from `minimum` on."""
+    if not np.iterable(values):
+        raise ValueError(f"`{name}` must be a list of integers. Received: {name}={values!r}")
+    return [check_integer(name, value, minimum) for value in values]
+
+
 def check_number(name, value, low, high, open_high=False):
     """Returns `value` as a float if it lies in [low, high] (or [low, high) with `open_high`)."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -44,6 +44,21 @@ def replacing(path):
             temporary.unlink(missing_ok=True)
 
 
+def check_folder(path):
+    """Returns the path of a folder to write to.
+
+    Raises:
+        ValueError: if there is a file at `path`.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(
+            f"`out` must be a folder to write to. Received: out={str(path)!r}, a file. Choose "
+            "another"
+        )
+    return path
+
+
 @contextlib.contextmanager
 def replacing_folder(path):
     """As `replacing`, for a folder: a new folder at `path`, whole, or the old one untouched.

@@ -315,6 +315,9 @@ def _copied(model, prefix):
 
 
 def _known_options(architecture, options):
-    for option in options:
+    for option, value in options.items():
         _checks.check_choice("option", option, architecture.options)
+        # `trainable_backbone` may be a number: it is checked with the levels that there are
+        if isinstance(architecture.options[option], bool) and option != "trainable_backbone":
+            _checks.check_choice(option, value, (True, False))
     return options

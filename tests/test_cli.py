@@ -405,6 +405,15 @@ def test_other_bad_input(tmp_path, images, capsys):
         capsys, "train", "--data", images, "--out", tmp_path / "new", "--epochs", 0
     )
     assert "overwrite" in complaint(capsys, "sample", "--out", tiny.data())
+    (tmp_path / "file").touch()
+    line = complaint(capsys, "train", "--data", images, "--out", tmp_path / "file")
+    assert "`out` must be a folder to write to" in line
+    line = complaint(capsys, "train", "--data", images, "--out", tmp_path / "new", "--folds", 0)
+    assert "`folds` must be an integer of at least 2" in line
+    line = complaint(capsys, "stream", "--run", run, "--source", images, "--limit", -1)
+    assert "`--limit` must be an integer of at least 1" in line
+    line = complaint(capsys, "report", "--run", run, "--data", images, "--out", tmp_path)
+    assert "`out` must be the path of a page, a file" in line
 
 
 def test_debug_shows_the_traceback(tmp_path):

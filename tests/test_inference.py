@@ -169,6 +169,15 @@ def test_models_that_give_no_masks_are_refused(marked, tmp_path, make, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("value", [7.0, np.nan])
+def test_a_function_that_gives_no_probabilities_is_refused(marked, value):
+    with pytest.raises(ValueError, match="outputs are probabilities in .0, 1"):
+        evaluate(
+            tiny.bright_model(), marked, predict=lambda image: np.full(image.shape, value),
+            verbose=0,
+        )  # fmt: skip
+
+
 def test_nothing_to_evaluate():
     with pytest.raises(ValueError, match="at least one image with its mask"):
         evaluate(tiny.bright_model(), [])

@@ -97,3 +97,11 @@ def test_bad_arguments():
         CocoPrecision(most=0)
     with pytest.raises(ValueError, match="must have one shape"):
         CocoPrecision().update(np.zeros((2, 2), int), np.zeros((2, 3), int), [])
+    with pytest.raises(ValueError, match=r"`true_mask` must hold the values 0..1.*: \[255\]"):
+        CocoPrecision().update(np.full((2, 2), 255), np.ones((2, 2), int), [1.0])
+    with pytest.raises(ValueError, match=r"`predicted_mask` must hold the values 0..1.*: \[2\]"):
+        CocoPrecision().update(np.ones((2, 2), int), np.full((2, 2), 2), [1.0])
+    with pytest.raises(ValueError, match="`threshold` must be one of .*threshold=0.52"):
+        CocoPrecision().result(0.52)
+    with pytest.raises(ValueError, match="`class_id` must be one of .*class_id=7"):
+        CocoPrecision().result(class_id=7)

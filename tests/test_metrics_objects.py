@@ -101,6 +101,14 @@ def test_object_table_of_one_channel_and_of_labels_that_overlap():
     assert [r["mean_probability"] for r in rows] == pytest.approx([0.6, 0.8])
 
 
+def test_object_table_of_labels_with_gaps():
+    """Those of a tracker: numbers of objects that are gone stay free."""
+    mask, labels = scene("11.2", "1..2"), np.array([[3, 3, 0, 7], [3, 0, 0, 7]])
+    rows = object_table(mask, 0.5 * np.ones((2, 4, 3)), labels=labels)
+    assert rows == object_table(mask, 0.5 * np.ones((2, 4, 3)))
+    assert [row["area"] for row in rows] == [3, 2]
+
+
 @pytest.mark.parametrize("shape", [(2, 2), (3, 4, 2), (3, 4, 1), (3, 5)])
 def test_object_table_refuses_probabilities_of_another_shape(shape):
     with pytest.raises(ValueError, match="a channel for each of its classes"):

@@ -119,3 +119,11 @@ def test_bad_arguments():
         ObjectQuality(thresholds=(0.3,))
     with pytest.raises(ValueError, match="must have one shape"):
         ObjectQuality().update(np.zeros((2, 2), int), np.zeros((2, 3), int))
+    with pytest.raises(ValueError, match=r"`true_mask` must hold the values 0..1.*: \[255\]"):
+        ObjectQuality().update(np.full((2, 2), 255), np.ones((2, 2), int))
+    with pytest.raises(ValueError, match=r"`predicted_mask` must hold the values 0..1.*: \[2\]"):
+        ObjectQuality().update(np.ones((2, 2), int), np.full((2, 2), 2))
+    with pytest.raises(ValueError, match="`threshold` must be one of .*threshold=0.52"):
+        ObjectQuality().average_precision(0.52)
+    with pytest.raises(ValueError, match="`class_id` must be one of .*class_id=7"):
+        ObjectQuality().average_precision(class_id=7)

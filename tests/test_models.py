@@ -168,6 +168,11 @@ def test_options_change_the_network():
         ({"backbone": "light_resnet34", "blocks_per_level": (1, 1)}, "levels - 1 = 4"),
         ({"backbone": "light_resnet34", "levels": 7}, "levels - 1 = 6"),
         ({"base_filter": 8}, "Did you mean 'base_filters'"),
+        ({"decoder_filters": 3}, "`decoder_filters` must be a list of integers"),
+        ({"backbone": "light_resnet34", "blocks_per_level": 3}, "must be a list of integers"),
+        ({"deep_supervision": "x"}, "`deep_supervision` must be one of True, False"),
+        ({"architecture": "unet", "batch_norm": "x"}, "`batch_norm` must be one of True, False"),
+        ({"trainable_backbone": "x"}, "`trainable_backbone` must be one of"),
     ],
 )
 def test_bad_options(options, message):

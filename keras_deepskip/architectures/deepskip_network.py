@@ -77,7 +77,7 @@ def _decoder_filters(given, base_filters, levels):
     """C_1 .. C_{B-1}."""
     if given is None:
         return [2**level * base_filters for level in range(levels - 1)]
-    filters = [_checks.check_integer("decoder_filters", count) for count in given]
+    filters = _checks.check_integers("decoder_filters", given)
     if len(filters) != levels - 1:
         raise ValueError(
             f"`decoder_filters` must have levels - 1 = {levels - 1} entries, the finest level "

@@ -8,6 +8,7 @@ import functools
 import itertools
 from pathlib import Path
 
+from keras_deepskip._checks import check_integer
 from keras_deepskip.cli import summaries
 from keras_deepskip.cli.arguments import MODEL_OPTIONS
 from keras_deepskip.cli.ending import Ending, keras_deepskip, show
@@ -30,7 +31,7 @@ def run_train(options):
         **_fields(options, ("channels", "input_range", "group_by", "devices")),
         **_chosen_model(options),
     }
-    if options.folds:
+    if options.folds is not None:
         return _run_folds(options, recipe, arguments)
     if options.ensemble:
         raise ValueError("--ensemble joins the networks of folds. Received: no --folds. Add it")
@@ -168,9 +169,12 @@ def _next_prediction(options):
 def run_report(options):
     from keras_deepskip.inference import evaluate
     from keras_deepskip.reporting import Report
+    from keras_deepskip.reporting.page import check_page
 
     if not (options.out or options.run_folder):
         raise ValueError("with --model, --out must name the page: --out report.html")
+    if options.out:
+        check_page(options.out)  # before images are judged for it
     if options.run_folder and (Path(options.run_folder) / "folds.json").is_file():
         return _report_of_folds(options)
     subject = _model_or_run(options)
@@ -331,6 +335,8 @@ def run_stream(options):
         source = int(source)
     elif out and out.resolve() in (Path(source).resolve(), Path(source).resolve().parent):
         raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
+    if options.limit is not None:
+        check_integer("--limit", options.limit)
     latency = None if options.latency is None else options.latency / 1e3
     chosen = _fields(options, ("batch_size", "live", "threshold", "min_area", "track"))
     with stream(_model_or_run(options), source, latency=latency, **chosen) as results:

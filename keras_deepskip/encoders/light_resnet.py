@@ -51,7 +51,7 @@ def resolve_blocks(blocks_per_level, levels):
     """Returns q_2 .. q_B as a tuple: as given, or ResNet34's own."""
     if blocks_per_level is None:
         blocks_per_level = RESNET34_BLOCKS[: levels - 1]
-    blocks = tuple(_checks.check_integer("blocks_per_level", q) for q in blocks_per_level)
+    blocks = tuple(_checks.check_integers("blocks_per_level", blocks_per_level))
     if len(blocks) != levels - 1:
         raise ValueError(
             f"`blocks_per_level` must have levels - 1 = {levels - 1} entries, one for each level "

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _files
+from keras_deepskip._checks import check_probabilities
 from keras_deepskip._progress import progress
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
@@ -259,10 +260,12 @@ def evaluate(
             image, mask = load_pair(sample, channels, masks)
             image = in_range(image, expected, declared_most(sample.image))
             check_values(image, expected, str(sample.image))
-            if not predicted:
+            if not predicted:  # `predict` may take other sizes
                 check_sizes(model, mask.shape, sample.image)
             filled = no_data.filled(image, fill)
             outputs = predict(filled)[None]  # (1, H, W, K)
+            if predicted:
+                check_probabilities(outputs)
             found = point.masks(outputs)
             outputs = _without_small(outputs, found, threshold)
             for metric in (*pixel_metrics, image_iou):

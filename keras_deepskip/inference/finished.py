@@ -49,7 +49,7 @@ class Finished:
 
     def _has_files(self, note):
         """Whether the files of an image are there: somebody may have removed one meanwhile."""
-        return all((self.folder.parent / name).exists() for name in note["files"])
+        return all((self.folder.parent / name).exists() for name in note.get("files", ()))
 
     def add(self, name, place, sized):
         """Takes in where the note of an image is: (name of the file, where it begins)."""

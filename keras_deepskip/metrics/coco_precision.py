@@ -50,7 +50,7 @@ class CocoPrecision:
     """
 
     def __init__(self, num_classes=1, ignore_class=None, thresholds=AP_THRESHOLDS, most=None):
-        _checks.check_integer("num_classes", num_classes)
+        self.num_classes = _checks.check_integer("num_classes", num_classes)
         for threshold in thresholds:
             _checks.check_number("thresholds", threshold, 0, 1)
         self.thresholds, self.ignore_class = tuple(thresholds), ignore_class
@@ -71,10 +71,11 @@ class CocoPrecision:
                 components, as `label_objects` numbers them.
 
         Raises:
-            ValueError: if shapes differ, or there are not as many scores as objects.
+            ValueError: if shapes differ, if a mask holds other values than class ids, or if there
+                are not as many scores as objects.
         """
         true_mask, predicted_mask, ignored = checked_pair(
-            true_mask, predicted_mask, self.ignore_class
+            true_mask, predicted_mask, self.num_classes, self.ignore_class
         )
         if predicted_labels is None:
             predicted_labels, _ = label_objects(predicted_mask)
@@ -106,7 +107,12 @@ class CocoPrecision:
 
         Returns:
             A float; NaN if there are no true objects.
+
+        Raises:
+            ValueError: if there is no such threshold or class.
         """
+        _checks.check_choice("threshold", threshold, (None, *self.thresholds))
+        _checks.check_choice("class_id", class_id, (None, *self.class_ids))
         ids = self.class_ids if class_id is None else (class_id,)
         values = [self._of(own, threshold) for own in ids if self._true[own]]
         return float(np.mean(values)) if values else math.nan

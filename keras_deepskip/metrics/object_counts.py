@@ -218,14 +218,7 @@ class ObjectCounts:
                 f"`{name}` must have the shape (H, W{last}), or (D, H, W{last}) of a volume. "
                 f"Received: {mask.shape}"
             )
-        stray = ~np.isin(mask, [*range(top + 1), *([] if also is None else [also])])
-        if stray.any():
-            raise ValueError(
-                f"`{name}` must hold the values 0..{top}"
-                + (f" and ignore_class={also}" if also is not None else "")
-                + f". Received: {np.unique(mask[stray])[:5].tolist()}. Map the mask to class ids, "
-                "or name the value of pixels that shall not count with `ignore_class`"
-            )
+        _check_ids(name, mask, top, also)
 
     def _labels(self, inside, known):
         if known is not None and self.multilabel:
@@ -377,13 +370,32 @@ def object_classes(num_classes, ignore_class):
     return tuple(i for i in range(1, max(num_classes, 2)) if i != ignore_class)
 
 
-def checked_pair(true_mask, predicted_mask, ignore_class):
-    """Two masks of one shape as arrays, and where the true one is ignored."""
+def checked_pair(true_mask, predicted_mask, num_classes, ignore_class):
+    """Two masks of one shape as arrays, and where the true one is ignored.
+
+    Raises:
+        ValueError: if shapes differ, or a mask holds other values than class ids.
+    """
     true_mask, predicted_mask = np.asarray(true_mask), np.asarray(predicted_mask)
     check_same_shape("true_mask", true_mask, "predicted_mask", predicted_mask)
+    top = max(num_classes - 1, 1)
+    _check_ids("true_mask", true_mask, top, ignore_class)
+    _check_ids("predicted_mask", predicted_mask, top, None)
     if ignore_class is None:
         return true_mask, predicted_mask, np.zeros(true_mask.shape, bool)
     return true_mask, predicted_mask, true_mask == ignore_class
+
+
+def _check_ids(name, mask, top, also):
+    """Raises a ValueError if a mask holds other values than 0..top, and `also` if it is given."""
+    stray = ~np.isin(mask, [*range(top + 1), *([] if also is None else [also])])
+    if stray.any():
+        raise ValueError(
+            f"`{name}` must hold the values 0..{top}"
+            + (f" and ignore_class={also}" if also is not None else "")
+            + f". Received: {np.unique(mask[stray])[:5].tolist()}. Map the mask to class ids, "
+            "or name the value of pixels that shall not count with `ignore_class`"
+        )
 
 
 def without_ignored(labels, ignored):

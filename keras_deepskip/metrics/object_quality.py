@@ -47,7 +47,7 @@ class ObjectQuality:
     """
 
     def __init__(self, num_classes=1, ignore_class=None, thresholds=AP_THRESHOLDS):
-        _checks.check_integer("num_classes", num_classes)
+        self.num_classes = _checks.check_integer("num_classes", num_classes)
         for threshold in thresholds:
             _checks.check_number("thresholds", threshold, 0.5, 1)
         self.thresholds = tuple(thresholds)
@@ -68,10 +68,10 @@ class ObjectQuality:
                 components.
 
         Raises:
-            ValueError: if shapes differ.
+            ValueError: if shapes differ, or a mask holds other values than class ids.
         """
         true_mask, predicted_mask, ignored = checked_pair(
-            true_mask, predicted_mask, self.ignore_class
+            true_mask, predicted_mask, self.num_classes, self.ignore_class
         )
         for place, class_id in enumerate(self.class_ids):
             true, _ = labels_of_class((true_mask == class_id) & ~ignored, true_labels)
@@ -98,11 +98,15 @@ class ObjectQuality:
 
         Returns:
             A float; NaN if there are no objects, true or predicted.
+
+        Raises:
+            ValueError: if there is no such threshold or class.
         """
         total = (self._true + self._predicted)[:, None] - self._matched
         with np.errstate(invalid="ignore"):
             values = self._matched / total
         if threshold is not None:
+            _checks.check_choice("threshold", threshold, self.thresholds)
             values = values[:, [self.thresholds.index(threshold)]]
         return self._of(values.mean(axis=1), class_id)
 
@@ -143,6 +147,7 @@ class ObjectQuality:
     def _of(self, values, class_id):
         """The value of a class, or the mean over those that have objects."""
         if class_id is not None:
+            _checks.check_choice("class_id", class_id, self.class_ids)
             return float(values[self.class_ids.index(class_id)])
         known = values[(self._true + self._predicted > 0) & ~np.isnan(values)]
         return float(known.mean()) if len(known) else math.nan

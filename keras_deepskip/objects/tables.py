@@ -22,11 +22,11 @@ def object_table(
         connectivity: 8 or 4, of a volume 26 (or 8) or 6, as in `label_objects`.
         multilabel: whether the last axis of `mask` holds classes. None takes a mask of two axes for
             class ids and any other for a multilabel one: say False for the class ids of a volume.
-        labels: which object each pixel is of, as of `separate_objects`; None takes connected
-            components. Not of a multilabel mask.
+        labels: which object each pixel is of, as of `separate_objects` or an `ObjectTracker`; None
+            takes connected components. Not of a multilabel mask.
 
     Returns:
-        A list of dicts, one an object, with `class_id` (a multilabel mask: the channel), `area` in
+        A list of dicts, one an object in the order of their labels, with `class_id` (a multilabel mask: the channel), `area` in
         pixels, `centroid_y`, `centroid_x`, the box `top`, `left`, `bottom`, `right` (half-open:
         `mask[top:bottom, left:right]` holds the object), and `mean_probability` of its class over
         its pixels, or None without `probabilities`. Of a volume, `area` is the number of voxels,
@@ -61,7 +61,7 @@ def object_sums(labels, mask, probabilities, corner):
     """Sums over each object's pixels, from which its line of the table is worked out.
 
     Args:
-        labels: as of `label_objects`, at least one.
+        labels: as of `label_objects`, at least one; numbers may be absent, as a tracker's are.
         mask: the class ids.
         probabilities: as of `object_table`, or None.
         corner: where the mask's first pixel lies in the whole image: the sums are of its
@@ -76,18 +76,19 @@ def object_sums(labels, mask, probabilities, corner):
 
     places = np.nonzero(labels)
     label = labels[places]
-    boxes = ndimage.find_objects(labels)
-    ends = {"low": [[side.start for side in box] for box in boxes]}
-    ends["high"] = [[side.stop for side in box] for box in boxes]
-    class_id = np.zeros(len(boxes) + 1, "int64")
+    boxes = [(number, box) for number, box in enumerate(ndimage.find_objects(labels), 1) if box]
+    there = np.array([number for number, _ in boxes])
+    ends = {"low": [[side.start for side in box] for _, box in boxes]}
+    ends["high"] = [[side.stop for side in box] for _, box in boxes]
+    class_id = np.zeros(there[-1] + 1, "int64")
     class_id[label] = mask[places]
-    sums = {"class_id": class_id[1:], "area": np.bincount(label)[1:]}
+    sums = {"class_id": class_id[there], "area": np.bincount(label)[there]}
     coordinates = [place + start for place, start in zip(places, corner, strict=True)]
-    sums["places"] = np.stack([np.bincount(label, c)[1:] for c in coordinates], axis=-1)
+    sums["places"] = np.stack([np.bincount(label, c)[there] for c in coordinates], axis=-1)
     sums.update({name: np.array(sides) + np.array(corner) for name, sides in ends.items()})
     if probabilities is not None:
         own = _own_probability(probabilities, mask.shape, places, mask[places])
-        sums["probability"] = np.bincount(label, own)[1:]
+        sums["probability"] = np.bincount(label, own)[there]
     return sums
 
 

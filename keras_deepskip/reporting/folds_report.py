@@ -10,7 +10,7 @@ from urllib.parse import quote
 from keras_deepskip import _checks, _files
 from keras_deepskip.inference.evaluation import OBJECT_COLUMNS
 from keras_deepskip.reporting import charts, facts, figures
-from keras_deepskip.reporting.page import Section, Tile, write_page
+from keras_deepskip.reporting.page import Section, Tile, check_page, write_page
 from keras_deepskip.reporting.spread_charts import course_chart, spread_chart
 
 NEEDED = ("jinja2", "altair", "vl_convert")
@@ -52,6 +52,7 @@ def folds_report(found: Folds, out: str | os.PathLike | None = None) -> Path:
     Raises:
         ImportError: if a package of the extra `report` is not installed.
         FileNotFoundError: if the figures of a fold are not there.
+        ValueError: if `out` is a folder.
 
     Example:
 
@@ -62,7 +63,7 @@ def folds_report(found: Folds, out: str | os.PathLike | None = None) -> Path:
     """
     for package in NEEDED:
         _checks.require(package, charts.PIP, "the report")
-    path = Path(found.folder) / REPORT if out is None else Path(out)
+    path = check_page(Path(found.folder) / REPORT if out is None else out)
     judged = [
         _files.read_json(run.folder / EVALUATION, "the figures of a fold") for run in found.runs
     ]

@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import hashlib
 from importlib import resources
+from pathlib import Path
 
 from keras_deepskip import _checks, _files
 from keras_deepskip.reporting import charts as drawing
@@ -84,6 +85,20 @@ class Tile:
     text: str
     kind: str = ""
     spread: str = ""
+
+
+def check_page(path):
+    """Returns the path of a page, before the work for it begins.
+
+    Raises:
+        ValueError: if it is a folder.
+    """
+    if Path(path).is_dir():
+        raise ValueError(
+            "`out` must be the path of a page, a file. Received: "
+            f"out={str(path)!r}, a folder. Add a name, such as {str(Path(path, 'report.html'))!r}"
+        )
+    return Path(path)
 
 
 def write_page(path, *, title, subtitle, tiles, remarks, sections, gallery=NO_GALLERY):

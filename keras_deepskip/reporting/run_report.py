@@ -18,7 +18,7 @@ from keras_deepskip.metrics.object_counts import object_classes
 from keras_deepskip.models import RunLike, class_names_of, resolve_model
 from keras_deepskip.reporting import charts, facts, figures
 from keras_deepskip.reporting.gallery import Gallery
-from keras_deepskip.reporting.page import Section, Tile, write_page
+from keras_deepskip.reporting.page import Section, Tile, check_page, write_page
 from keras_deepskip.reporting.shown import (
     MINI,
     SIDE,
@@ -70,7 +70,8 @@ def report(
 
     Raises:
         ImportError: if a package of the extra `report` is not installed.
-        ValueError: if there are no samples, or `out` is not given for a model; and as `evaluate`.
+        ValueError: if there are no samples, if `out` is a folder, or not given for a model; and as
+            `evaluate`.
 
     Example:
 
@@ -84,6 +85,7 @@ def report(
             "`out` must be the path of the page where a model is given. Received: out=None. "
             'Give out="report.html", or a `Run`'
         )
+    path = check_page(run.folder / "report.html" if out is None else out)
     _checks.check_choice("part", part, tuple(PARTS))
     if samples is None and run is not None:
         samples = getattr(run.split, part)
@@ -95,7 +97,7 @@ def report(
         model, samples, threshold=threshold, min_area=min_area, separate=separate,
         criterion=criterion, masks=masks, each=page.add, verbose=verbose,
     )  # fmt: skip
-    return page.write(run.folder / "report.html" if out is None else out, found)
+    return page.write(path, found)
 
 
 class Report:

@@ -118,7 +118,7 @@ def train(
     ```
     """
     begun = time.perf_counter()
-    out, verbose = Path(out), resolve_verbose(verbose)
+    out, verbose = _files.check_folder(out), resolve_verbose(verbose)
     folder = data.source if isinstance(data, Survey) else data
     split = {"split_file": split_file, "fractions": fractions, "group_by": group_by}
     request = Request(

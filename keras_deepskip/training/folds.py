@@ -157,7 +157,7 @@ def cross_validate(
     print(found.text())
     ```
     """
-    out, recipe = Path(out), recipe or Recipe()
+    out, recipe = _files.check_folder(out), recipe or Recipe()
     _checks.check_integer("folds", folds, minimum=2)
     if started_processes().count > 1:
         raise ValueError(
