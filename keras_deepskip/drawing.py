@@ -128,7 +128,7 @@ def _squares(array, factor, mode="constant"):
     )
 
 
-def draw_comparison(image, truth, prediction):
+def draw_comparison(image, truth, prediction, labels=None):
     """Shows image, truth and prediction side by side, and which objects were missed or false.
 
     Objects are matched as the object metrics do (class by class, one to one, IoU of at least 0.5).
@@ -139,6 +139,8 @@ def draw_comparison(image, truth, prediction):
         image: array (H, W, C), as read.
         truth: class ids, (H, W).
         prediction: class ids, (H, W).
+        labels: which object each pixel of the truth, and of the prediction, is of: two arrays
+            (H, W), 0 for none. None takes connected components.
 
     Returns:
         Array (H, 3 W + 8, 3), uint8.
@@ -149,7 +151,7 @@ def draw_comparison(image, truth, prediction):
     >>> draw_comparison(blank[..., None], blank, blank).shape
     (16, 56, 3)
     """
-    true_labels, found, predicted_labels, right = _matched(truth, prediction)
+    true_labels, found, predicted_labels, right = _matched(truth, prediction, labels)
     picture = to_rgb(image)
     return side_by_side(
         picture,
@@ -184,14 +186,15 @@ def draw_judged(image, truth, prediction):
     return _judged(picture, true_labels, found, MISSED)
 
 
-def _matched(truth, prediction):
+def _matched(truth, prediction, labels=None):
     """Labels of the true objects and which were found; of the predicted ones and which are right.
 
     Class by class, one to one, as the object metrics do.
     """
-    true_labels, true_count = label_objects(truth)
-    predicted_labels, predicted_count = label_objects(prediction)
-    found, right = np.zeros(true_count + 1, bool), np.zeros(predicted_count + 1, bool)
+    if labels is None:
+        labels = label_objects(truth)[0], label_objects(prediction)[0]
+    true_labels, predicted_labels = labels
+    found, right = (np.zeros(int(own.max(initial=0)) + 1, bool) for own in labels)
     for class_id in np.unique(truth[truth > 0]):
         pairs, _ = match_objects(
             np.where(truth == class_id, true_labels, 0),

@@ -91,6 +91,16 @@ def test_found_missed_and_false_objects():
     assert coloured(right, FALSE)[10:15, 20:25].sum() == ring == coloured(right, FALSE).sum()
 
 
+def test_objects_are_those_of_the_labels():
+    """Two that touch, of which the prediction has one: a component would be the other's size."""
+    truth, labels = np.zeros((10, 14), int), np.zeros((10, 14), int)
+    truth[2:8, 1:13], labels[2:8, 1:7], labels[2:8, 7:13] = 1, 1, 2
+    prediction, found = truth * (labels == 1), (labels == 1).astype(int)
+    image = np.zeros((10, 14, 1), "uint8")
+    drawn = draw_comparison(image, truth, prediction, (labels, found))[:, 18:32]
+    assert coloured(drawn, HIT).sum() == coloured(drawn, MISSED).sum() == 20
+
+
 def test_an_object_of_the_wrong_class_is_no_hit():
     truth, prediction = np.zeros((10, 10), int), np.zeros((10, 10), int)
     truth[2:6, 2:6], prediction[2:6, 2:6] = 1, 2

@@ -251,6 +251,17 @@ def test_arguments_that_do_not_fit(tmp_path, monkeypatch):
 # --- Masks ----------------------------------------------------------------------------------------
 
 
+def test_the_threshold_of_the_mask_is_recorded(tmp_path, monkeypatch):
+    """By it `examples/runtimes/objects.py` decides."""
+    stand_in(monkeypatch, "onnx")
+    path = tmp_path / "out.onnx"
+    for arguments, expected in (({"threshold": 0.9}, 0.9), ({}, 0.5)):
+        report = export(tiny.bright_model(), path, "onnx", mask=True, **arguments)
+        stored = json.loads((tmp_path / "out.onnx.export.json").read_text())
+        assert stored["operating_point"] == report.operating_point
+        assert report.operating_point == {"threshold": expected, "min_area": 0, "separate": False}
+
+
 @pytest.mark.parametrize(
     "classes, threshold, multilabel, shape",
     [(1, 0.3, False, (2, 5, 7)), (4, 0.5, False, (2, 5, 7)), (4, 0.7, True, (2, 5, 7, 4))],

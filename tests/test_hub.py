@@ -9,8 +9,8 @@ import pytest
 import keras_deepskip
 from keras_deepskip import cli
 from keras_deepskip._hub_files import hub_address
-from keras_deepskip.hub import model_card, push_to_hub
-from keras_deepskip.inference import evaluate
+from keras_deepskip.hub import model_card, push_to_hub, pushing
+from keras_deepskip.inference import JudgedImage, evaluate
 from tests import hub_server, tiny
 
 pytestmark = pytest.mark.one_backend
@@ -80,6 +80,22 @@ def test_the_card_says_what_the_run_knows_and_shows_no_image_unasked(hub):
     assert "worst" not in json.loads(files["evaluation.json"])  # names of images
 
 
+def test_pictures_show_ignored_pixels_as_no_object():
+    from keras_deepskip.drawing import FALSE, HIT, MISSED
+
+    mask = np.zeros((12, 20), int)
+    mask[2:6, 2:6], mask[2:6, 10:14] = 1, 255
+    labels = np.where(mask == 1, 1, 0)
+    predicted = (mask > 0).astype(int)  # what is found on ignored pixels is not false
+    found = predicted + (mask == 255)
+    judged = JudgedImage(
+        None, np.zeros((12, 20, 1), "uint8"), mask, 255, None, predicted, labels, found, []
+    )
+    drawn = pushing._picture(judged)
+    for color, count in ((HIT, 2 * 12), (MISSED, 0), (FALSE, 0)):
+        assert (drawn == color).all(axis=-1).sum() == count
+
+
 def test_the_command_pushes_and_others_take_the_address(hub, tmp_path, capsys):
     command = ["push", "--run", str(tiny.run().folder), "--repo-id", REPO, "--licence", "other"]
     assert cli.main(command) == 0
@@ -128,6 +144,7 @@ def test_no_address(text):
     ({"licence": " "}, "`licence` must be a licence"),
     ({"repo_id": "lesions"}, "hf://USER/NAME"),
     ({"pictures": -1}, "`pictures`"),
+    ({"repo_id": f"{REPO}@v2"}, "without a revision.*lab/lesions@v2"),
 ])  # fmt: skip
 def test_bad_arguments(arguments, words):
     with pytest.raises(ValueError, match=words):

@@ -247,6 +247,18 @@ def test_the_worst_images_are_kept(monkeypatch):
     assert kept["seen"] == 3 and [image["name"] for image in kept["images"]] == [judged.NASTY]
 
 
+def test_whole_images_of_one_name_are_files_of_their_own(tmp_path):
+    """Images of several parts, and of folders, may share a name."""
+    from keras_deepskip.reporting.shown import found_image
+
+    kept, blank = gallery.Gallery([1], None), np.zeros((8, 8), "int32")
+    for number, name in enumerate(("x", "X", "plate/x")):
+        image = found_image(name, np.zeros((8, 8, 1), "uint8"), blank, [])
+        kept.add(dataclasses.replace(image, whole=bytes([number])))
+    found = [image["whole"] for image in kept.contents(tmp_path / "page.html")["images"]]
+    assert sorted((tmp_path / own).read_bytes()[0] for own in found) == [0, 1, 2]
+
+
 def test_pictures_keep_to_the_bytes_of_a_page(monkeypatch):
     """Noise is as large as pictures get."""
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3)).astype("uint8")
@@ -377,6 +389,8 @@ def test_a_model_needs_a_path(tmp_path):
         report(judged.model(), samples=samples)
     with pytest.raises(ValueError, match="images with masks were expected"):
         report(judged.model(), tmp_path / "page.html")
+    with pytest.raises(ValueError, match="`out` must be the path of a page, a file.*report.html"):
+        report(judged.run(), tmp_path)
     reading = MaskReading(num_classes=3)
     path = report(judged.model(), tmp_path / "page.html", samples, masks=reading, **POINT)
     assert "is not known" in path.read_text(encoding="utf-8")

@@ -250,6 +250,14 @@ def test_one_window_is_one_pass_whatever_the_layers_see():
 # ---- Blended mode --------------------------------------------------------------------------------
 
 
+def test_each_axis_may_have_an_overlap_of_its_own(small):
+    plan = plan_tiles(small, (64, 64), tile=32, mode="blended", overlap=(8, 16))
+    rows, columns = ([(s.start, s.stop) for s in own] for own in plan.spans)
+    assert rows == [(0, 32), (24, 56), (32, 64)] and columns == [(0, 32), (16, 48), (32, 64)]
+    with pytest.raises(ValueError, match="`overlap` must be one number, or one for each of 2 axes"):
+        plan_tiles(small, (64, 64), tile=32, mode="blended", overlap=(8, 16, 8))
+
+
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])
 def test_blending_is_the_weighted_mean_of_windows(blend):
     """Against a plain loop that adds up in the whole image."""
@@ -325,6 +333,20 @@ def test_sources_give_the_same(tmp_path, name):
     assert np.array_equal(source.read(box), image[box])
     grey = open_source(path, channels=1)
     assert grey.read(box).shape == (88, 93, 1)
+
+
+def test_the_first_bytes_say_what_a_file_is(tmp_path):
+    image = drawn((60, 83, 3))
+    write_png(tmp_path / "a.png", image)
+    write(tmp_path / "b.tif", image)
+    (tmp_path / "a.png").rename(tmp_path / "png.tif")
+    (tmp_path / "b.tif").rename(tmp_path / "tif.png")
+    for name in ("png.tif", "tif.png"):
+        source = open_source(tmp_path / name, channels=3)
+        assert np.array_equal(source.read((slice(0, 60), slice(0, 83))), image)
+    (tmp_path / "text.tif").write_text("no picture")
+    with pytest.raises(ValueError, match=r"text\.tif: a PNG, JPEG or TIFF image was expected"):
+        open_source(tmp_path / "text.tif", channels=3)
 
 
 @pytest.mark.parametrize("kind", ["miniswhite", "planes", "turned", "palette"])

@@ -65,7 +65,8 @@ class ExportReport:
         input_range: (low, high) of the images that the file takes.
         class_names: names by class id, if the model knows them.
         operating_point: threshold, least area, and whether touching objects are told apart, by
-            which the model decides (`OperatingPoint.to_dict`), for what comes after the file.
+            which the model decides (`OperatingPoint.to_dict`), for what comes after the file. With
+            a mask the threshold is that of the mask.
     """
 
     path: str
@@ -190,9 +191,11 @@ def export(
     input_range = (low, high)
     chosen = FORMATS[_checks.check_choice("format", format, FORMATS)]
     shape, _ = image_model_shapes(model, volumes=True)
+    point = run.operating_point if run else operating_point_of(model)
     if mask and threshold is None and not multilabel:
-        threshold = (run.operating_point if run else operating_point_of(model)).threshold
+        threshold = point.threshold
     rule = _check_mask(model, mask, threshold, multilabel)
+    point = point if rule is None else point.replaced(rule.threshold)  # what the mask was made by
     target = _check_path(Path(path), format)
     backend = chosen.backend(keras.backend.backend(), volumes=len(shape) == 5)
     replacing = _files.replacing if chosen.suffix else _files.replacing_folder
@@ -203,7 +206,7 @@ def export(
         # Folding rounds anew: a deep model for which that is too much is written as it is.
         for candidate in (fold_batch_norm(model), model):
             report = _report(
-                candidate, target, format, backend, temporary, rule, cases, input_range
+                candidate, target, format, backend, temporary, rule, cases, input_range, point
             )
             if not report.differing:
                 break
@@ -314,7 +317,7 @@ def _cases(model, input_range):
     return cases
 
 
-def _report(model, path, format, backend, temporary, mask, cases, input_range):
+def _report(model, path, format, backend, temporary, mask, cases, input_range, point):
     """Writes a model to a temporary path and compares."""
     images = [image for image, _ in cases]
     found = worker.written_and_run(model, format, backend, temporary, mask, images)
@@ -328,7 +331,7 @@ def _report(model, path, format, backend, temporary, mask, cases, input_range):
     return ExportReport(
         str(path), format, backend, versions, _size(temporary), differences,
         None if mask is None else masks, TOLERANCE, input_range, class_names_of(model),
-        operating_point_of(model).to_dict(),
+        point.to_dict(),
     )  # fmt: skip
 
 

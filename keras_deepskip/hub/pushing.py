@@ -4,6 +4,8 @@ import contextlib
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from keras_deepskip import _checks, _files
 from keras_deepskip._checks import require
 from keras_deepskip._hub_files import MODEL, PIP, HubAddress, hub_address
@@ -11,6 +13,7 @@ from keras_deepskip.data import write_png
 from keras_deepskip.drawing import draw_comparison
 from keras_deepskip.hub.model_card import model_card
 from keras_deepskip.inference import evaluate
+from keras_deepskip.metrics.object_counts import without_ignored
 from keras_deepskip.training import Run
 
 CARD = "README.md"
@@ -65,7 +68,13 @@ def push_to_hub(
     ```
     """
     hub = require("huggingface_hub", PIP, "`push_to_hub`")
-    repo_id = hub_address(f"hf://{repo_id}").repo
+    address = hub_address(f"hf://{repo_id}")
+    if address.revision is not None:
+        raise ValueError(
+            "`repo_id` must be USER/NAME, without a revision: each push is a new one. Received: "
+            f"repo_id={repo_id!r}. Leave it out; a branch that exists is named by `revision`"
+        )
+    repo_id = address.repo
     _checks.check_integer("pictures", pictures, minimum=0)
     if not isinstance(licence, str) or not licence.strip():
         raise ValueError(
@@ -93,7 +102,7 @@ def _write_files(run, folder, repo_id, licence, pictures, verbose):
     def show(image):
         if len(shown) < pictures:
             name = f"test_{len(shown) + 1}.png"
-            write_png(folder / name, draw_comparison(image.image, image.mask, image.predicted))
+            write_png(folder / name, _picture(image))
             shown.append(name)
 
     found = evaluate(run, each=show, verbose=verbose)
@@ -101,6 +110,17 @@ def _write_files(run, folder, repo_id, licence, pictures, verbose):
     _files.write_json(folder / FIGURES, figures)
     _files.write_json(folder / PLAN, run.plan.to_dict())
     _files.write_text(folder / CARD, model_card(run, found, repo_id, licence, shown))
+
+
+def _picture(judged):
+    """Image, truth and prediction of a `JudgedImage`, by the objects that it was judged by."""
+    ignored = judged.mask == judged.ignore_class
+    truth = np.where(ignored, 0, judged.mask)
+    labels = (
+        np.where(ignored, 0, judged.true_labels),
+        without_ignored(judged.predicted_labels, ignored),
+    )
+    return draw_comparison(judged.image, truth, judged.predicted, labels)
 
 
 @contextlib.contextmanager

@@ -12,10 +12,12 @@ from keras_deepskip._checks import require
 from keras_deepskip.data import no_data, read_image
 from keras_deepskip.data._decoders import (
     EXPECTED,
+    TIFF,
     check_tiles,
     complete_series,
     declared_most,
     declared_no_data,
+    head_of,
     opened_tiff,
     page_orientation,
 )
@@ -135,17 +137,16 @@ def _numbers(pixels, name):
 
 def _opener(path):
     """A function that opens a file and gives an object with `shape` and slicing."""
-    suffix = path.suffix.lower()
     if is_zarr(path):
         array = open_zarr(path)
         return lambda: array
-    if suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: an array was expected here, and there is no such file"
             )
         return lambda: _mapped(path)
-    if suffix in (".tif", ".tiff") and path.is_file():
+    if path.is_file() and head_of(path).startswith(TIFF):  # whatever its suffix
         opener = _tiff_opener(path)
         if opener is not None:
             return opener

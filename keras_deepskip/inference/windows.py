@@ -69,21 +69,17 @@ def plan_tiles(model, sizes, tile=None, mode="exact", overlap=None, blend="gauss
     if mode == "exact":
         return _plan_exact(model, sizes, tiles, fixed, tta)
     spans = []
-    for length, size in zip(sizes, tiles, strict=True):
+    overlaps = _of_each_axis("overlap", overlap, axes)
+    for length, size, own in zip(sizes, tiles, overlaps, strict=True):
         size = size or TILES[axes]
-        own = size // 4 if overlap is None else overlap
+        own = size // 4 if own is None else own
         spans.append(tiling.blended_spans(length, size, own, blend))
     return Tiling(spans)
 
 
 def _tiles_asked(tile, fixed):
     """Sides of a window for each axis; None where nobody says."""
-    tiles = list(tile) if isinstance(tile, list | tuple) else [tile] * len(fixed)
-    if len(tiles) != len(fixed):
-        raise ValueError(
-            f"`tile` must be one number, or one for each of {len(fixed)} axes. "
-            f"Received: tile={tile}"
-        )
+    tiles = _of_each_axis("tile", tile, len(fixed))
     for size, own in zip(tiles, fixed, strict=True):
         if size is not None:
             _checks.check_integer("tile", size)
@@ -93,6 +89,16 @@ def _tiles_asked(tile, fixed):
                 f"Received: tile={tile}. Leave it out"
             )
     return [own or size for size, own in zip(tiles, fixed, strict=True)]
+
+
+def _of_each_axis(name, value, axes):
+    """A number for each axis, of one or of as many."""
+    values = list(value) if isinstance(value, list | tuple) else [value] * axes
+    if len(values) != axes:
+        raise ValueError(
+            f"`{name}` must be one number, or one for each of {axes} axes. Received: {name}={value}"
+        )
+    return values
 
 
 def _plan_exact(model, sizes, tiles, fixed, tta):

@@ -1,5 +1,6 @@
 """The gallery of a report: the worst images, in as many bytes as a page may have."""
 
+import itertools
 from pathlib import Path
 
 from keras_deepskip import _files
@@ -71,19 +72,28 @@ class Gallery:
         taken = sum(len(path) for own in paths for kind in own for path, _, _ in kind.values())
         share = (MOST_BYTES - taken) / BASE64 / max(len(self._images), 1)
         folder = Path(page).with_suffix("").with_name(Path(page).stem + "_images")
-        images = []
+        images, taken_names = [], set()
         for image, own in zip(self._images, paths, strict=True):
             whole = None
             if image.whole is not None:
-                whole = folder / f"{image.name}.webp"
+                whole = folder / f"{_unique(image.name, taken_names)}.webp"
                 with _files.replacing(whole) as temporary:
                     temporary.write_bytes(image.whole)
+                whole = whole.relative_to(folder.parent).as_posix()
             images.append(_entry(image, own, max(int(share), LEAST), whole))
         return {
             "classes": self._classes, "sizes": list(SIZES), "seen": self._seen,
             "images": images, "judged": any(image.iou is not None for image in self._images),
             "predicted": any(image.iou is None for image in self._images),
         }  # fmt: skip
+
+
+def _unique(name, taken):
+    """A name that no other image has: those of several parts may share one."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    found = next(own for own in numbered if own.lower() not in taken)
+    taken.add(found.lower())  # some disks do not tell them apart otherwise
+    return found
 
 
 def _order(name, objects, iou):
@@ -115,7 +125,7 @@ def _entry(image, paths, most, whole):
         "iou": None if image.iou is None else round(image.iou, 4),
         "picture": data_uri(within(image.picture, most)),
         "mini": image.mini and data_uri(image.mini),
-        "whole": whole and f"{whole.parent.name}/{whole.name}",
+        "whole": whole,
     }  # fmt: skip
 
 
