@@ -198,6 +198,13 @@ def test_a_split_without_validation_images(folder, tmp_path):
     assert named(report, "error", "split.json", "images to validate on")
 
 
+def test_arrays_in_a_folder_are_left_out_and_told(folder):
+    np.save(folder / "images" / "f.npy", picture(9))
+    report = audit(folder)
+    assert named(report, "warning", "f.npy", "Write it as TIFF") and report.figures["images"] == 5
+    assert named(audit(folder / "images" / "f.npy"), "error", "a folder was expected", "a file")
+
+
 def test_values_of_images(folder):
     write_png(folder / "images" / "b.png", np.full((40, 40), 7, "uint8"))
     assert named(audit(folder), "warning", "b.png", "all its pixels are 7")

@@ -70,6 +70,12 @@ def test_wrong_folders_show_the_layout(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(ValueError, match=r"(?s)no image in.*FOLDER/images/NAME"):
         find_samples(tmp_path)
+    np.save(tmp_path / "images" / "a.npy", np.zeros((6, 5), "uint8"))
+    with pytest.raises(ValueError, match=r"no image in.*Its 1 \.npy are not read .*TIFF"):
+        find_samples(tmp_path)
+    (tmp_path / "annotations.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"annotations\.json: a folder .* a file"):
+        find_samples(tmp_path / "annotations.json")
 
 
 def test_images_that_show_the_same_thing_share_a_group(tmp_path):
@@ -137,6 +143,9 @@ def test_images_alone(tmp_path):
         load_mask(single)
     with pytest.raises(ValueError, match="no image found"):
         (tmp_path / "empty").mkdir()
+        find_images(tmp_path / "empty")
+    np.save(tmp_path / "empty" / "a.npy", np.zeros((6, 5), "uint8"))
+    with pytest.raises(ValueError, match=r"Its 1 \.npy are not read .* TIFF .*empty/\*\.npy"):
         find_images(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="none"):
         find_images(tmp_path / "none")

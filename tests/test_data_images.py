@@ -403,6 +403,9 @@ def test_float_masks(tmp_path):
     tifffile.imwrite(tmp_path / "m.tif", np.array([[0, 0.5]], "float32"))
     with pytest.raises(ValueError, match=r"m\.tif.*fractions"):
         read_mask(tmp_path / "m.tif", MaskReading(3))
+    tifffile.imwrite(tmp_path / "m.tif", np.array([[0, np.nan]], "float32"))
+    with pytest.raises(ValueError, match=r"m\.tif.* NaN or infinity in 1 values.*ignore_class"):
+        read_mask(tmp_path / "m.tif", MaskReading(3))
 
 
 def test_without_a_number_of_classes_masks_hold_what_they_hold(tmp_path):

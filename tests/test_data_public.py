@@ -800,6 +800,37 @@ def test_labelme_ignores_and_cuts_out(tmp_path):
     assert done.ignore_class is None and masks(tmp_path / "named")["a"].max() == 2
 
 
+def test_pieces_of_a_labelme_group_are_one_object(tmp_path):
+    root = labelme_file(
+        tmp_path / "s",
+        labelme_shape("cell", 2, 2, 6, 6, group_id=1),
+        labelme_shape("cell", 2, 10, 6, 14, group_id=1),
+        labelme_shape("debris", 10, 2, 14, 6, group_id=1),  # another label is another object
+        labelme_shape("cell", 10, 10, 14, 14, group_id=None),
+        labelme_shape("cell", 10, 20, 14, 24),
+    )
+    imported("labelme", root, tmp_path / "out", classes=["cell", "debris"])
+    (found,) = find_samples(tmp_path / "out")
+    ids = load_objects(found, load_mask(found, MaskReading(3)), MaskReading(3))
+    assert ids.max() == 4 and ids[3, 3] == ids[3, 11]
+    assert len({ids[3, 3], ids[11, 3], ids[11, 11], ids[11, 21]}) == 4
+
+
+def test_shapes_outside_of_the_image_are_counted(tmp_path):
+    root = labelme_file(
+        tmp_path / "s",
+        labelme_shape("cell", 2, 2, 6, 6),
+        labelme_shape("cell", -9, 2, -1, 6),
+        labelme_shape("cell", 2, WIDTH + 5, 6, WIDTH + 9),
+        labelme_shape("cell", 18, 20, HEIGHT + 5, WIDTH + 9),  # in part
+    )
+    told = r"2 shapes outside of the image, on 1 image \(a\.png\): skipped"
+    with pytest.warns(UserWarning, match=told):
+        imported("labelme", root, tmp_path / "out")
+    expected = box(2, 2, 6, 6) + box(18, 20, HEIGHT, WIDTH)
+    assert_masks(tmp_path / "out", {"a": expected})
+
+
 @pytest.mark.parametrize("mode", [None, "1", "P", "LA", "RGB"])
 def test_labelme_masks_are_drawn(tmp_path, mode):
     values = np.zeros((5, 7), "uint8")

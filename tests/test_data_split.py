@@ -115,6 +115,12 @@ def test_split_files(folder):
     assert names(load_split(folder, folder / "s.json")) == {"train": "ab", "val": "c", "test": "d"}
     (folder / "s.csv").write_text("name,split\na.png,train\nb, train\nc,test\nd,val\n")
     assert names(load_split(folder, folder / "s.csv")) == {"train": "ab", "val": "d", "test": "c"}
+    (folder / "s.csv").write_text(
+        "File,Name , SPLIT\n1,a,Training\n,,\n2,b,train\n3,c,validation\n4,d,VAL\n5,e,test\n , ,"
+    )
+    assert names(load_split(folder, folder / "s.csv")) == {"train": "ab", "val": "cd", "test": "e"}
+    (folder / "s.json").write_text('{"training": ["a", "b"], "Val": ["c"]}', "utf-8-sig")
+    assert names(load_split(folder, folder / "s.json")) == {"train": "ab", "val": "c", "test": ""}
     (folder / "s.json").write_text('{"train": ["a", "b", "c", "e"], "test": ["d"]}')
     split = load_split(folder, folder / "s.json")  # val is taken from train
     assert sorted(s.name for s in split.train + split.val) == list("abce") and split.val

@@ -203,6 +203,8 @@ def _pair_findings(root, found):
         findings.append(Finding("error", str(paths[0]), message, "Rename or remove one"))
     for path in found.skipped:
         fix = "Convert it if it is an image; otherwise it is not used"
+        if path.suffix.lower() == ".npy":
+            fix = "Write it as TIFF: .npy is not read from folders, and left out"
         findings.append(Finding("warning", str(path), "not PNG, JPEG or TIFF", fix))
     return findings
 

@@ -173,10 +173,20 @@ def find_images(folder: str | os.PathLike) -> list[Sample]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: a folder of images (or an image) was expected here")
     inner = folder / "images"
-    files, _ = image_files(inner if inner.is_dir() else folder)
+    files, others = image_files(inner if inner.is_dir() else folder)
     if not files:
-        raise ValueError(f"{folder}: no image found (suffixes {', '.join(images.SUFFIXES)})")
+        arrays = _arrays(others)
+        if arrays:
+            arrays += f", or predict them by a pattern of their own, such as {folder / '*.npy'}"
+        suffixes = ", ".join(images.SUFFIXES)
+        raise ValueError(f"{folder}: no image found (suffixes {suffixes}){arrays}")
     return _named_once(files)
+
+
+def _arrays(files):
+    """What to say of arrays among files that are no images; nothing if there are none."""
+    count = sum(path.suffix.lower() == ".npy" for path in files)
+    return f". Its {count} .npy are not read from folders: write TIFF instead" if count else ""
 
 
 def _named_once(files):
@@ -196,6 +206,7 @@ def scan(folder: str | os.PathLike) -> FolderScan:
 
     Raises:
         FileNotFoundError: if `folder` or `images/` is missing.
+        ValueError: if `folder` is a file.
 
     Example:
 
@@ -204,6 +215,11 @@ def scan(folder: str | os.PathLike) -> FolderScan:
     ```
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(
+            f"{folder}: a folder was expected. Received: a file. Give the folder that holds it: "
+            f"{LAYOUT}"
+        )
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; {LAYOUT}")
     if not (folder / "images").is_dir():
@@ -294,7 +310,8 @@ def file_digest(path: Path) -> str:
 def _paired_samples(folder):
     found = scan(folder)
     if not found.pairs:
-        raise ValueError(f"{folder}: no image in {folder / 'images'}; {LAYOUT}")
+        arrays = _arrays(found.skipped)
+        raise ValueError(f"{folder}: no image in {folder / 'images'}{arrays}; {LAYOUT}")
     _refuse_doubled(found.doubled)
     missing = [image for image, mask in found.pairs if mask is None]
     if missing:

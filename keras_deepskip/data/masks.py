@@ -193,6 +193,13 @@ def labels_of(
         array = array.astype(np.uint8)
     array = _unscaled(array, head)
     if array.dtype.kind == "f":
+        holes = int((~np.isfinite(array)).sum())
+        if holes:
+            raise ValueError(
+                f"{path}: a mask of integers was expected. Received: {array.dtype} with NaN or "
+                f"infinity in {holes} values. Write the background, or an id of its own that is "
+                "the ignore_class, in their place"
+            )
         if not np.array_equal(array, np.rint(array)):
             raise ValueError(
                 f"{path}: a mask of integers was expected. Received: {array.dtype} with "

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_deepskip._checks import check_choice, check_number
 from keras_deepskip._files import read_json, write_json
-from keras_deepskip.data._layout import PARTS
+from keras_deepskip.data._layout import PART_FOLDERS, PARTS
 from keras_deepskip.data.folder import find_samples, part_folders, same_name
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.stores import local_folder
@@ -134,8 +134,8 @@ def load_split(
     """Finds the samples of a folder and splits them.
 
     1. With `split_file`: a JSON file `{"train": [names], "val": [names], "test": [names]}`, or a
-       CSV file with the columns `name` and `split`. Names with or without suffix; images that it
-       does not name are left out.
+       CSV file with the columns `name` and `split`. Parts may also be called as folders in 2, in
+       any case. Names with or without suffix; images that it does not name are left out.
     2. Else, if `folder` holds `train/`: the sub-folders `train/`, `val/` (or `valid/`,
        `validation/`) and `test/`, each with `images/` and `masks/`.
     3. Else by `split_samples`.
@@ -260,12 +260,21 @@ def _read_split_file(path):
             f'{path}: {{"train": [names], "val": [names], "test": [names]}} was expected. '
             f"Received: {str(chosen)[:80]}"
         )
-    for part in chosen:
-        try:
-            check_choice("split", part, PARTS)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    return chosen
+    parts: dict[str, list] = {}
+    for name, listed in chosen.items():
+        parts.setdefault(_part(name, path), []).extend(listed)
+    return parts
+
+
+def _part(name, path):
+    """A part by its name, or any that its folder may have."""
+    for part, names in PART_FOLDERS.items():
+        if name.lower() in names:
+            return part
+    try:
+        return check_choice("split", name, PARTS)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _read_split_table(path):
@@ -279,7 +288,9 @@ def _read_split_table(path):
         raise ValueError(f"{path}: the columns name and split were expected. Received: {columns}")
     chosen = {}
     for row in rows:
-        chosen.setdefault((row["split"] or "").strip(), []).append((row["name"] or "").strip())
+        name, part = ((row[key] or "").strip() for key in ("name", "split"))
+        if name or part:  # spreadsheets write empty rows too
+            chosen.setdefault(part, []).append(name)
     return chosen
 
 
@@ -293,7 +304,9 @@ def _rows(path):
         text = content.decode("cp1252", errors="replace")  # older spreadsheets, Western Europe
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    return list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
+    return list(rows)
 
 
 def _chosen(names, pools, split_file):

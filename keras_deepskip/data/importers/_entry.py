@@ -27,6 +27,8 @@ class Entry:
             the objects (0 is none) or None.
         part: `"train"`, `"val"`, `"test"`, or None where the set has no split of its own.
         sources: the files that the mask is made from: when one changes, it is made anew.
+        outside: function from the image's size to the number of shapes that lie wholly outside of
+            it, or None.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Entry:
     read_mask: object
     part: object = None
     sources: tuple = ()
+    outside: object = None
 
 
 @dataclasses.dataclass(frozen=True)

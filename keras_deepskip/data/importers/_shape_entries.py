@@ -1,6 +1,6 @@
 """What readers of shapes share: classes by name, images beside their annotations, drawing."""
 
-import functools
+import dataclasses
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -100,29 +100,65 @@ def checked_shape(read, record, path):
         ) from error
 
 
-def shape_entry(image, shapes, labels, part, sources):
-    read_mask = functools.partial(_draw, image, shapes, labels)
-    return Entry(Path(image).stem, image, read_mask, part, sources)
+def shape_entry(image, shapes, labels, part, sources, groups=None):
+    """The entry of an image with shapes.
 
-
-def _draw(image, shapes, labels, instances):
-    """Objects of other classes than the chosen ones do not hide these: they are not rasterized.
-
-    Ignored and cut-out shapes lie on what comes before them in the file, under what comes after.
+    Args:
+        image: its path.
+        shapes: list of shapes.
+        labels: their class ids; 0 of those that do not count.
+        part, sources: of `Entry`.
+        groups: None, or for each shape None or what the pieces of one object share.
     """
-    chosen, special = [], []
-    for shape, label in zip(shapes, labels, strict=True):
-        if label in (CUT, IGNORED):
-            special.append((shape, len(chosen), label))
-        elif label:
-            chosen.append((shape, label))
-    height, width = _entry.picture_size(image)
-    cuts = [(shape, number) for shape, number, _ in special]
-    numbers = rasterize([shape for shape, _ in chosen], height, width, image, cuts)
-    classes = np.array([0, *(label for _, label in chosen)], np.int32)[numbers]
-    if special:
-        ignored = np.zeros((height, width), bool)
-        for shape, _, label in special:
-            shape.paint(ignored, label == IGNORED)
-        classes[ignored & (numbers == 0)] = IGNORED
-    return classes, numbers if instances else None
+    drawing = _Drawing(image, shapes, labels, groups or [None] * len(shapes))
+    return Entry(Path(image).stem, image, drawing.read, part, sources, drawing.outside)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Drawing:
+    """The shapes of an image; see `shape_entry`."""
+
+    image: Path
+    shapes: list
+    labels: list
+    groups: list
+
+    def read(self, instances):
+        """Objects of other classes than the chosen ones do not hide these: they are not rasterized.
+
+        Ignored and cut-out shapes lie on what comes before them in the file, under what comes
+        after.
+        """
+        chosen, special, groups = [], [], []
+        for shape, label, group in zip(self.shapes, self.labels, self.groups, strict=True):
+            if label in (CUT, IGNORED):
+                special.append((shape, len(chosen), label))
+            elif label:
+                chosen.append((shape, label))
+                groups.append(group)
+        height, width = _entry.picture_size(self.image)
+        cuts = [(shape, number) for shape, number, _ in special]
+        numbers = rasterize([shape for shape, _ in chosen], height, width, self.image, cuts)
+        classes = np.array([0, *(label for _, label in chosen)], np.int32)[numbers]
+        if special:
+            ignored = np.zeros((height, width), bool)
+            for shape, _, label in special:
+                shape.paint(ignored, label == IGNORED)
+            classes[ignored & (numbers == 0)] = IGNORED
+        return classes, _joined(numbers, groups) if instances else None
+
+    def outside(self, size):
+        """How many shapes lie outside of an image of this size, or have no width or height."""
+        canvas = np.broadcast_to(False, size)
+        pairs = zip(self.shapes, self.labels, strict=True)
+        boxes = (shape.box(canvas) for shape, label in pairs if label)
+        return sum(top >= bottom or left >= right for top, bottom, left, right in boxes)
+
+
+def _joined(numbers, groups):
+    """Numbers of objects, of which those of one group are one."""
+    first, table = {}, np.arange(len(groups) + 1, dtype=np.int32)
+    for number, group in enumerate(groups, start=1):
+        if group is not None:
+            table[number] = first.setdefault(group, number)
+    return table[numbers]

@@ -196,17 +196,24 @@ def read_labelme(source, classes):
                 )
             image = _labelme_image(folder, content, path)
             shapes = [checked_shape(_labelme_shape, shape, path) for shape in content["shapes"]]
-            labels = [_labelme_label(s.get("label"), seen, path) for s in content["shapes"]]
-            entries.append(shape_entry(image, shapes, labels, part, (path,)))
+            labels = [_labelme_label(str(s.get("label")), seen, path) for s in content["shapes"]]
+            groups = [_labelme_group(shape) for shape in content["shapes"]]
+            entries.append(shape_entry(image, shapes, labels, part, (path,), groups))
     ignored = LABELME_IGNORE in seen.met and LABELME_IGNORE not in (classes or ())
     return Reading(entries, seen.checked(root), IGNORED if ignored else None)
 
 
 def _labelme_label(name, seen, path):
     """The id of a shape's label; labelme's own two are no classes, unless they were chosen."""
-    label = seen.label({str(name)}, path)
+    label = seen.label({name}, path)
     special = {LABELME_IGNORE: IGNORED, LABELME_BACKGROUND: CUT}
     return label if name in (seen.classes or ()) else special.get(name, label)
+
+
+def _labelme_group(shape):
+    """What the pieces of one object share: the label and the `group_id` that was given to them."""
+    group = shape.get("group_id")
+    return None if group is None else (str(shape.get("label")), str(group))
 
 
 def _labelme_image(folder, content, path):

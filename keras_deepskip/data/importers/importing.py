@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_deepskip import _files
 from keras_deepskip._checks import check_choice, check_integer, check_number
 from keras_deepskip._progress import progress
 from keras_deepskip.data import images
+from keras_deepskip.data.coco.notes import counted, listed
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers.layouts import LAYOUTS
 from keras_deepskip.data.split import PARTS
@@ -279,15 +281,30 @@ def _completed(note, described, number):
 
 
 def _write(entries, out, instances, separate_touching, verbose):
+    outside = {}
     with progress(len(entries), verbose, "Converted") as show:
         for index, entry in enumerate(entries, start=1):
             if not _is_whole(entry, out):
                 mask, numbers = _mask(entry, instances, separate_touching)
+                outside[entry.image.name] = entry.outside(mask.shape) if entry.outside else 0
                 images.write_png(out / "masks" / f"{entry.name}.png", mask)
                 if numbers is not None:
                     _write_ids(out / "instances" / entry.name, numbers)
                 _write_image(entry.image, _image_path(entry, out))  # last: both are there then
             show(index)
+    _warn_outside({name: number for name, number in outside.items() if number})
+
+
+def _warn_outside(numbers):
+    """Objects that are in no mask are told, as COCO's are."""
+    if numbers:
+        warnings.warn(
+            f"{counted(sum(numbers.values()), 'shape')} outside of the image, on "
+            f"{counted(len(numbers), 'image')} ({listed(numbers)}): skipped, as they cover no "
+            "pixel. Draw them again (were they drawn on an image of another size?), or take them "
+            "out",
+            stacklevel=3,
+        )
 
 
 def _mask(entry, instances, separate_touching):
