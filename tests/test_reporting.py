@@ -252,9 +252,9 @@ def test_whole_images_of_one_name_are_files_of_their_own(tmp_path):
     from keras_deepskip.reporting.shown import found_image
 
     kept, blank = gallery.Gallery([1], None), np.zeros((8, 8), "int32")
-    for number, name in enumerate(("x", "X", "plate/x")):
+    for place, name in enumerate(("x", "X", "plate/x")):
         image = found_image(name, np.zeros((8, 8, 1), "uint8"), blank, [])
-        kept.add(dataclasses.replace(image, whole=bytes([number])))
+        kept.add(dataclasses.replace(image, whole=bytes([place])))
     found = [image["whole"] for image in kept.contents(tmp_path / "page.html")["images"]]
     assert sorted((tmp_path / own).read_bytes()[0] for own in found) == [0, 1, 2]
 

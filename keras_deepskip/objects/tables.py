@@ -26,11 +26,12 @@ def object_table(
             takes connected components. Not of a multilabel mask.
 
     Returns:
-        A list of dicts, one an object in the order of their labels, with `class_id` (a multilabel mask: the channel), `area` in
-        pixels, `centroid_y`, `centroid_x`, the box `top`, `left`, `bottom`, `right` (half-open:
-        `mask[top:bottom, left:right]` holds the object), and `mean_probability` of its class over
-        its pixels, or None without `probabilities`. Of a volume, `area` is the number of voxels,
-        and there are `centroid_z`, `front` and `back` (`mask[front:back, top:bottom, left:right]`).
+        A list of dicts, one an object in the order of their labels, with `class_id` (a multilabel
+        mask: the channel), `area` in pixels, `centroid_y`, `centroid_x`, the box `top`, `left`,
+        `bottom`, `right` (half-open: `mask[top:bottom, left:right]` holds the object), and
+        `mean_probability` of its class over its pixels, or None without `probabilities`. Of a
+        volume, `area` is the number of voxels, and there are `centroid_z`, `front` and `back`
+        (`mask[front:back, top:bottom, left:right]`).
 
     Raises:
         ValueError: if `mask` has other axes, or `probabilities` does not fit it.
