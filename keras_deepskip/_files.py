@@ -44,19 +44,19 @@ def replacing(path):
             temporary.unlink(missing_ok=True)
 
 
-def check_folder(path):
+def check_folder(path: str | os.PathLike) -> Path:
     """Returns the path of a folder to write to.
 
     Raises:
         ValueError: if there is a file at `path`.
     """
-    path = Path(path)
-    if path.exists() and not path.is_dir():
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
         raise ValueError(
             f"`out` must be a folder to write to. Received: out={str(path)!r}, a file. Choose "
             "another"
         )
-    return path
+    return folder
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ class OperatingPoint:
         """The point with what is given in place of its own."""
         return OperatingPoint(
             self.threshold if threshold is None else threshold,
-            self.min_area if min_area is None else min_area,
+            self.min_area if min_area is None else _plain(min_area),
             self.separate if separate is None else separate,
         )
 

@@ -252,11 +252,11 @@ def test_whole_images_of_one_name_are_files_of_their_own(tmp_path):
     from keras_deepskip.reporting.shown import found_image
 
     kept, blank = gallery.Gallery([1], None), np.zeros((8, 8), "int32")
-    for place, name in enumerate(("x", "X", "plate/x")):
+    for content, name in zip((b"0", b"1", b"2"), ("x", "X", "plate/x"), strict=True):
         image = found_image(name, np.zeros((8, 8, 1), "uint8"), blank, [])
-        kept.add(dataclasses.replace(image, whole=bytes([place])))
+        kept.add(dataclasses.replace(image, whole=content))
     found = [image["whole"] for image in kept.contents(tmp_path / "page.html")["images"]]
-    assert sorted((tmp_path / own).read_bytes()[0] for own in found) == [0, 1, 2]
+    assert sorted((tmp_path / own).read_bytes() for own in found) == [b"0", b"1", b"2"]
 
 
 def test_pictures_keep_to_the_bytes_of_a_page(monkeypatch):
