@@ -271,7 +271,8 @@ def _unscaled(array, head):
 
 def labels_in(path: str | os.PathLike) -> np.ndarray:
     """The values of a mask file: `(H, W)`, or `(H, W, 3)` if they are colours."""
-    return labels_of(*_decoders.decode(path, shown=False), path, _decoders.head_of(Path(path)))
+    array, palette = _decoders.decode(path, shown=False)
+    return labels_of(array, palette, path, _decoders.head_of(Path(path)))
 
 
 def _by_value(ids, table, path):
