@@ -107,10 +107,8 @@ class Plan:
                 "each. Give more"
             )
         reason = f"{steps:,} steps in {self.recipe.minutes:g} minutes, measured on this machine"
-        per_epoch = self.recipe.steps_per_epoch
-        if per_epoch != STEPS_PER_EPOCH and steps > per_epoch:  # it stays: no epoch too many
-            steps -= steps % per_epoch
-        return Plan(_with_steps(self.recipe, steps), {**self.reasons, "epochs": reason})
+        recipe = _with_steps(self.recipe, steps, at_most=True)
+        return Plan(recipe, {**self.reasons, "epochs": reason})
 
 
 def make_plan(
@@ -309,14 +307,15 @@ def _jitter(facts, recipe):
     return seen >= OFTEN, f"training goes {about}{seen:.0f} times over the pixels of its images"
 
 
-def _with_steps(recipe, steps):
-    """The recipe with epochs of about its length, which make (nearly) `steps`.
+def _with_steps(recipe, steps, at_most=False):
+    """The recipe with epochs of about its length, which make (nearly, or `at_most`) `steps`.
 
     An epoch keeps the number of steps that was asked for, unless there are too few for all stages.
     """
     per_epoch, least = recipe.steps_per_epoch, recipe.freeze_epochs + 1
-    epochs = max(least, round(steps / per_epoch))
-    if per_epoch == STEPS_PER_EPOCH or steps < least * per_epoch:
+    kept = per_epoch != STEPS_PER_EPOCH and steps >= least * per_epoch
+    epochs = max(least, steps // per_epoch if kept and at_most else round(steps / per_epoch))
+    if not kept:
         per_epoch = max(1, round(steps / epochs))
     return dataclasses.replace(
         recipe, minutes=None, steps=None, steps_per_epoch=per_epoch, epochs=epochs
