@@ -8,7 +8,6 @@ import functools
 import itertools
 from pathlib import Path
 
-from keras_deepskip._checks import check_integer
 from keras_deepskip.cli import summaries
 from keras_deepskip.cli.arguments import MODEL_OPTIONS
 from keras_deepskip.cli.ending import Ending, keras_deepskip, show
@@ -328,6 +327,7 @@ def run_suggest(options):
 
 
 def run_stream(options):
+    from keras_deepskip._checks import check_integer
     from keras_deepskip.inference.streaming import stream
 
     source, out = options.source, options.out and Path(options.out)
