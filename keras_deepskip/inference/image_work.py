@@ -161,11 +161,8 @@ class ImageWork:
             return self._noted(opened, *self._written(opened, outputs))
         key = hashlib.sha256(json.dumps([self.work, opened.stamp]).encode()).hexdigest()
         rows = predict_large(
-            self.model, opened.source, opened.sample, wanted.folder, key=key, place=opened.place,
-            probabilities=wanted.probabilities, overlays=wanted.overlays,
-            overlay_channels=wanted.overlay_channels, point=wanted.point, tta=wanted.tta,
-            verbose=wanted.verbose,
-        )  # fmt: skip
+            self.model, opened.source, opened.sample, wanted, key=key, place=opened.place
+        )
         name, files = opened.sample.name, ["masks/{}.tif", "labels/{}.tif"]
         files += ["overlays/{}.png"] * wanted.overlays
         files += ["probabilities/{}.tif"] * wanted.probabilities

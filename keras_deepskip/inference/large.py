@@ -16,22 +16,7 @@ from keras_deepskip.objects import ObjectStream
 BLOCK = 2048  # side of the pieces in which a finished file of probabilities is gone through
 
 
-def predict_large(
-    model,
-    source,
-    sample,
-    out,
-    *,
-    key,
-    probabilities,
-    overlays,
-    overlay_channels,
-    point,
-    place,
-    tta,
-    verbose,
-    **_,
-):
+def predict_large(model, source, sample, wanted, *, key, place):
     """Writes `masks/` and `labels/NAME.tif`, a reduced overlay, and `probabilities/NAME.tif`.
 
     Interrupted, it resumes where it stopped: the probabilities at the first windows that are not
@@ -41,16 +26,14 @@ def predict_large(
         model: as of `predict`.
         source: the image, a `Source`.
         sample: its `Sample`.
-        out: the folder to write to.
+        wanted: the `Wanted` of `predict`.
         key: a text that other work has not.
-        probabilities, overlays, overlay_channels, tta, verbose: as of `predict`.
-        point: the `OperatingPoint`.
         place: the image's `Placement`, which the files keep.
 
     Returns:
         The lines of `object_table`.
     """
-    name = sample.name
+    name, out = sample.name, wanted.folder
     path = out / f".{name.replace('/', '%2F')}.npy"
     reason = why_inexact(model, source.sizes)
     if reason:
@@ -60,16 +43,17 @@ def predict_large(
             stacklevel=3,
         )
     mode = "blended" if reason else "exact"
-    ways = {"mode": mode, "tta": tta, "verbose": verbose}
+    ways = {"mode": mode, "tta": wanted.tta, "verbose": wanted.verbose}
     outputs = _outputs(model, sample.image, path, key, ways)
     _, dtype = result_form("mask", outputs.shape[-1])
     masks = FileSink(out / "masks" / f"{name}.tif", source.sizes, dtype, key, place)
-    picture = _Picture(source.sizes, source.shape[-1]) if overlays else None
+    picture = _Picture(source.sizes, source.shape[-1]) if wanted.overlays else None
     labels = LabelFile(out / "labels" / f"{name}.tif", source.sizes, place)
-    objects = _go_through(source, outputs, point, masks, labels, picture)
-    if overlays:
-        write_png(out / "overlays" / f"{name}.png", picture.overlay(overlay_channels))
-    if probabilities:
+    objects = _go_through(source, outputs, wanted.point, masks, labels, picture)
+    if wanted.overlays:
+        shown = picture.overlay(wanted.overlay_channels)
+        write_png(out / "overlays" / f"{name}.png", shown)
+    if wanted.probabilities:
         write_tiff(out / "probabilities" / f"{name}.tif", outputs, place)
     del outputs
     _files.remove(_note_of(path))

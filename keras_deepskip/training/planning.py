@@ -142,7 +142,8 @@ def make_plan(
             f"masks of {len(train)} images. Check that the masks hold class ids above 0, and that "
             "the split leaves some to train on"
         )
-    if val and not len(_facts(survey, val).sides):
+    masks = [survey.mask(sample) for sample in val]
+    if val and not any(facts.boxes for facts in masks if isinstance(facts, MaskFacts)):
         warnings.warn(
             f"{survey.folder}: validation images with objects were expected. Received: none in the "
             f"masks of {len(val)} images. Neither the best epoch nor the operating point can be "

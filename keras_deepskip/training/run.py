@@ -32,7 +32,6 @@ OLD_CHECKPOINT = "checkpoint"  # its name before
 LOGS = "logs"  # for TensorBoard
 PLAN = "plan.json"  # the recipe without gaps, and the reasons of its choices
 POINT = "operating_point.json"  # the operating point, and the curve that it was chosen from
-A_POINT = "an operating point"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +131,8 @@ class Run:
 
         Of a run that goes on it is that of the best model so far, if that holds one.
         """
-        path = self.folder / POINT
-        if path.is_file():
-            return _files.read_json(path, A_POINT, lambda found: OperatingPoint(**found["point"]))
+        if self._choice:
+            return self._choice["point"]
         known = (self.folder / MODEL).is_file()
         return operating_point_of(self.model) if known else OperatingPoint()
 
@@ -162,7 +160,13 @@ class Run:
     @functools.cached_property
     def _choice(self):
         path = self.folder / POINT
-        return _files.read_json(path, A_POINT, dict) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        return _files.read_json(
+            path,
+            "an operating point",
+            lambda found: {**found, "point": OperatingPoint(**found["point"])},
+        )
 
     @functools.cached_property
     def split(self) -> Split:
