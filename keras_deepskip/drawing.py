@@ -160,7 +160,7 @@ def draw_comparison(image, truth, prediction, labels=None):
     )
 
 
-def draw_judged(image, truth, prediction):
+def draw_judged(image, truth, prediction, labels=None):
     """Shows in one picture what was found: blue, what was missed: orange, what is false: yellow.
 
     Objects are matched as in `draw_comparison`. Found and missed ones have the outline that they
@@ -170,6 +170,7 @@ def draw_judged(image, truth, prediction):
         image: array (H, W, C), as read.
         truth: class ids, (H, W).
         prediction: class ids, (H, W).
+        labels: as in `draw_comparison`.
 
     Returns:
         Array (H, W, 3), uint8.
@@ -180,7 +181,7 @@ def draw_judged(image, truth, prediction):
     >>> draw_judged(blank[..., None], blank, blank).shape
     (16, 16, 3)
     """
-    true_labels, found, predicted_labels, right = _matched(truth, prediction)
+    true_labels, found, predicted_labels, right = _matched(truth, prediction, labels)
     false = np.where(right[predicted_labels], 0, predicted_labels)
     picture = _judged(to_rgb(image), false, right, FALSE)
     return _judged(picture, true_labels, found, MISSED)

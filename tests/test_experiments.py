@@ -13,7 +13,7 @@ import pytest
 
 from keras_deepskip import analysis, build_model, cli
 from keras_deepskip.cli import commands, summaries
-from keras_deepskip.data import read_image
+from keras_deepskip.data import read_image, write_png
 from keras_deepskip.data.masks import read_ids
 from keras_deepskip.studies.experiments import (
     ABLATION,
@@ -125,6 +125,10 @@ def test_the_loss_parts_are_as_named():
         (lambda: run_study(STUDY, "x", "huge"), "`preset` must be one of 'tiny'"),
         (lambda: run_study(STUDY, "x", "tiny", networks=["steep"]), "Did you mean 'deep'"),
         (lambda: run_study(STUDY, "x", "tiny", jobs=0), "`jobs`"),
+        (lambda: run_study(STUDY, "x", "tiny", seeds=[1, 0, 1]), "`seeds` must be different"),
+        (lambda: run_study(STUDY, "x", "tiny", networks=["deep"] * 2), "`networks` must be diff"),
+        (lambda: run_study(STUDY, "x", "tiny", categories=[]), "`categories` must be .* at least"),
+        (lambda: Network("../n", "n"), "letters, digits, .* in a network's name"),
     ],
 )
 def test_bad_configurations(make, message):
@@ -164,10 +168,10 @@ def test_rows(done):
         assert evaluation["pixels"]["IoU"] == row["IoU"]
         assert not (folder / "training_state").exists() and (folder / "model.keras").exists()
         kept = {part: sorted((folder / "shown" / part).iterdir()) for part in
-                ("image", "truth", "found")}  # fmt: skip
+                ("image", "truth", "judged")}  # fmt: skip
         assert len({tuple(path.name for path in paths) for paths in kept.values()}) == 1
         assert set(np.unique([read_ids(path) for path in kept["truth"]])) == {0, 1}
-        assert all(read_image(path).shape[2] == 3 for path in kept["image"])
+        assert all(read_image(p).shape[2] == 3 for p in kept["image"] + kept["judged"])
     with (out / "results.csv").open(newline="") as file:
         assert [float(row["IoU"]) for row in csv.DictReader(file)] == [r["IoU"] for r in rows]
     assert any("2/2, about 0 min left" in line for line in lines)
@@ -209,7 +213,7 @@ def test_the_same_call_does_nothing_again(done):
 
 def test_processes_at_once_share_the_machine(monkeypatch):
     """Cores are divided, and no process takes all of a GPU's memory."""
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(runner, "cores", lambda: 16)
     monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
     four = runner._environment(4)
     assert four["OMP_NUM_THREADS"] == four["TF_NUM_INTRAOP_THREADS"] == "4"
@@ -217,6 +221,41 @@ def test_processes_at_once_share_the_machine(monkeypatch):
     alone = runner._environment(1)
     assert "TF_FORCE_GPU_ALLOW_GROWTH" not in alone
     assert alone["KERAS_BACKEND"] == keras.backend.backend()
+
+
+def test_steps_are_those_asked_for():
+    """Epochs divide them; fewer than asked for where they leave a remainder."""
+    for steps, epochs in ((9, 3), (10, 5), (19, 1), (3, 3)):
+        recipe = dataclasses.replace(PRESET, steps=steps, epochs=5).recipe_for(STUDY.networks[0], 0)
+        assert (recipe.total_steps, recipe.epochs) == (steps, epochs)
+
+
+def test_a_category_of_label_images(tmp_path, run_in_place):
+    """Masks are read as in training, and touching objects are several."""
+    run_in_place()
+    ids = np.zeros((48, 48), "uint8")
+    ids[:40] = np.kron(np.arange(1, 21).reshape(5, 4), np.ones((8, 12)))
+    ids[::16], ids[:, ::12] = 0, 0
+    for number in range(6):  # of 20 to 15 objects
+        labels = np.where(ids <= 20 - number, ids, 0)
+        image = np.where(labels > 0, 200, 20).astype("uint8")
+        write_png(tmp_path / "cells" / "masks" / f"{number}.png", labels)
+        write_png(tmp_path / "cells" / "images" / f"{number}.png", image)
+    own = Category("cells", str(tmp_path / "cells"))
+    (row,) = run_study(STUDY, tmp_path / "out", "tiny", own_categories=[own], networks=["deep"])
+    objects = sum(value for name, value in row.items() if name.startswith(("found ", "missed ")))
+    tested = (tmp_path / "out" / "cells" / "deep" / "seed0" / "shown" / "truth").glob("*.png")
+    assert objects == sum(20 - int(path.stem) for path in tested)
+
+
+def test_other_images_are_refused(done, tmp_path):
+    """Of another folder, or synthetic ones of other arguments; a folder may have moved."""
+    out, rows, _ = done
+    shutil.copytree(out, tmp_path / "study")
+    assert run_study(STUDY, tmp_path / "study", "tiny") == rows
+    fewer = Category("coins", synthetic={**SCENES, "images": 7})
+    with pytest.raises(ValueError, match=r"one with other images"):
+        run_study(dataclasses.replace(STUDY, categories=(fewer,)), tmp_path / "study", "tiny")
 
 
 def test_other_settings_are_refused(done):
@@ -300,6 +339,8 @@ def test_a_diverged_training_is_a_row(done):
     assert tables.by_category(mixed, "IoU").rows[1][1:] == ["-", "-"]
     assert tables.paired(mixed, "deep").rows[0][2] == 0
     assert len(tables.effort(mixed).rows) == 1
+    for table in (tables.pixels_and_objects, tables.one_by_one, tables.recall_by_size):
+        assert {*table(mixed).rows[1][1:]} == {None}
 
 
 def test_command_line(tmp_path, monkeypatch, capsys, run_in_place):
@@ -328,11 +369,13 @@ def test_command_line(tmp_path, monkeypatch, capsys, run_in_place):
 @pytest.mark.parametrize("network", COMPARISON.networks, ids=lambda network: network.name)
 def test_the_next_command_trains_the_best_network(network):
     """What `compare` names last, taken as typed, has the options of the network of the study."""
+    place = {"category": "a", "seed": 0}
     rows = [
-        {"network": each.name, "label": each.label, "IoU": 0.9 if each is network else 0.5}
+        {**place, "network": each.name, "label": each.label, "IoU": 0.9 if each is network else 0.5}
         for each in COMPARISON.networks
     ]
-    words = summaries.training_of_best([*rows, {**rows[0], "IoU": None}], COMPARISON)
+    failed = {**rows[0], "seed": 1, "failure": "the loss became nan", "IoU": None}
+    words = summaries.training_of_best([*rows, failed], COMPARISON)
     options = {"architecture": "deepskip", **network.options}
     plain = {key: runner._plain(value) for key, value in options.items()}
     assert commands._chosen_model(cli.parsed(words[1:])) == plain
@@ -393,6 +436,18 @@ def test_by_category_by_hand():
         ["X", "0.700 ± 0.141", "0.500 ± 0.141", "0.600 ± 0.000"],
         ["Y", "0.700", "0.500", "0.600"],
     ]
+
+
+def test_means_are_of_all_categories():
+    """A network that failed on the harder images is not the better for it."""
+    harder = next(row for row in ROWS if (row["category"], row["network"]) == ("b", "y"))
+    easier = [row for row in ROWS if row is not harder]
+    failed = {name: harder[name] for name in ("category", "network", "seed", "label", "source")}
+    for rows in (easier, [*easier, {**failed, "failure": "the loss became nan"}]):
+        assert {row["network"] for row in tables.complete(rows)} == {"x"}
+        assert tables.by_category(rows, "IoU").rows[1][-1] == "-"
+        assert tables.recall_by_size(rows).rows[1] == ["Y", None, None]
+    assert tables.complete(ROWS) == ROWS
 
 
 def test_recall_by_size_by_hand():

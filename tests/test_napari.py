@@ -86,7 +86,7 @@ def test_a_model_that_finds_objects_one_by_one_says_which_they_are(tmp_path, mon
     class Columns:
         def object_finder(self, network):
             assert network.count_params() == 2
-            return lambda image, threshold: np.broadcast_to(
+            return lambda image: lambda threshold: np.broadcast_to(
                 np.arange(1, image.shape[1] + 1), image.shape[:2]
             )  # fmt: skip
 

@@ -35,7 +35,7 @@ def test_objects_that_the_network_tells_apart_are_those_that_are_judged(tmp_path
     class Finder(TrainingAdapter):
         def object_finder(self, network):
             assert network.output_shape[-1] == 1
-            return lambda image, threshold: np.where(image[..., 0] > 100, ids + 4, 9)
+            return lambda image: lambda threshold: np.where(image[..., 0] > 100, ids + 4, 9)
 
     monkeypatch.setattr("keras_deepskip.inference.outputs.adapter_of", lambda model: Finder())
     assert evaluate(model, samples, verbose=0).objects["all"]["f1"] == 1

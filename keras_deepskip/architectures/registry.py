@@ -44,8 +44,8 @@ class TrainingAdapter:
     def object_finder(self, network):
         """Returns what tells objects of `network` apart; None if its masks are all that it finds.
 
-        It is a function of an image (H, W, C) and of the threshold of its mask, and gives numbers
-        of objects (H, W), 0 for none.
+        It is a function of an image (H, W, C) that gives one of the threshold of its mask, which
+        gives numbers of objects (H, W), 0 for none.
         """
         return None
 

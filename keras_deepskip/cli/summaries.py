@@ -142,14 +142,10 @@ def of_export(report, **rest):
 def of_study(rows, reference, **rest):
     """The networks of a study: their IoU by category and F1 of objects, with spread over seeds."""
     from keras_deepskip.studies.experiments import tables
-    from keras_deepskip.studies.experiments.spread import spread
 
     table = tables.by_category(rows, "IoU")
-    f1 = {
-        label: spread(row.get("object_f1") for row in tables.chosen(rows, network=name)).text()
-        for name, label in tables.labels_of(rows).items()
-    }
-    body = [[*row, f1[row[0]]] for row in table.rows]
+    f1 = tables.by_category(rows, "object_f1")
+    body = [[*row, own[-1]] for row, own in zip(table.rows, f1.rows, strict=True)]
     notes = [f"{len(rows)} runs; the reference is {tables.labels_of(rows).get(reference)}."]
     return Ending("Pixel IoU by category, and object F1, with spread over seeds:",
                   [*table.headers, "object F1"], body, notes, **rest)  # fmt: skip
@@ -160,8 +156,9 @@ def training_of_best(rows, study):
     from keras_deepskip.studies.experiments import tables
     from keras_deepskip.studies.experiments.spread import spread
 
+    known = tables.complete(rows)
     means = {
-        name: spread(row.get("IoU") for row in tables.chosen(rows, network=name)).mean
+        name: spread(row["IoU"] for row in tables.chosen(known, network=name)).mean
         for name in tables.labels_of(rows)
     }
     best = max(means, key=lambda name: means[name] or 0)

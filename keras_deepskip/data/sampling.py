@@ -272,8 +272,8 @@ class WindowDataset(keras.utils.PyDataset):
             index: of the batch.
 
         Returns:
-            `(N, c, c)` int32 as of `load_objects`; None if no sample says it: then objects are the
-            connected components of the masks.
+            `(N, c, c)` int32 as of `load_objects`, numbered from 1 on in each window; None if no
+            sample says it: then objects are the connected components of the masks.
         """
         return self._labels(index) if self._pairs.know_objects else None
 
@@ -289,11 +289,18 @@ class WindowDataset(keras.utils.PyDataset):
         """The objects of a window, kept in memory while there is room."""
         labels = self._objects.get((place, window))
         if labels is None:
-            labels = cut(self._pairs.objects(place), window, self.crop_size)
+            labels = _renumbered(cut(self._pairs.objects(place), window, self.crop_size))
             self._objects_bytes -= labels.nbytes
             if self._objects_bytes >= 0:
                 self._objects[place, window] = labels
         return labels
+
+
+def _renumbered(labels):
+    """Labels from 1 on without gaps, in their order; 0 stays 0."""
+    objects, renumbered = labels > 0, np.zeros_like(labels)
+    renumbered[objects] = np.unique(labels[objects], return_inverse=True)[1] + 1
+    return renumbered
 
 
 VARIANCE_FLOOR = 1e-4  # of a channel's variance, as a share of the greatest channel's

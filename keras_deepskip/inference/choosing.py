@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_deepskip import _checks
+from keras_deepskip.architectures import adapter_of
 from keras_deepskip.data import (
     MaskReading,
     Sample,
@@ -20,7 +21,12 @@ from keras_deepskip.data import (
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import masks_from_outputs
 from keras_deepskip.models import fill_of
-from keras_deepskip.objects import label_objects, match_objects, separate_objects
+from keras_deepskip.objects import (
+    label_objects,
+    match_objects,
+    objects_by_ids,
+    separate_objects,
+)
 from keras_deepskip.operating_point import OperatingPoint
 
 PREFER = {None: 1.0, "recall": 2.0, "precision": 0.5}  # beta of the F measure that is compared
@@ -78,7 +84,8 @@ def choose_operating_point(
     Where the samples say which object each pixel is of (`instances/`), it is also decided whether
     objects that touch are told apart by their shape: by the score, and as much by how well that
     does with the true masks, also those of the images that were trained on. (Few validation images
-    may have no objects that touch.)
+    may have no objects that touch.) A network that finds objects one by one (Mask R-CNN) is judged
+    by those.
 
     Args:
         model: a built `keras.Model` with probabilities as output.
@@ -106,10 +113,11 @@ def choose_operating_point(
     beta = PREFER[_checks.check_choice("prefer", prefer, tuple(PREFER))]
     classes = model.output_shape[-1]
     reading = dataclasses.replace(masks or MaskReading(), num_classes=classes)
+    finder = adapter_of(model).object_finder(model)
     if not samples:
         raise ValueError("`samples` must hold at least one image with its mask. Received: none")
-    if not any(has_objects(sample, reading) for sample in samples):
-        counts, images = _counts(model, samples, reading)
+    if finder or not any(has_objects(sample, reading) for sample in samples):
+        counts, images = _counts(model, samples, reading, finder=finder)
         return _choice(counts, images, classes, beta)
     shapes = _shapes([*samples, *trained_on], reading)
     counts, images = _counts(model, samples, reading, shapes.least)
@@ -172,8 +180,11 @@ class _Counts:
     true: dict  # class: list of arrays of areas
 
 
-def _counts(model, samples, reading, parts=None):
-    """What is predicted on images; with the least areas of parts by class also told apart."""
+def _counts(model, samples, reading, parts=None, finder=None):
+    """What is predicted on images; with the least areas of parts by class also told apart.
+
+    Objects are those of a `finder` (see `TrainingAdapter.object_finder`), else components.
+    """
     classes, fill = model.output_shape[-1], fill_of(model)
     ignore = no_data.ignored_id(reading.ignore_class)
     counts, pixels, images = _Counts({}, {}, {}, {}), 0, 0
@@ -183,7 +194,9 @@ def _counts(model, samples, reading, parts=None):
         if images and pixels > MOST_PIXELS:
             break
         images += 1
-        outputs = probabilities_of(model, no_data.filled(image, fill))
+        image = no_data.filled(image, fill)
+        outputs = probabilities_of(model, image)
+        ids_at = finder(image) if finder else lambda threshold: None
         objects = load_objects(sample, mask, reading)
         predictions = {
             threshold: np.where(mask == ignore, 0, masks_from_outputs(outputs[None], threshold)[0])
@@ -194,12 +207,13 @@ def _counts(model, samples, reading, parts=None):
             counts.true.setdefault(class_id, []).append(_areas(truth))
             part = None if parts is None else parts.get(class_id, 0)
             for threshold, predicted in predictions.items():
-                _count(counts, class_id, threshold, predicted == class_id, truth, part)
+                inside, ids = predicted == class_id, ids_at(threshold)
+                _count(counts, class_id, threshold, inside, truth, part, ids)
     return counts, images
 
 
-def _count(counts, class_id, threshold, inside, true_labels, part):
-    """Counts the objects of a class in one image, at one threshold."""
+def _count(counts, class_id, threshold, inside, true_labels, part, ids):
+    """Counts the objects of a class in one image, at one threshold; `ids` say which they are."""
     components, found = label_objects(inside)
     sizes = np.bincount(components.ravel(), minlength=found + 1)
     hits = np.bincount(components[true_labels > 0], minlength=found + 1)
@@ -207,6 +221,9 @@ def _count(counts, class_id, threshold, inside, true_labels, part):
     for separate in (False, True) if part is not None else (False,):
         if separate:
             labels, found = separate_objects(inside, min_area=part)
+        elif ids is not None:
+            labels = objects_by_ids(inside.astype("int32"), ids)
+            found = int(labels.max(initial=0))
         else:
             labels = components
         pairs, _ = match_objects(true_labels, labels)

@@ -105,7 +105,7 @@ class ObjectsOf:
         """`(labels, count)` of a predicted mask (H, W), of the image (H, W, C) that it is of."""
         if self._find is None:
             return self.point.labels(mask)
-        labels = objects_by_ids(mask, self._find(image, self.point.threshold))
+        labels = objects_by_ids(mask, self._find(image)(self.point.threshold))
         return labels, int(labels.max(initial=0))
 
 

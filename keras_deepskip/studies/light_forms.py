@@ -10,7 +10,7 @@ _PSP = {"architecture": "pspnet", "backbone": "light_resnet34"}
 _DENSE = {"architecture": "h_denseunet", "blocks": (3, 6, 12, 8)}
 _UNET = {"architecture": "unet", "batch_norm": True}
 # A proposal costs as much as a small network, and few images hold more than 300 objects.
-_FEW_PROPOSALS = {"proposals": 300, "training_proposals": 300, "detections": 200}
+_FEW_PROPOSALS = {"proposals": 300, "training_proposals": 300, "detections": 300}
 
 # Name: (label, options of `build_model`)
 LIGHT_FORMS = {
@@ -45,7 +45,7 @@ LIGHT_FORMS = {
         "Mask R-CNN, VGG16 8..128",
         {
             "architecture": "mask_rcnn", "backbone": "light_vgg16", "fpn_filters": 32,
-            "fc_units": 160, "mask_filters": 32, **_FEW_PROPOSALS,
+            "fc_units": 170, "mask_filters": 22, **_FEW_PROPOSALS,
         },
     ),
 }  # fmt: skip

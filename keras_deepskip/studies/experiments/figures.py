@@ -8,8 +8,8 @@ import numpy as np
 from keras_deepskip import _checks
 from keras_deepskip.data import read_image
 from keras_deepskip.data.masks import read_ids
-from keras_deepskip.drawing import draw_judged, figure_png, new_figure
-from keras_deepskip.studies.experiments.spread import spread
+from keras_deepskip.drawing import figure_png, new_figure
+from keras_deepskip.studies.experiments.spread import mean_course, spread
 from keras_deepskip.studies.experiments.tables import category_title, chosen, labels_of, names_of
 from keras_deepskip.training.run import HISTORY, read_history
 
@@ -85,12 +85,10 @@ def draw_histories(rows, folder_of):
 
 
 def _draw_mean(axes, lines, color, label):
-    """Draws the mean of lines; epochs that some of them lack are left out."""
-    lines = [line for line in lines if line.notna().all()]
-    length = min(map(len, lines), default=0)
-    if length:
-        mean = np.mean([line[:length] for line in lines], axis=0)
-        axes.plot((np.arange(length) + 1) / length, mean, color=color, label=label, lw=1.3)
+    """Draws the mean of lines, each over the share of its own length."""
+    shares, means = mean_course(lines)
+    if len(shares):
+        axes.plot(shares, means, color=color, label=label, lw=1.3)
 
 
 def draw_small_multiples(rows, folder_of, seed):
@@ -130,18 +128,14 @@ def draw_small_multiples(rows, folder_of, seed):
 
 
 def _cells(rows_by_network, folder_of):
-    """The part of an image with most objects, and by network its result there."""
+    """The part of an image with most objects, and by network what was found there."""
     shown = {name: Path(folder_of(row)) / "shown" for name, row in rows_by_network.items()}
     first = next(iter(shown.values()))
     truths = {path.name: read_ids(path) for path in sorted((first / "truth").glob("*.png"))}
     name = max(truths, key=lambda name: (truths[name] > 0).mean())
-    image, truth = read_image(first / "image" / name), truths[name].astype("int32")
-    window = _fullest_window(truth)
-    results = {
-        network: draw_judged(image, truth, read_ids(own / "found" / name).astype("int32"))[window]
-        for network, own in shown.items()
-    }
-    return image[window], results
+    window = _fullest_window(truths[name])
+    results = {network: read_image(own / "judged" / name)[window] for network, own in shown.items()}
+    return read_image(first / "image" / name)[window], results
 
 
 def _fullest_window(mask):
@@ -161,4 +155,5 @@ def _fullest_window(mask):
 def _color(index):
     from matplotlib import colormaps
 
-    return colormaps["tab10"](index % 10)
+    # Ten colors, then their lighter forms
+    return colormaps["tab20"]((2 * index + index // 10) % 20)

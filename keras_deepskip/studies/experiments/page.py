@@ -10,7 +10,7 @@ from keras_deepskip.reporting.page import Section, Tile, write_page
 from keras_deepskip.reporting.spread_charts import cost_chart, course_chart, spread_chart
 from keras_deepskip.studies import page_parts
 from keras_deepskip.studies.experiments import tables
-from keras_deepskip.studies.experiments.spread import spread
+from keras_deepskip.studies.experiments.spread import mean_course, spread
 from keras_deepskip.training.run import HISTORY, read_history
 
 PAGE = "report.html"
@@ -19,7 +19,8 @@ SMALL = "recall of the smallest"
 # By the name of a table in tables/, its heading on the page.
 TITLES = {
     "iou_by_category": "Pixel IoU by category", "object_f1_by_category": "Object F1 by category",
-    "paired": "Pair by pair", "precision_recall": "Pixels and objects",
+    "one_by_one": "Objects one by one", "paired": "Pair by pair",
+    "precision_recall": "Pixels and objects",
     "recall_by_size": "Recall by size of object", "effort": "Training", "costs": "Cost",
 }  # fmt: skip
 RUNS = {
@@ -63,9 +64,9 @@ class Results:
         return self.labels.get(self.study.reference)
 
     def seeds_of(self, network, figure):
-        """A figure of a network, the mean over categories for each seed: a dict by seed."""
+        """A figure of a network, the mean over all categories for each seed: a dict by seed."""
         found = {}
-        for row in tables.chosen(self.rows, network=network):
+        for row in tables.chosen(tables.complete(self.rows), network=network):
             found.setdefault(row["seed"], []).append(figure(row))
         return {
             seed: None if None in values else statistics.fmean(values)
@@ -107,7 +108,8 @@ def write_study_page(results, out):
         remarks=_remarks(results, found.get("paired")),
         sections=[
             Section("Figures", charts=_figure_charts(results),
-                    tables=shown("iou_by_category", "object_f1_by_category", "paired")),
+                    tables=shown("iou_by_category", "object_f1_by_category", "one_by_one",
+                                 "paired")),
             Section("Cost", charts=_cost_charts(results), tables=shown("costs")),
             Section("Sizes", tables=shown("recall_by_size", "precision_recall")),
             Section("Pictures", pictures=[page_parts.picture(*own) for own in results.pictures]),
@@ -184,7 +186,7 @@ def _remarks(results, paired):
     remarks.append(
         Remark(
             "good",
-            "Splits, crops and seeds are the same for all networks; test images were neither "
+            "Splits and seeds are the same for all networks; test images were neither "
             "trained on nor looked at for the choice of the epoch.",
         )
     )
@@ -297,7 +299,9 @@ def _courses(results):
         rows = [
             {"name": label, "x": share, "value": value}
             for label, own in histories.items()
-            for share, value in _mean_course([[row.get(name) for row in rows] for rows in own])
+            for share, value in zip(
+                *mean_course([[row.get(name) for row in rows] for rows in own]), strict=True
+            )
         ]
         text = f"{title}, of the validation images: means over categories and seeds"
         domain = None if name == "val_loss" else (0, 1)
@@ -305,16 +309,6 @@ def _courses(results):
         if chart is not None:
             drawn[f"course_{name}"] = chart
     return drawn
-
-
-def _mean_course(lines):
-    """(share of the epochs, mean) of lines; those that are not known in full are left out."""
-    lines = [line for line in lines if None not in line]
-    length = min(map(len, lines), default=0)
-    return [
-        ((place + 1) / length, statistics.fmean(line[place] for line in lines))
-        for place in range(length)
-    ]
 
 
 # ---- Tables --------------------------------------------------------------------------------------

@@ -88,7 +88,10 @@ def _failures(rows):
         for row in rows
         if "failure" in row
     ]
-    return ["Runs that failed:", "\n".join(lines)] if lines else []
+    about = (
+        "Runs that failed (means over categories leave out a network's seeds that lack a category):"
+    )
+    return [about, "\n".join(lines)] if lines else []
 
 
 def _draw(rows, folder_of, out):

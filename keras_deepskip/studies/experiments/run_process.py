@@ -3,8 +3,8 @@
     python -m keras_deepskip.studies.experiments.run_process FOLDER
 
 `FOLDER/run.json` holds all settings of the run. The files of `train` are written to the same
-folder, then `evaluation.json`, the first test images with their masks (`shown/image/`, `truth/`
-and `found/`), and last `row.json`, which marks the run as done.
+folder, then `evaluation.json`, the first test images (`shown/image/`) with their masks (`truth/`)
+and which objects were found (`judged/`), and last `row.json`, which marks the run as done.
 """
 
 import shutil
@@ -27,32 +27,34 @@ def main(folder):
     folder = Path(folder)
     request = _files.read_json(folder / "run.json", "the settings of a run")
     start = time.perf_counter()
-    try:
-        row = _run(folder, request)
-    except ArithmeticError as error:  # a training that diverges is a result
-        row = {"failure": str(error)}
+    row = _run(folder, request)
     row["seconds"] = round(time.perf_counter() - start, 1)
     _files.write_json(folder / "row.json", {**request["row"], **row})
+    # Three times the weights; only unfinished runs need it, so it goes after the row is there
+    shutil.rmtree(folder / "training_state", ignore_errors=True)
 
 
 def _run(folder, request):
     from keras_deepskip._versions import versions
     from keras_deepskip.data import write_png
-    from keras_deepskip.drawing import to_rgb
+    from keras_deepskip.drawing import draw_judged, to_rgb
     from keras_deepskip.folding import fold_batch_norm
     from keras_deepskip.inference import evaluate
-    from keras_deepskip.training import Recipe, train
-    from keras_deepskip.training.run import CHECKPOINT, CONFIG
+    from keras_deepskip.training import Recipe, TrainingDiverged, train
+    from keras_deepskip.training.run import CONFIG
 
-    run = train(
-        request["data"],
-        folder,
-        Recipe(**request["recipe"]),
-        group_by=request["group_by"],
-        resume=(folder / CONFIG).exists(),
-        verbose=0,
-        **request["options"],
-    )
+    try:
+        run = train(
+            request["data"],
+            folder,
+            Recipe(**request["recipe"]),
+            group_by=request["group_by"],
+            resume=(folder / CONFIG).exists(),
+            verbose=0,
+            **request["options"],
+        )
+    except TrainingDiverged as error:  # is a result
+        return {"failure": str(error)}
     peak = peak_memory()  # of the training: evaluation comes later
     split = run.split
     tested = _evenly_chosen(split.test, request["test_images"])
@@ -64,10 +66,12 @@ def _run(folder, request):
             truth = np.where(judged.mask == judged.ignore_class, 0, judged.mask)
             write_png(folder / "shown" / "image" / name, to_rgb(judged.image))
             write_png(folder / "shown" / "truth" / name, truth.astype("uint8"))
-            write_png(folder / "shown" / "found" / name, judged.predicted)
+            labels = (judged.true_labels, judged.predicted_labels)
+            picture = draw_judged(judged.image, truth, judged.predicted, labels)
+            write_png(folder / "shown" / "judged" / name, picture)
 
-    found = evaluate(fold_batch_norm(run.model), tested, out=folder, each=keep, verbose=0)
-    shutil.rmtree(folder / CHECKPOINT)  # three times the weights; only unfinished runs need it
+    model = fold_batch_norm(run.model)
+    found = evaluate(model, tested, masks=run.masks, out=folder, each=keep, verbose=0)
     made = versions()
     return {
         "backend": made["backend"],
@@ -77,7 +81,7 @@ def _run(folder, request):
         "steps": len(run.history) * run.recipe.steps_per_epoch,
         "batch_size": run.recipe.batch_size,
         "train_seconds": round(sum(epoch["seconds"] for epoch in run.history), 1),
-        "train_peak_mb": None if peak is None else round(peak / 1024**2),
+        "train_peak_mb": None if peak is None else round(peak / 1e6),
         "best_epoch": run.best_epoch,
         "parameters": run.model.count_params(),
         **found.pixels,

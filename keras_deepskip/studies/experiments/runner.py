@@ -1,7 +1,7 @@
 """Runs a study: one process per run; an interrupted study resumes."""
 
 import dataclasses
-import os
+import hashlib
 import signal
 import subprocess
 import time
@@ -16,7 +16,9 @@ from keras_deepskip._processes import (
     end_process_group,
     start_process,
 )
-from keras_deepskip.studies.experiments.study_config import select
+from keras_deepskip.data import Survey
+from keras_deepskip.studies.experiments.study_config import check_different, select
+from keras_deepskip.studies.timing.machine import cores
 
 POLL_S = 0.2
 
@@ -52,13 +54,15 @@ def runs_of(study, preset, out, networks=None, categories=None, seeds=None):
         A list of `StudyRun`.
 
     Raises:
-        ValueError: if a name is not known.
+        ValueError: if a name is not known, or something is given twice.
     """
-    networks = select("networks", study.networks, networks or preset.networks)
-    categories = select("categories", study.categories, categories or preset.categories)
+    networks = select("networks", study.networks, preset.networks if networks is None else networks)
+    categories = preset.categories if categories is None else categories
+    categories = select("categories", study.categories, categories)
+    seeds = check_different("seeds", preset.seeds if seeds is None else seeds)
     return [
         StudyRun(category, network, seed, Path(out) / category.name / network.name / f"seed{seed}")
-        for seed in (preset.seeds if seeds is None else seeds)
+        for seed in seeds
         for category in categories
         for network in networks
     ]
@@ -83,8 +87,12 @@ def run_all(runs, preset, data, out, jobs=1, log=lambda line: None):
         ValueError: if a folder holds a run with other settings.
     """
     _checks.check_integer("jobs", jobs)
+    images = {}  # digest of each category's
     for run in runs:
-        _prepare(run, preset, data, out)
+        folder = run.category.provide(data, out).resolve()
+        if folder not in images:
+            images[folder] = _images_digest(folder)
+        _prepare(run, preset, folder, images[folder])
     todo = [run for run in runs if not _is_done(run)]
     if len(todo) < len(runs):
         log(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
@@ -95,6 +103,7 @@ def run_all(runs, preset, data, out, jobs=1, log=lambda line: None):
                 row = _read_row(run)
                 log(f"{clock.tick(run, row)}  {run.label}: {_summary(row)}")
             else:
+                clock.leave_out(run)
                 failures.append(_failure(run, status))
                 log(failures[-1])
     return [_read_row(run) for run in runs if _is_done(run)], failures
@@ -126,8 +135,15 @@ def _summary(row):
     return f"IoU {row['IoU']:.3f}, object F1 {row['object_f1']:.3f}, {row['seconds']:.0f} s"
 
 
-def _prepare(run, preset, data, out):
-    """Writes `run.json`, or checks that an existing one has the same settings."""
+def _images_digest(folder):
+    """The SHA-256 of the names and the contents of a folder's images."""
+    survey = Survey.of(folder)
+    images = sorted((own.name, survey.digest(own.image)) for own in survey.all_samples)
+    return hashlib.sha256(repr(images).encode()).hexdigest()
+
+
+def _prepare(run, preset, folder, images):
+    """Writes `run.json`, or checks that an existing one has the same settings and images."""
     recipe = preset.recipe_for(run.network, run.seed)
     request = {
         "row": {
@@ -137,7 +153,8 @@ def _prepare(run, preset, data, out):
             "label": run.network.label,
             "seed": run.seed,
         },
-        "data": str(run.category.provide(data, out).resolve()),
+        "data": str(folder),
+        "images": images,
         "group_by": run.category.group_by,
         "options": {name: _plain(value) for name, value in run.network.options.items()},
         "recipe": recipe.to_dict(),
@@ -158,9 +175,11 @@ def _plain(value):
 
 
 def _refuse_other(path, before, now):
-    # The data may have moved; a label is only a name.
-    parts = [part for part in ("group_by", "options", "recipe", "test_images", "backend")
-             if before.get(part) != now[part]]  # fmt: skip
+    # The folder of the images may have moved; a label is only a name.
+    names = ("group_by", "options", "recipe", "test_images", "backend")
+    parts = [name for name in names if before.get(name) != now[name]]
+    if before.get("images", now["images"]) != now["images"]:  # older runs do not say
+        parts.append("images")
     if parts:
         raise ValueError(
             f"{path}: expected a run of the same settings. Received: one with other "
@@ -202,7 +221,7 @@ def _environment(jobs):
     """The environment of the processes if `jobs` of them run at once."""
     if jobs == 1:
         return child_environment(keras.backend.backend())
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     return child_environment(keras.backend.backend(), threads, **GPU_SHARING)
 
 
@@ -227,6 +246,11 @@ class _Clock:
 
     def _note(self, run, row):
         self.seconds.setdefault(run.network.name, []).append(row["seconds"])
+
+    def leave_out(self, run):
+        """Waits no longer for a run that failed."""
+        self.count -= 1
+        self.todo.remove(run)
 
     def tick(self, run, row):
         """Counts a run as done; returns how many are, and the minutes left, as text."""

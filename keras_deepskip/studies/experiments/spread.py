@@ -52,7 +52,7 @@ class PairedTest:
         mean: mean difference.
         low, high: its 95 % interval by Student's t; None for fewer than two pairs.
         p: two-sided probability of a mean difference at least as far from 0 if the sign of each
-            pair's difference is random (exact permutation test up to 2^14 sign patterns, else 9999
+            pair's difference is random (exact permutation test up to 2^18 sign patterns, else 9999
             random ones). For n pairs it is never below 2^(1 - n). None for fewer than two pairs.
     """
 
@@ -87,9 +87,32 @@ def paired_test(first, second):
     reach = float(stats.t.ppf(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count))
     test = stats.permutation_test(
         (differences,), np.mean, permutation_type="samples", rng=np.random.default_rng(0),
-        n_resamples=np.inf if count <= 14 else 9999,
+        n_resamples=np.inf if count <= 18 else 9999,
     )  # fmt: skip
     return PairedTest(count, mean, mean - reach, mean + reach, float(test.pvalue))
+
+
+def mean_course(lines):
+    """The mean of lines of numbers, each over the share of its own length.
+
+    Args:
+        lines: list of lists; those that hold None or NaN are left out.
+
+    Returns:
+        `(shares, means)`, as many as the longest line has numbers.
+
+    Example:
+
+    >>> shares, means = mean_course([[0.0, 1.0], [1.0, 2.0, 3.0, 4.0]])
+    >>> shares.tolist(), means.tolist()
+    ([0.25, 0.5, 0.75, 1.0], [0.5, 1.0, 1.75, 2.5])
+    """
+    lines = [np.array(line, "float64") for line in lines]
+    lines = [line for line in lines if len(line) and not np.isnan(line).any()]
+    shares = [np.arange(1, len(line) + 1) / len(line) for line in lines]
+    common = max(shares, key=len, default=np.zeros(0))
+    known = [np.interp(common, *own) for own in zip(shares, lines, strict=True)]
+    return common, np.mean(known, axis=0) if known else common
 
 
 def _known(values):

@@ -97,7 +97,7 @@ def run_study(
     run_study(COMPARISON, "runs/cells", own_categories=[Category("my cells", "/home/me/cells")])
     ```
     """
-    for package in ("matplotlib", "pandas"):
+    for package in ("matplotlib", "pandas", *(("psutil",) if study.costs else ())):
         _checks.require(package, '"keras-deepskip[studies]"', "the report of a study")
     chosen = study.presets[_checks.check_choice("preset", preset, study.presets)]
     if steps is not None:

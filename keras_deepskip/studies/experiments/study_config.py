@@ -1,11 +1,12 @@
 """The configuration of a study: categories, networks, and presets with budgets."""
 
 import dataclasses
+import json
 import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from keras_deepskip import _checks
+from keras_deepskip import _checks, _files
 from keras_deepskip.architectures import find_architecture
 from keras_deepskip.data import sample
 from keras_deepskip.training import Recipe
@@ -44,11 +45,7 @@ class Category:
                 "expected a category with either a `folder` or `synthetic` images. Received: "
                 f"folder={self.folder!r}, synthetic={self.synthetic!r} for {self.name!r}"
             )
-        if not self.name or not set(self.name) <= NAME_CHARACTERS:
-            raise ValueError(
-                "expected letters, digits, spaces, - and _ in a category's name, which is also the "
-                f"name of a folder. Received: name={self.name!r}"
-            )
+        _check_name("category", self.name)
 
     @property
     def is_synthetic(self):
@@ -66,16 +63,22 @@ class Category:
             FileNotFoundError: if there is no such folder.
         """
         if self.is_synthetic:
-            folder = Path(out) / "synthetic" / self.name
-            if not (folder / "sample.json").exists():
-                sample(folder, overwrite=True, **self.synthetic)
-            return folder
+            return self._synthetic(Path(out) / "synthetic" / self.name)
         folder = Path(data or ".") / self.folder
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{folder}: expected images and masks of the category {self.name!r} here. Give the "
                 "folder that holds the sets as `data` (--data), or a category of your own"
             )
+        return folder
+
+    def _synthetic(self, folder):
+        """Makes the images, unless the folder holds those of these arguments."""
+        note = folder / "sample.json"
+        made = _files.read_json(note, "how images were made", dict) if note.exists() else {}
+        asked = json.loads(json.dumps(dict(self.synthetic)))  # tuples are lists there
+        if not made or any(made.get(name) != value for name, value in asked.items()):
+            sample(folder, overwrite=True, **self.synthetic)
         return folder
 
 
@@ -102,6 +105,7 @@ class Network:
     timed_as: str | None = None
 
     def __post_init__(self):
+        _check_name("network", self.name)
         architecture = self.options.get("architecture", "deepskip")
         known = find_architecture(architecture).options
         for option in self.options:
@@ -123,8 +127,8 @@ class Preset:
             is what the plan chooses for its images, as in `train`. None: `steps`, in the paper's
             recipe.
         steps_of: by network, the steps of those that are too slow for `steps`.
-        epochs: into which the steps are divided; each ends with an evaluation on the validation
-            images.
+        epochs: into which the steps are divided, or fewer if that leaves a remainder; each ends
+            with an evaluation on the validation images.
         recipe: other fields of `Recipe`, such as crop and batch.
         test_images: most test images for the evaluation of a run; None takes all.
 
@@ -156,10 +160,10 @@ class Preset:
             own = {**self.recipe, **network.recipe}
             return Recipe(minutes=self.minutes, seed=seed, **own)
         steps = self.steps_of.get(network.name, self.steps)
-        epochs = min(self.epochs, steps)
+        epochs = next(n for n in range(min(self.epochs, steps), 0, -1) if steps % n == 0)
         paper = {"jitter": False, "size_balance": 0.0, "include_absent": True}
         shared = {**paper, **self.recipe, **network.recipe}
-        return Recipe(epochs=epochs, steps_per_epoch=max(1, steps // epochs), seed=seed, **shared)
+        return Recipe(epochs=epochs, steps_per_epoch=steps // epochs, seed=seed, **shared)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,12 +192,28 @@ class Study:
         _checks.check_choice("reference", self.reference, [n.name for n in self.networks])
 
 
+def check_different(what, values):
+    """Returns a list of values if there are any, and no two alike; else raises a `ValueError`."""
+    values = list(values)
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"`{what}` must be different values, one at least. Received: {values}")
+    return values
+
+
+def _check_name(what, name):
+    if not name or not set(name) <= NAME_CHARACTERS:
+        raise ValueError(
+            f"expected letters, digits, spaces, - and _ in a {what}'s name, which is also the "
+            f"name of a folder. Received: name={name!r}"
+        )
+
+
 def select(what, items, names):
     """Returns the items of these names, in the order of the names; None takes all.
 
     Raises:
-        ValueError: if a name is not known.
+        ValueError: if a name is not known or given twice, or none is given.
     """
     by_name = {item.name: item for item in items}
-    chosen = list(by_name) if names is None else names
+    chosen = list(by_name) if names is None else check_different(what, names)
     return [by_name[_checks.check_choice(what, name, by_name)] for name in chosen]

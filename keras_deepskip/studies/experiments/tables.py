@@ -65,6 +65,18 @@ def labels_of(rows):
     return {row["network"]: row["label"] for row in rows}
 
 
+def complete(rows):
+    """Returns the rows of each network's seeds that have a result for every category.
+
+    A mean without the category that failed would be one of easier images.
+    """
+    categories, known = set(names_of(rows, "category")), {}
+    for row in rows:
+        if "failure" not in row:
+            known.setdefault((row["network"], row["seed"]), set()).add(row["category"])
+    return [row for row in rows if known.get((row["network"], row["seed"])) == categories]
+
+
 def category_title(rows, category):
     """Returns a category's name, and whether its images are synthetic."""
     synthetic = chosen(rows, category=category)[0]["source"] == "synthetic"
@@ -87,8 +99,7 @@ def _frame(rows, columns):
 def _body(frame, rows):
     """Rows of a table from a data frame by network, in the order of `rows`; None for NaN."""
     labels = labels_of(rows)
-    frame = frame.loc[[name for name in labels if name in frame.index]].rename(labels)
-    frame = frame.astype(object)
+    frame = frame.reindex(list(labels)).rename(labels).astype(object)
     return frame.where(frame.notna(), None).reset_index().to_numpy().tolist()
 
 
@@ -126,9 +137,9 @@ def paired(rows, reference):
             body.append([labels[network], title, test.count, *_shown(test)])
     headers = ["against", "metric", "pairs", "mean difference", "95 % interval", "p"]
     title = (
-        f"{labels[reference]} minus each other network, pair by pair (same category, split, crops "
-        "and seed): mean difference, its 95 % interval (Student), and p of an exact sign-flip "
-        "permutation test."
+        f"{labels[reference]} minus each other network, pair by pair (same category, split and "
+        "seed): mean difference, its 95 % interval (Student), and p of a sign-flip permutation "
+        "test. Pairs of one category are not independent: p is a guide."
     )
     return Table("paired", title, headers, body)
 
@@ -156,7 +167,7 @@ def pixels_and_objects(rows):
         "object_precision": "object precision", "object_recall": "object recall",
         "object_f1": "object F1",
     }  # fmt: skip
-    means = _frame(rows, columns).groupby("network")[list(columns)].mean()
+    means = _frame(complete(rows), columns).groupby("network")[list(columns)].mean()
     title = "Precision, recall and F1 of pixels and objects: means over categories and seeds."
     return Table("precision_recall", title, ["network", *columns.values()], _body(means, rows))
 
@@ -167,7 +178,7 @@ def one_by_one(rows):
         "ap50": "AP 0.5", "ap70": "AP 0.7", "pq": "PQ", "sq": "SQ", "rq": "RQ",
         "count_mean_absolute": "count error", "count_bias": "count bias",
     }  # fmt: skip
-    seeds = _frame(rows, columns).groupby(["network", "seed"])[list(columns)].mean()
+    seeds = _frame(complete(rows), columns).groupby(["network", "seed"])[list(columns)].mean()
     cells = seeds.groupby("network").agg(lambda column: spread(column).text())
     title = (
         "Objects one by one, by their ids where the set has them: mean over categories ± standard "
@@ -180,7 +191,7 @@ def recall_by_size(rows):
     """Share of the true objects of each size that were found, over all categories and seeds."""
     strata = strata_of(rows)
     counts = [f"{kind} {name}" for kind in ("found", "missed") for name in strata]
-    sums = _frame(rows, counts).groupby("network")[counts].sum()
+    sums = _frame(complete(rows), counts).groupby("network")[counts].sum()
     found, missed = (
         sums[[f"{kind} {name}" for name in strata]].set_axis(strata, axis="columns")
         for kind in ("found", "missed")
@@ -210,7 +221,7 @@ def effort(rows):
         "The training of each network. The peak is that of the whole process, libraries included; "
         "the best epoch is the mean."
     )
-    return Table("effort", title, headers, _body(cells, rows))
+    return Table("effort", title, headers, _body(cells, finished))
 
 
 def _range(values):
@@ -231,10 +242,10 @@ def costs(rows, networks, measured):
     case = measured["cases"][0]
     body = []
     for network in networks:
-        found, own = case["rivals"].get(network.timed_as), chosen(rows, network=network.name)
-        if found is None or not own:
+        found = case["rivals"].get(network.timed_as)
+        if found is None or not chosen(rows, network=network.name):
             continue
-        iou = spread(row.get("IoU") for row in own).mean
+        iou = spread(row["IoU"] for row in chosen(complete(rows), network=network.name)).mean
         if "failure" in found:
             body.append([network.label, iou, None, found["failure"], None, None])
             continue

@@ -97,6 +97,8 @@ def backbones(names=None, size=256, repeats=10, out=None, log=lambda line: None)
     ```
     """
     names = list(BACKBONES if names is None else names)
+    if not names:
+        raise ValueError("`names` must be names of backbones, one at least. Received: none")
     for name in names:
         _checks.check_choice("names", name, BACKBONES)
     _checks.check_integer("repeats", repeats)

@@ -62,6 +62,8 @@ def measure(path, cases, rivals, repeats, limit_s, backend, log):
 
 def check_names(rivals, modes, reference):
     """Checks the names of networks, of modes, and of the network to compare with."""
+    if not rivals:
+        raise ValueError("`rivals` must be names of networks, one at least. Received: none")
     for name in rivals:
         _checks.check_choice("rivals", name, TIMED_NETWORKS)
     for mode in modes:

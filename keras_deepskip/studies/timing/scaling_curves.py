@@ -56,7 +56,7 @@ def scaling(
     scaling("speed", sizes=[256, 512], batches=[1, 2], base_filters=[4, 8], levels=[3, 4])
     ```
     """
-    check_names(rivals, modes, rivals[0])
+    check_names(rivals, modes, next(iter(rivals), None))
     _check_free(rivals)
     _checks.require("matplotlib", '"keras-deepskip[studies]"', "the figure of a benchmark")
     out = Path(out)

@@ -55,7 +55,7 @@ def benchmark(
     benchmark("speed", ["deepskip", "deepskip_plain"], sizes=[256], batches=[1], log=print)
     ```
     """
-    reference = reference or rivals[0]
+    reference = reference or next(iter(rivals), None)
     check_names(rivals, modes, reference)
     _checks.require("matplotlib", '"keras-deepskip[studies]"', "the figure of a benchmark")
     out = Path(out)

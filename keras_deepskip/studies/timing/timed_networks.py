@@ -168,7 +168,12 @@ COMPARED = {
     # A proposal costs as much as a small network, and few images hold more than 300 objects.
     "mask_rcnn": (
         "Mask R-CNN, ResNet50-FPN, 300 proposals, folded",
-        {"architecture": "mask_rcnn", "proposals": 300, "training_proposals": 500},
+        {
+            "architecture": "mask_rcnn",
+            "proposals": 300,
+            "training_proposals": 500,
+            "detections": 300,
+        },
     ),
     "mask_rcnn_light": (
         "Mask R-CNN, light_resnet34, maps of 64 channels, 300 proposals, folded",
@@ -180,7 +185,7 @@ COMPARED = {
             "mask_filters": 64,
             "proposals": 300,
             "training_proposals": 300,
-            "detections": 200,
+            "detections": 300,
         },
     ),
     **{name: (f"{label}, folded", options) for name, (label, options) in LIGHT_FORMS.items()},

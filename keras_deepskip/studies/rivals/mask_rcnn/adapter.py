@@ -38,10 +38,13 @@ class MaskRCNNAdapter(TrainingAdapter):
     def object_finder(self, network):
         instances = instance_model(network)
 
-        def find(image, threshold):
+        def find(image):
             found = instances.predict_on_batch(image[None].astype("float32"))
             first = {name: keras.ops.convert_to_numpy(own)[0] for name, own in found.items()}
-            return instance_mask(first, *image.shape[:2], score_threshold=threshold)[0]
+            # Score x mask above the threshold, as in the semantic mask: all of it has a number
+            return lambda threshold: instance_mask(
+                first, *image.shape[:2], threshold, threshold, weighted=True
+            )[0]
 
         return find
 

@@ -74,7 +74,7 @@ class InstanceDataset(keras.utils.PyDataset):
             such as `CropDataset` or `WindowDataset`; with their `objects=True` touching objects are
             several. Where it counts epochs, this one does, so that `FollowEpoch` works on either.
         max_instances: most objects of an image; see `instances_from_masks`.
-        ignore_class: likewise.
+        ignore_class: likewise; its pixels are background to the network's losses.
 
     Output: `({"image": images, "instances": (N, H, W, 2) int32}, masks)`, masks (N, H, W, 1) of
     class ids, and the weights after them.
@@ -114,6 +114,11 @@ class InstanceDataset(keras.utils.PyDataset):
     @epoch.setter
     def epoch(self, value):
         self.dataset.epoch = value
+
+    def objects(self, index):
+        """Which object each pixel of a batch is of, if the dataset says so; else None."""
+        known = getattr(self.dataset, "objects", None)
+        return known and known(index)
 
     def on_epoch_begin(self):
         """Keras calls this before an epoch."""

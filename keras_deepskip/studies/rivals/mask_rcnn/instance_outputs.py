@@ -42,7 +42,9 @@ def instance_model(model):
     return keras.Model(model.get_layer("image").output, outputs, name=f"{name}_instances")
 
 
-def instance_mask(instances, height, width, score_threshold=0.5, mask_threshold=0.5):
+def instance_mask(
+    instances, height, width, score_threshold=0.5, mask_threshold=0.5, weighted=False
+):
     """Numbers the objects of one image in a mask.
 
     Args:
@@ -51,6 +53,8 @@ def instance_mask(instances, height, width, score_threshold=0.5, mask_threshold=
         height, width: of the image in pixels.
         score_threshold: least score of an object.
         mask_threshold: probability above which a pixel belongs to it.
+        weighted: whether that is the probability times the score, as in the network's semantic
+            mask.
 
     Returns:
         `(numbers, places)`: (H, W) int32, 0 for background and 1..n for objects, of which the one
@@ -75,15 +79,16 @@ def instance_mask(instances, height, width, score_threshold=0.5, mask_threshold=
     numbers = np.zeros((height, width), "int32")
     for number, place in reversed(list(enumerate(places, start=1))):  # the best comes last, on top
         top, left, bottom, right = boxes[place].astype("float64")
-        down = _interpolation(top, bottom, height, masks.shape[-1])
-        across = _interpolation(left, right, width, masks.shape[-1])
-        numbers[down @ masks[place] @ across.T > mask_threshold] = number
+        rows, down = _interpolation(top, bottom, height, masks.shape[-1])
+        columns, across = _interpolation(left, right, width, masks.shape[-1])
+        mask = masks[place] * scores[place] if weighted else masks[place]
+        numbers[rows, columns][down @ mask @ across.T > mask_threshold] = number
     return numbers, places
 
 
 def _interpolation(low, high, length, side):
-    """As `paste.interpolation`, of one box: (length, side)."""
+    """As `paste.interpolation`, of one box: the slice of n pixels in it, and weights (n, side)."""
     share = (np.arange(length) + 0.5 - low) / max(high - low, 1e-4)
-    at = np.clip(share * side - 0.5, 0, side - 1)
-    weights = np.maximum(1 - np.abs(at[:, None] - np.arange(side)), 0)
-    return weights * ((share >= 0) & (share < 1))[:, None]
+    first, end = np.searchsorted(share, (0, 1))
+    at = np.clip(share[first:end] * side - 0.5, 0, side - 1)
+    return slice(first, end), np.maximum(1 - np.abs(at[:, None] - np.arange(side)), 0)

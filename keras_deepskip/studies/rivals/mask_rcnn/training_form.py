@@ -15,7 +15,7 @@ def training_model(model, max_instances=100, boxes=512, anchors=256, seed=0):
     """Returns Mask R-CNN as a model that `fit` trains, of the very same layers.
 
     Its inputs are a dict of `"image"`, (N, H, W, C), and `"instances"`, (N, H, W, 2): class and
-    number of the object at each pixel, as `data.instances_from_masks` gives. The losses are inside;
+    number of the object at each pixel, as `instances_from_masks` gives. The losses are inside;
     compile it without one. The output is the semantic mask, for metrics in validation; in training
     it is zeros, as the branch to it is not computed then.
 

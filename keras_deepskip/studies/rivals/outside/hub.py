@@ -7,6 +7,7 @@ KerasHub's SegFormer is not among the networks of the comparison, as it takes im
 import keras
 
 from keras_deepskip.architectures.frame import Frame
+from keras_deepskip.layers.conv_block import BATCH_NORM_MOMENTUM
 from keras_deepskip.studies.rivals.outside.framing import PixelScores, framed, required
 
 
@@ -60,6 +61,9 @@ class HubDeepLab(PixelScores, keras.layers.Layer):
         segmenter = deeplab_resnet34((None, None, channels), num_classes)
         # A plain model: KerasHub's own is compiled, with metrics that `fit` would ask
         self.segmenter = keras.Model(segmenter.inputs, segmenter.outputs[0])
+        for layer in self.segmenter._flatten_layers():  # the pyramid is no model
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = BATCH_NORM_MOMENTUM  # as of all networks here
         self.built = True
 
     def call(self, inputs, training=None):
