@@ -13,6 +13,7 @@ step has symbols only, and cannot raise by itself:
 
 import contextlib
 import itertools
+import math
 import weakref
 
 import keras
@@ -56,12 +57,15 @@ def refuse_strays(owner, y_true, counted, top, whole=True):
 
 def message(owner, values, top, whole=True):
     """The error's text; of `values`, those that are classes are left out."""
-    values = [v for v in map(float, values) if not 0 <= v <= top or (whole and v != int(v))]
+    values = [v for v in map(float, values) if not 0 <= v <= top or (whole and v % 1)]
     named = ", ".join(f"{value:g}" for value in values[:NAMED])
     named += f" and {len(values) - NAMED} more" * (len(values) > NAMED)
     wanted = f"ids of classes, 0 to {top}" if whole else f"values from 0 to {top}"
-    if top > 1:
-        fix = f"More classes need `num_classes={int(max([*values, top])) + 1}` or more"
+    classes = [int(value) for value in values if top < value < math.inf and value == int(value)]
+    if top > 1 and classes:
+        fix = f"More classes need `num_classes={max(classes) + 1}` or more"
+    elif top > 1:
+        fix = "Correct the masks, or say in `num_classes` how many classes there are"
     else:
         fix = "Of a mask of 0 and 255 take `(mask > 0)`; several classes need `num_classes`"
     return (

@@ -42,7 +42,9 @@ def predict_on_batch(model, images):
     if keras.backend.backend() != "jax" or not _takes_any_size(model):
         # Under a strategy of TensorFlow each replica predicts the whole batch.
         return model.predict_on_batch(images)[: len(keras.tree.flatten(images)[0])]
-    programs = _known.setdefault(model, _Programs(model))
+    programs = _known.get(model)
+    if programs is None:  # the network is analysed once
+        programs = _known[model] = _Programs(model)
     return programs.predict(np.asarray(images))
 
 
@@ -83,8 +85,11 @@ class _Programs:
     def predict(self, images):
         model, shape = self._model(), images.shape
         self._seen[shape] = self._seen.get(shape, 0) + 1
-        often = self._seen[shape] > OFTEN and len(self._own) < OWN
-        if shape in self._own or not self._own or often or self._stride is None:
+        sizes = {own[1:] for own in self._own}
+        often = self._seen[shape] > OFTEN and len(sizes) < OWN
+        # Another number of images would be another canvas too
+        alike = not sizes or shape[1:] in sizes
+        if alike or often or self._stride is None:
             self._own.add(shape)
             return model.predict_on_batch(images)
         if not self._tried:
@@ -164,11 +169,16 @@ def _variables(model):
 
 
 def _masked(model, stride):
-    """Returns the compiled function of variables' values, a canvas and the image's size."""
+    """Returns the compiled function of variables' values, a canvas and the image's size.
+
+    It holds the model weakly, as it is kept as long as the model is.
+    """
     import jax
 
+    model = weakref.ref(model)
+
     def call(canvas, values):
-        return model.stateless_call(*values, canvas, training=False)[0]
+        return model().stateless_call(*values, canvas, training=False)[0]
 
     def masked(values, canvas, size):
         closed = jax.make_jaxpr(call)(canvas, values)

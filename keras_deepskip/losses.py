@@ -105,7 +105,8 @@ class SmallObjectLoss(keras.losses.Loss):
         include_absent: whether classes of which an image has no pixel have their term in its Dice,
             as equation 7 has it. False weighs those that are there alone: a pixel that is taken
             for an absent class is missing from its own, and costs there. Of many classes the
-            absent ones outweigh the others, and a network may learn to find nothing at all.
+            absent ones outweigh the others, and a network may learn to find nothing at all. (Where
+            no class that is there has a weight, all have their term.)
             Without effect on one class and with `multilabel`.
         reduction: of the images' losses: `"sum_over_batch_size"`, `"mean"`, `"sum"`,
             `"mean_with_sample_weight"`, `"none"` or None, as in Keras.
@@ -350,7 +351,9 @@ def _dice_loss(t, o, w, q, smooth, pooling, present=None):
     dice = (2 * overlap + smooth) / (total + smooth)
     if present is None:
         return ops.sum(q * (1 - dice), axis=-1)
-    q = q * ops.cast(present, "float32")
+    own = q * ops.cast(present, "float32")
+    # Where none of them has a weight (an image without objects, the background left out), all do
+    q = ops.where(ops.sum(own, axis=-1, keepdims=True) > 0, own, q + 0 * own)
     return _ratio(ops.sum(q * (1 - dice), axis=-1), ops.sum(q, axis=-1))
 
 

@@ -206,6 +206,22 @@ def input_range_of(model):
     return None if layer is None else tuple(map(float, layer.input_range))
 
 
+def is_multilabel(model):
+    """Whether each of a model's classes is predicted by itself: several, that end in a sigmoid.
+
+    Args:
+        model: a `keras.Model` from images to maps.
+
+    Example:
+
+    >>> is_multilabel(build_model(num_classes=3, multilabel=True)), is_multilabel(build_model())
+    (True, False)
+    """
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Average)]
+    activation = keras.activations.get(getattr(layers[-1], "activation", None))
+    return model.output_shape[-1] > 1 and activation is keras.activations.sigmoid
+
+
 def class_names_of(model):
     """Returns the names of a model's classes by id, as its training data had them; None if unknown.
 
@@ -280,7 +296,7 @@ def mean_model(models: Sequence[keras.Model]) -> keras.Model:
         A `keras.Model`.
 
     Raises:
-        ValueError: if there is none, or their shapes differ.
+        ValueError: if there is none, or their shapes or the ranges of their images differ.
 
     Example:
 
@@ -293,6 +309,12 @@ def mean_model(models: Sequence[keras.Model]) -> keras.Model:
         raise ValueError(
             "`models` must be models of the same input and output shapes. Received: "
             f"{len(models)} models, shapes {sorted(map(str, shapes))}"
+        )
+    ranges = {input_range_of(model) for model in models}
+    if len(ranges) > 1:
+        raise ValueError(
+            "`models` must be models of images of one range of values. Received: "
+            f"{sorted(map(str, ranges))}"
         )
     inputs = keras.Input(next(iter(shapes))[0][1:])
     copies = [_copied(model, f"fold{number}_") for number, model in enumerate(models, start=1)]

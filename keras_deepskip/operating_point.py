@@ -56,7 +56,9 @@ class OperatingPoint:
     def masks(self, outputs: np.ndarray) -> np.ndarray:
         """Masks of class ids (N, H, W) of a model's probabilities (N, H, W, K)."""
         masks = masks_from_outputs(outputs, self.threshold)
-        return np.stack([remove_small(mask, self.min_area) for mask in masks])
+        for index, mask in enumerate(masks):
+            masks[index] = remove_small(mask, self.min_area)
+        return masks
 
     def labels(self, mask: np.ndarray) -> tuple[np.ndarray, int]:
         """Which object each pixel of a mask (H, W) is of: `(labels, count)`."""

@@ -27,6 +27,7 @@ from keras_deepskip.inference.ranges import in_range
 from keras_deepskip.models import RunLike, fill_of, input_range_of, resolve_model
 
 ONNX = '"keras-deepskip[onnx]"'
+ACTIVATIONS = ("Sigmoid", "Softmax")  # that stay in float32
 LARGEST = 512  # side of the middle of an image that calibrates
 TIMED, ROUNDS = 512, 15  # side of the image that is timed; how often
 FIGURES = ("IoU", "object recall", "object F1")
@@ -136,7 +137,7 @@ def quantize(
     pixels = [_calibrating(sample, channels, model, expected) for sample in chosen]
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float32.onnx"
-        versions = export(model, plain, "onnx", input_range or (0, 255)).versions
+        versions = export(model, plain, "onnx", expected).versions
         with _files.replacing(path) as temporary:
             _quantize_file(plain, temporary, pixels)
             files = {"float32": plain, "int8": temporary}
@@ -190,6 +191,7 @@ def _quantize_file(plain, path, images):
     with tempfile.TemporaryDirectory() as folder:
         prepared = str(Path(folder) / "prepared.onnx")
         prepare.quant_pre_process(str(plain), prepared, skip_symbolic_shape=True)
+        graph = require("onnx", ONNX, "quantization").load(prepared).graph
         quantization.quantize_static(
             prepared,
             str(path),
@@ -198,6 +200,8 @@ def _quantize_file(plain, path, images):
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
+            # Probabilities in steps of 1/255 would sum to other than 1
+            nodes_to_exclude=[node.name for node in graph.node if node.op_type in ACTIVATIONS],
             # 7 bits: products of 8 bits overflow on processors without VNNI instructions.
             reduce_range=True,
         )

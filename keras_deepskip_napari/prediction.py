@@ -156,8 +156,8 @@ def load_finder(path: str | os.PathLike) -> Finder:
         model = run.model
     else:
         model = load_model(path)
-    axes, channels, classes = check_maps(model)
-    refuse_multilabel(model, classes)
+    axes, channels, _ = check_maps(model)
+    refuse_multilabel(model)
     return Finder(
         path.name if run or path.name != "model.keras" else path.absolute().parent.name,
         fold_batch_norm(model), decision_of(model, run), axes, channels, class_names_of(model),

@@ -181,7 +181,8 @@ class FoundObjects(widgets.Container):
 
     def _open_folder(self, folder):
         try:
-            names_of(folder)
+            if folder is not None:  # the field was cleared
+                names_of(folder)
         except FileNotFoundError as error:
             show_error(f"keras_deepskip: {error}")
         self.chosen.reset_choices()

@@ -11,7 +11,7 @@ import pytest
 import keras_deepskip
 from keras_deepskip import cli
 from keras_deepskip.data import fold_splits
-from keras_deepskip.models import fill_of, mean_model
+from keras_deepskip.models import build_model, fill_of, mean_model
 from keras_deepskip.operating_point import OperatingPoint, operating_point_of
 from keras_deepskip.training import cross_validate
 from keras_deepskip.training.folds import _mean_point
@@ -121,6 +121,9 @@ def test_a_mean_of_networks_of_several_classes():
     assert fill_of(joined).tolist() == [90, 90, 90]
     with pytest.raises(ValueError, match="2 models, shapes"):
         mean_model([models[0], tiny.bright_model(3)])
+    ranges = [build_model(levels=2, base_filters=2, input_range=(0, top)) for top in (1, 255)]
+    with pytest.raises(ValueError, match="images of one range of values"):
+        mean_model(ranges)
 
 
 @pytest.mark.one_backend

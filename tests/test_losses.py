@@ -433,6 +433,21 @@ def test_a_loop_that_asks_no_metric_ends_too(monkeypatch):
     assert len(losses) <= 4 and not np.isfinite(losses).any()
 
 
+@pytest.mark.parametrize(
+    ("values", "named", "fix"),
+    [
+        ([1.0, 5.0], "with 5.", "`num_classes=6`"),
+        ([np.nan], "with nan.", "Correct the masks"),
+        ([-1.0, np.inf], "with -1, inf.", "Correct the masks"),
+        ([1.5], "with 1.5.", "Correct the masks"),
+    ],
+)
+def test_what_masks_should_hold_is_told(values, named, fix):
+    """More classes are proposed where there is a class more."""
+    text = _labels.message("IoU", values, 2)
+    assert named in text and fix in text
+
+
 # --- In a model -----------------------------------------------------------------------------------
 
 
@@ -546,4 +561,5 @@ def test_absent_classes_left_out_of_dice():
     costs = [float(SmallObjectLoss(include_absent=i, beta=0)(ids, nothing)) for i in (False, True)]
     assert costs[0] > 0.45 and costs[1] < 0.15
     only_objects = SmallObjectLoss(include_absent=False, beta=0, include_background=False)
-    assert float(only_objects(0 * ids, right)) == 0  # no class is left: all is cross-entropy
+    assert float(only_objects(0 * ids, right)) > 0.05  # no class has a weight: all have
+    assert float(only_objects(0 * ids, nothing)) == pytest.approx(0, abs=1e-6)

@@ -1016,6 +1016,11 @@ def test_callback_counts_known_objects():
         watch = ObjectMetricsCallback(Known(images_for(masks), masks, labels))
         watch.set_model(model)
         assert watch.evaluate().select() == (found, 0, 0)
+    first = Known(images_for(masks), masks, two)  # of its two batches the second says nothing
+    first.objects = lambda index: two[:3] if index == 0 else None
+    watch = ObjectMetricsCallback(first)
+    watch.set_model(model)
+    assert watch.evaluate().select() == (7, 0, 0)
 
 
 def test_callback_thresholds_probabilities_and_logits():

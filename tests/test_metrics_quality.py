@@ -127,3 +127,12 @@ def test_bad_arguments():
         ObjectQuality().average_precision(0.52)
     with pytest.raises(ValueError, match="`class_id` must be one of .*class_id=7"):
         ObjectQuality().average_precision(class_id=7)
+
+
+def test_a_class_of_which_nothing_is_found_has_no_quality():
+    """Neither is it left out of the mean of SQ, as in the panoptic API of COCO."""
+    quality = ObjectQuality(num_classes=3)
+    true = np.array([[1, 1, 0, 2, 2]])
+    quality.update(true, np.where(true == 1, true, 0))
+    assert quality.panoptic() == {"pq": 0.5, "sq": 0.5, "rq": 0.5}
+    assert math.isnan(ObjectQuality(num_classes=3).panoptic(1)["sq"])

@@ -6,6 +6,7 @@ import pytest
 
 from keras_deepskip import build_model
 from keras_deepskip.losses import SmallObjectLoss
+from keras_deepskip.models import is_multilabel, mean_model
 
 SMALL = {"levels": 3, "base_filters": 2}
 NETWORKS = {
@@ -184,3 +185,13 @@ def test_wrong_channels_are_named():
     model = build_model((None, None, 3), **SMALL)
     with pytest.raises(ValueError, match=r"expected shape=\(None, None, None, 3\), found .* 4\)"):
         model(images(1, 16, 16, 4))
+
+
+def test_models_of_classes_that_overlap_are_known():
+    """By what their output ends in, whatever comes after it in the graph."""
+    small = {"num_classes": 3, "levels": 2, "base_filters": 2}
+    for own in ({}, {"deep_supervision": True}):
+        for multilabel in (False, True):
+            model = build_model(**small, **own, multilabel=multilabel)
+            assert is_multilabel(model) == is_multilabel(mean_model([model, model])) == multilabel
+    assert not is_multilabel(build_model(levels=2, base_filters=2))

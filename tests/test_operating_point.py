@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from keras_deepskip import load_model
+from keras_deepskip.architectures import TrainingAdapter
 from keras_deepskip.data import MaskReading, find_images, find_samples, read_image, write_png
 from keras_deepskip.data.masks import read_ids
-from keras_deepskip.inference import choose_operating_point, evaluate, image_work, predict, stream
+from keras_deepskip.inference import (
+    choose_operating_point,
+    choosing,
+    evaluate,
+    image_work,
+    predict,
+    stream,
+)
 from keras_deepskip.layers import ImageNormalization
 from keras_deepskip.objects import label_objects, remove_small
 from keras_deepskip.operating_point import (
@@ -259,3 +267,36 @@ def test_true_masks_say_whether_shape_tells_objects_apart(tmp_path):
     for trained_on, separate in (((), False), (touching, True), (waists, False)):
         choice = choose_operating_point(model, val, trained_on=trained_on)
         assert choice.point.separate is separate
+
+
+@pytest.mark.parametrize(("count", "gain", "area"), [(200, 0.1, 64), (200, 0.001, 0), (2, 0.1, 0)])
+def test_least_areas_are_earned_at_any_threshold(count, gain, area):
+    """By classes of enough objects, that gain by them; beside one that decides the threshold."""
+
+    def row(threshold, score, gained=0.0):
+        plain = {"min_area": 0, "score": score}
+        best = {"min_area": 64, "score": score + gained}
+        return {"threshold": threshold, **best, "plain": plain}
+
+    rows = {1: [row(0.3, 0.9), row(0.5, 0.5)], 2: [row(0.3, 0.9 - gain, gain), row(0.5, 0.5)]}
+    threshold, chosen = choosing._threshold(rows, {1: 200, 2: count})
+    assert threshold == 0.3 and chosen[1]["min_area"] == 0 and chosen[2]["min_area"] == area
+
+
+def test_a_network_that_finds_objects_is_judged_by_those(tmp_path, monkeypatch):
+    """Two halves of a bright square, at a probability of 0.4: each is found, if they are told."""
+    image, ids = np.zeros((40, 40), "uint8"), np.zeros((40, 40), "uint8")
+    for number, (top, left) in enumerate(np.ndindex(3, 3)):
+        image[2 + 12 * top : 10 + 12 * top, 2 + 12 * left : 10 + 12 * left] = 100
+        ids[2 + 12 * top : 10 + 12 * top, 2 + 12 * left : 6 + 12 * left] = 2 * number + 1
+        ids[2 + 12 * top : 10 + 12 * top, 6 + 12 * left : 10 + 12 * left] = 2 * number + 2
+    tiny.put(tmp_path, "a", image, ids > 0)
+    write_png(tmp_path / "instances" / "a.png", ids)
+
+    class Finder(TrainingAdapter):
+        def object_finder(self, network):
+            return lambda image: lambda threshold: np.where(image[..., 0] > 255 * threshold, ids, 0)
+
+    monkeypatch.setattr(choosing, "adapter_of", lambda model: Finder())
+    choice = choose_operating_point(grey_model(), find_samples(tmp_path))
+    assert choice.point.threshold < 100 / 255 and choice.score == 1 and not choice.point.separate

@@ -46,6 +46,7 @@ def test_a_network_in_eight_bits(tmp_path):
     assert report.bytes["int8"] == path.stat().st_size
     assert min(report.milliseconds.values()) > 0
 
+    assert output_operation(path) == "Sigmoid"  # in float32
     weights = load_initializers(path)
     assert any(array.dtype == np.int8 and array.ndim == 4 for array in weights)
     assert not any(array.dtype == np.float32 and array.size > 64 for array in weights)
@@ -53,6 +54,18 @@ def test_a_network_in_eight_bits(tmp_path):
     assert notes["figures"] == report.figures
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "small.onnx.quantization.json"]
     assert "int8" in report.text() and "calibrated with 3 images" in report.text()
+
+
+def output_operation(path):
+    """The operation that the output is of, whatever moves it."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    node = made_by[graph.output[0].name]
+    while node.op_type in ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+        node = made_by[node.input[0]]
+    return node.op_type
 
 
 def load_initializers(path):

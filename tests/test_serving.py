@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from keras_deepskip.export import export
+from keras_deepskip.export import export, exporting
 from keras_deepskip.models import build_model
 from tests.test_export import stand_in
 
@@ -94,6 +94,19 @@ def test_triton(tmp_path, monkeypatch):
     config = parsed(folder / "config.pbtxt")
     assert list(config.input[0].dims) == [32, 48, 1] and config.max_batch_size == 8
     assert [output.name for output in config.output] == ["probabilities"]
+
+
+def test_a_failed_export_leaves_no_version(tmp_path, monkeypatch):
+    """Triton would load an empty one in place of the last."""
+    stand_in(monkeypatch, "onnx")
+
+    def differs(report):
+        raise exporting.ExportMismatch("of another sum")
+
+    monkeypatch.setattr(exporting, "_check_equal", differs)
+    with pytest.raises(exporting.ExportMismatch):
+        export(build_model(levels=2, base_filters=2), tmp_path / "cells", serving="triton")
+    assert not list((tmp_path / "cells").glob("*"))
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="PyTorch writes ONNX soonest")

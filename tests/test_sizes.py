@@ -1,5 +1,8 @@
 """Many sizes of images: the results of one pass, by few programs under JAX."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -92,6 +95,32 @@ def test_a_size_that_comes_often_gets_a_program_of_its_own(monkeypatch):
     for size in [(40, 40), *[(50, 50)] * 4, (60, 60)]:
         _sizes.predict_on_batch(model, drawn((1, *size, 3)))
     assert {shape[1:3] for shape in programs_of(model)._own} == {(40, 40), (50, 50)}
+
+
+@ON_JAX
+def test_another_number_of_images_of_a_known_size_needs_no_canvas():
+    """As in a stream, whose batches are warmed up: what is compiled is the image's size."""
+    model = small()
+    for count in (4, 1, 2):
+        _sizes.predict_on_batch(model, drawn((count, 40, 40, 3)))
+    assert len(programs_of(model)._own) == 3 and not programs_of(model)._canvases
+
+
+@ON_JAX
+def test_a_model_is_analysed_once_and_freed():
+    """Also one that was predicted on a canvas."""
+    model, calls = small(levels=2), []
+    stride = _sizes.grid_stride
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sizes, "grid_stride", lambda own: calls.append(0) or stride(own))
+        for size in (40, 50, 40, 50):
+            _sizes.predict_on_batch(model, drawn((1, size, size, 3)))
+    assert len(calls) == 1 and programs_of(model)._canvases
+    known = weakref.ref(model)
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+    assert known() is None
 
 
 @ON_JAX

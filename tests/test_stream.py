@@ -304,6 +304,23 @@ def test_what_the_statistics_say():
     assert f"{1e3 * statistics.latency_p99:.1f} ms" in text
 
 
+def test_latency_is_that_of_the_whole_result():
+    """With the objects of a frame, which a tracker follows."""
+    clock = Clock()
+
+    class Slow:
+        def follow(self, mask, labels):
+            clock.now += 0.2
+            return labels
+
+    def predict(batch):
+        clock.now += 0.05
+        return batch / 255
+
+    results = bare(pictures(3), predict, batch_size=1, clock=clock, tracker=Slow())
+    assert next(results).latency == pytest.approx(0.25)
+
+
 # ---- Ends ----------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli
-from keras_deepskip.data import write_png
-from keras_deepskip.inference import suggest
+from keras_deepskip.data import Sample, write_png
+from keras_deepskip.inference import predict, suggest, suggesting
+from keras_deepskip.operating_point import OperatingPoint
 from tests import tiny
 
 pytestmark = pytest.mark.one_backend
@@ -103,3 +104,28 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*words, "--out", str(tmp_path), "--count", "2", "--format", "coco"]) == 0
     assert "Most disputed of " in capsys.readouterr().out
     assert len(list((tmp_path / "masks").iterdir())) == 2
+
+
+def test_members_that_see_other_classes_disagree():
+    """About the object as much as about its pixels."""
+    outputs = np.zeros((2, 12, 12, 3), "float32")
+    outputs[..., 0] = 1
+    outputs[0, 3:9, 3:9], outputs[1, 3:9, 3:9] = (0.0, 0.9, 0.1), (0.0, 0.2, 0.8)
+    disagreement, count = suggesting._judged(outputs, OperatingPoint())
+    assert (disagreement, count) == (0.5, 1)
+
+
+def test_files_of_one_name_are_two_images(tmp_path):
+    """Of samples with names of their own; Label Studio and COCO tell them apart."""
+    image, samples = np.zeros((20, 32), "uint8"), []
+    for number, name in enumerate(("x", "day/y")):
+        image[5:12, 8 + 4 * number : 20] = 255
+        write_png(tmp_path / name / "img.png", image)
+        samples.append(Sample(name, tmp_path / name / "img.png", None))
+    formats = ["coco", "label-studio"]
+    predict(biased(0), samples, tmp_path / "out", formats=formats, verbose=0)
+    found = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert {own["file_name"] for own in found["images"]} == {"x.png", "day/y.png"}
+    for sample in samples:
+        copy = tmp_path / "out" / "label-studio" / "images" / f"{sample.name}.png"
+        assert copy.read_bytes() == sample.image.read_bytes()

@@ -15,10 +15,11 @@ from keras import layers
 from keras_deepskip import build_model
 from keras_deepskip.data import write_png
 from keras_deepskip.data.masks import read_ids
-from keras_deepskip.inference import plan_tiles, predict, predict_tiled, sinks
+from keras_deepskip.inference import large, plan_tiles, predict, predict_tiled, sinks
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.layers import CropToMatch
 from keras_deepskip.objects import label_in_blocks, separate_objects
+from keras_deepskip.operating_point import OperatingPoint
 from keras_deepskip.tiling import blended_spans, blocks, exact_spans
 from tests import tiny
 
@@ -256,6 +257,8 @@ def test_each_axis_may_have_an_overlap_of_its_own(small):
     assert rows == [(0, 32), (24, 56), (32, 64)] and columns == [(0, 32), (16, 48), (32, 64)]
     with pytest.raises(ValueError, match="`overlap` must be one number, or one for each of 2 axes"):
         plan_tiles(small, (64, 64), tile=32, mode="blended", overlap=(8, 16, 8))
+    with pytest.raises(ValueError, match="`overlap` is of windows that are blended"):
+        plan_tiles(small, (64, 64), tile=72, overlap=8)
 
 
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])
@@ -475,6 +478,19 @@ def test_other_work_does_not_go_on_with_what_is_there(small, tmp_path):
         assert found.shape == (400, 60, 1)
 
 
+def test_an_image_that_has_changed_is_other_work(tmp_path):
+    """Also where its corners and its middle are as they were."""
+    before = np.zeros((400, 400), "uint8")
+    after = before.copy()
+    after[70:150, 90:130] = 200
+    names = []
+    for pixels in (before, after):
+        np.save(tmp_path / "a.npy", pixels)
+        sources = [open_source(own, 1) for own in (tmp_path / "a.npy", pixels)]
+        names.append([source.fingerprint() for source in sources])
+    assert names[0][0] != names[1][0] and names[0][1] != names[1][1]
+
+
 KILLED = """
 import os, sys
 import numpy as np
@@ -574,6 +590,23 @@ def test_objects_of_a_large_image_are_whole(tmp_path, everything_is_large, suffi
     assert picture.shape == (44, 57, 3)
     files = sorted(p.name for p in out.rglob("*") if p.is_file())
     assert files == ["a.png", "a.tif", "a.tif", "a.tif", "images.csv", "objects.csv"]
+
+
+@pytest.mark.parametrize(("area", "reach"), [((9000, 3), 3), (5, 5), ((7, 2, 4), 4)])
+def test_parts_are_read_as_wide_as_small_objects_may_be(area, reach):
+    """Of the background nothing is removed, whatever its least area."""
+    asked = []
+
+    class Outputs:
+        shape = (900, 900, 2)
+
+        def __getitem__(self, box):
+            asked.append(box)
+            return np.zeros([side.stop - side.start for side in box] + [2]) + [1.0, 0.0]
+
+    box = (slice(100, 120), slice(200, 230))
+    assert large._mask_of(Outputs(), box, OperatingPoint(min_area=area)).shape == (20, 30)
+    assert asked == [(slice(100 - reach, 120 + reach), slice(200 - reach, 230 + reach))]
 
 
 def test_a_large_image_and_a_small_one_tell_the_same(tmp_path, monkeypatch, everything_is_large):

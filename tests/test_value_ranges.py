@@ -18,7 +18,13 @@ from keras_deepskip.data import (
     write_png,
 )
 from keras_deepskip.data.survey import Survey
-from keras_deepskip.inference import evaluate, predict, predict_tiled, stream
+from keras_deepskip.inference import (
+    choose_operating_point,
+    evaluate,
+    predict,
+    predict_tiled,
+    stream,
+)
 from keras_deepskip.inference.ranges import check_values
 from keras_deepskip.inference.sources import open_source
 from keras_deepskip.layers import ImageNormalization
@@ -140,9 +146,12 @@ def test_files_that_say_their_own_range_are_brought_to_the_models(tmp_path, decl
     found = open_source(path, 1, expected=input_range_of(model)).read((slice(None), slice(None)))
     np.testing.assert_allclose(found, image, atol=255 / 4095)
     assert evaluate(model, find_samples(tmp_path), verbose=0).pixels["IoU"] == 1
+    assert choose_operating_point(model, find_samples(tmp_path)).score == 1
     tifffile.imwrite(path, deep)  # the same values, of which nobody knows the range
     with pytest.raises(ValueError, match=r"a\.tif: values of uint8"):
         evaluate(model, find_samples(tmp_path), verbose=0)
+    with pytest.raises(ValueError, match=r"a\.tif: values of uint8"):
+        choose_operating_point(model, find_samples(tmp_path))
     with pytest.raises(ValueError, match=r"a\.tif: values of uint8"):
         next(stream(model, tmp_path / "images"))
 
@@ -192,6 +201,22 @@ def test_no_data_is_ignored_in_truth_and_background_in_predictions(tmp_path):
     for path in (tmp_path / "out" / "probabilities").iterdir():
         found = read_image(path)
         assert not found[30:].any() and found[:30].any()
+
+
+def test_no_data_parts_objects_in_evaluation_as_in_prediction(tmp_path):
+    """What the network would find there is no part of an object."""
+    image, mask = np.full((9, 12), 10, "float32"), np.zeros((9, 12), "uint8")
+    image[3:6, 2:9], mask[3:6, 2:9] = 250, 1
+    image[:, 5] = np.nan
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.tif", image)
+    write_png(tmp_path / "masks" / "a.png", mask)
+    inputs = keras.Input((None, None, 1))
+    x = ImageNormalization((0, 255), mean=[200.0], variance=[1.0])(inputs)  # bright where filled
+    model = keras.Model(inputs, keras.layers.Conv2D(1, 1, activation="sigmoid", name="head")(x))
+    model.get_layer("head").set_weights([np.ones((1, 1, 1, 1)), np.array([71.5])])
+    assert len(predict(model, tmp_path / "images", tmp_path / "out", verbose=0)) == 2
+    assert evaluate(model, find_samples(tmp_path), verbose=0).objects["all"]["tp"] == 2
 
 
 @pytest.mark.parametrize("dtype, value", [("uint8", 0), ("int16", -9999), ("uint16", 65535)])

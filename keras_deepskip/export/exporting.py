@@ -33,6 +33,7 @@ from keras_deepskip.models import (
     class_names_of,
     image_model_shapes,
     input_range_of,
+    is_multilabel,
     resolve_model,
 )
 from keras_deepskip.operating_point import operating_point_of
@@ -198,7 +199,7 @@ def export(
     point = point if rule is None else point.replaced(rule.threshold)  # what the mask was made by
     target = _check_path(Path(path), format)
     backend = chosen.backend(keras.backend.backend(), volumes=len(shape) == 5)
-    replacing = _files.replacing if chosen.suffix else _files.replacing_folder
+    replacing = _replacing(chosen, server)
     model = _in_float32(model)
     with _full_precision(), replacing(target) as temporary, _naming_a_full_disk(temporary, model):
         cases = _cases(model, input_range)
@@ -218,6 +219,20 @@ def export(
         outputs = _served_outputs(model, rule)
         server.write_config(folder, shape[1:], outputs, max_batch_size or MAX_BATCH_SIZE)
     return report
+
+
+def _replacing(chosen, server):
+    """What gives a temporary path in place of the target: a file, a folder, or one in a folder."""
+    if server and server.file:
+        return _replacing_version
+    return _files.replacing if chosen.suffix else _files.replacing_folder
+
+
+@contextlib.contextmanager
+def _replacing_version(target):
+    """As `replacing`, with the folder around the file: servers load what has one, whole or not."""
+    with _files.replacing_folder(target.parent) as folder:
+        yield folder / target.name
 
 
 def _served_outputs(model, mask):
@@ -266,8 +281,7 @@ def _check_mask(model, mask, threshold, multilabel):
         return None
     threshold = 0.5 if threshold is None else threshold
     classes = model.output_shape[-1]
-    activation = getattr(model.layers[-1], "activation", None)
-    if activation in ("sigmoid", keras.activations.sigmoid) and classes > 1 and not multilabel:
+    if is_multilabel(model) and not multilabel:
         raise ValueError(
             "a model whose classes exclude each other was expected for a mask of class ids. "
             f"Received: {classes} classes that end in a sigmoid. Add multilabel=True"

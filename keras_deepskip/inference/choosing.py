@@ -18,9 +18,10 @@ from keras_deepskip.data import (
     load_pair,
     no_data,
 )
+from keras_deepskip.inference.ranges import as_trained
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import fill_of
+from keras_deepskip.models import fill_of, input_range_of
 from keras_deepskip.objects import (
     label_objects,
     match_objects,
@@ -185,7 +186,7 @@ def _counts(model, samples, reading, parts=None, finder=None):
 
     Objects are those of a `finder` (see `TrainingAdapter.object_finder`), else components.
     """
-    classes, fill = model.output_shape[-1], fill_of(model)
+    classes, fill, expected = model.output_shape[-1], fill_of(model), input_range_of(model)
     ignore = no_data.ignored_id(reading.ignore_class)
     counts, pixels, images = _Counts({}, {}, {}, {}), 0, 0
     for sample in samples:
@@ -194,7 +195,7 @@ def _counts(model, samples, reading, parts=None, finder=None):
         if images and pixels > MOST_PIXELS:
             break
         images += 1
-        image = no_data.filled(image, fill)
+        image = no_data.filled(as_trained(image, expected, sample.image), fill)
         outputs = probabilities_of(model, image)
         ids_at = finder(image) if finder else lambda threshold: None
         objects = load_objects(sample, mask, reading)
@@ -258,25 +259,31 @@ def _choice(counts, images, classes, beta, parts=None, separate=False):
 def _threshold(rows, objects):
     """The threshold of all classes, and each class's row there.
 
-    Each class's least area, at 0.5, is taken if that class is clearly better with it; another
-    threshold if the classes together are.
+    Each class's least area is taken if that class is clearly better with it; another threshold
+    than 0.5 if the classes together are.
     """
     at = {row["threshold"]: {} for own in rows.values() for row in own}
     for class_id, own in rows.items():
         for row in own:
             at[row["threshold"]][class_id] = row
-    chosen = {
+    chosen = {threshold: _settled(own, objects) for threshold, own in at.items()}
+    scores = {threshold: _mean(own, objects) for threshold, own in chosen.items()}
+    best = max(scores, key=lambda t: (round(scores[t], 3), -abs(t - 0.5)))
+    count = sum(objects.values())
+    least = scores[0.5] + GAIN + DOUBT / math.sqrt(max(count, 1))
+    if best == 0.5 or count < FEWEST or scores[best] < least:
+        best = 0.5
+    return best, chosen[best]
+
+
+def _settled(rows, objects):
+    """The rows of a threshold, with least areas for those classes alone that gain by them."""
+    return {
         class_id: row
         if objects[class_id] >= FEWEST and row["score"] >= row["plain"]["score"] + GAIN
         else {**row, **row["plain"]}
-        for class_id, row in at[0.5].items()
+        for class_id, row in rows.items()
     }
-    best = max(at, key=lambda t: (round(_mean(at[t], objects), 3), -abs(t - 0.5)))
-    count = sum(objects.values())
-    least = _mean(chosen, objects) + GAIN + DOUBT / math.sqrt(max(count, 1))
-    if best != 0.5 and count >= FEWEST and _mean(at[best], objects) >= least:
-        return best, at[best]
-    return 0.5, chosen
 
 
 def _mean(chosen, objects):

@@ -15,9 +15,14 @@ from keras_deepskip._checks import check_probabilities
 from keras_deepskip._progress import progress
 from keras_deepskip._tables import markdown_table
 from keras_deepskip.data import MaskReading, Sample, load_objects, load_pair, no_data
-from keras_deepskip.data._decoders import declared_most
-from keras_deepskip.inference.outputs import ObjectsOf, check_model, check_sizes, decision_of
-from keras_deepskip.inference.ranges import check_values, in_range
+from keras_deepskip.inference.outputs import (
+    ObjectsOf,
+    background_of,
+    check_model,
+    check_sizes,
+    decision_of,
+)
+from keras_deepskip.inference.ranges import as_trained
 from keras_deepskip.inference.tiled import probabilities_of
 from keras_deepskip.metrics import (
     F1,
@@ -72,7 +77,7 @@ class JudgedImage:
         image: (H, W, C), as it was read.
         mask: true class ids, (H, W).
         ignore_class: the value of `mask` where pixels count nowhere.
-        outputs: what the model says, (H, W, K).
+        outputs: what the model says, (H, W, K); background where small objects were removed.
         predicted: predicted class ids, (H, W).
         true_labels, predicted_labels: which object each pixel is of, (H, W), 0 for none.
         objects: the lines of `object_table` of the predicted objects, by their labels from 1 on.
@@ -243,7 +248,7 @@ def evaluate(
     masks = masks or (run.masks if run else MaskReading())
     ignored = no_data.ignored_id(masks.ignore_class)
     masks = dataclasses.replace(masks, num_classes=num_classes, ignore_class=ignored)
-    fill = fill_of(model)
+    fill, nothing = fill_of(model), background_of(model)
     point = decision_of(model, run, threshold, min_area, separate)
     threshold = point.threshold
     predicted = predict is not None  # by something else than the model
@@ -258,14 +263,14 @@ def evaluate(
     with progress(len(samples), verbose, "Evaluated") as show:
         for index, sample in enumerate(samples, start=1):
             image, mask = load_pair(sample, channels, masks)
-            image = in_range(image, expected, declared_most(sample.image))
-            check_values(image, expected, str(sample.image))
+            image = as_trained(image, expected, sample.image)
             if not predicted:  # `predict` may take other sizes
                 check_sizes(model, mask.shape, sample.image)
             filled = no_data.filled(image, fill)
             outputs = predict(filled)[None]  # (1, H, W, K)
             if predicted:
                 check_probabilities(outputs)
+            outputs = _where_data_are(outputs, image, nothing)
             found = point.masks(outputs)
             outputs = _without_small(outputs, found, threshold)
             for metric in (*pixel_metrics, image_iou):
@@ -315,6 +320,16 @@ def _with_coco(figures, precision):
             value = precision.result(threshold, class_id)
             row[key] = None if math.isnan(value) else value
     return figures
+
+
+def _where_data_are(outputs, image, nothing):
+    """Outputs (1, H, W, K) that say background where an image has no data, as in `predict`."""
+    without = no_data.missing(image)
+    if without is None:
+        return outputs
+    outputs = np.array(outputs)
+    outputs[0][without] = nothing
+    return outputs
 
 
 def _without_small(outputs, found, threshold):

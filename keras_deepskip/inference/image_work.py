@@ -23,7 +23,7 @@ from keras_deepskip.inference.large import predict_large
 from keras_deepskip.inference.measures import counts, measure
 from keras_deepskip.inference.outputs import ObjectsOf, check_model, check_sizes
 from keras_deepskip.inference.sinks import label_type, write_tiff
-from keras_deepskip.inference.sources import open_source
+from keras_deepskip.inference.sources import file_stamp, open_source
 from keras_deepskip.inference.tables import object_values
 from keras_deepskip.inference.tiled import probabilities_of, probabilities_of_batch
 from keras_deepskip.inference.zarrs import is_zarr, zarr_placement
@@ -255,15 +255,6 @@ def is_alone(path):
         return path.is_dir() or path.stat().st_size >= ALONE
     except OSError:  # it is gone, which shows when it is read
         return False
-
-
-def file_stamp(path):
-    """A file's path, size and time of its last change, which another content has not."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [os.path.abspath(path), found.st_size, found.st_mtime_ns]
 
 
 def _write_probabilities(folder, name, outputs):

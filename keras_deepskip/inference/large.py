@@ -100,7 +100,8 @@ def _mask_of(outputs, box, point):
     An object that is too small and reaches into the part lies within as many pixels around it as
     its area may have; what is cut off beyond these is of objects that are large enough.
     """
-    margin = int(np.max(point.min_area))
+    areas = point.min_area  # of the background, the first, nothing is removed
+    margin = max(areas[1:], default=0) if isinstance(areas, tuple) else areas
     wide = tuple(
         slice(max(side.start - margin, 0), min(side.stop + margin, length))
         for side, length in zip(box, outputs.shape, strict=False)

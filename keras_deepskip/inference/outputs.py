@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_deepskip import _sizes
 from keras_deepskip.architectures import adapter_of
-from keras_deepskip.models import image_model_shapes
+from keras_deepskip.models import image_model_shapes, is_multilabel
 from keras_deepskip.objects import objects_by_ids
 from keras_deepskip.operating_point import operating_point_of
 
@@ -18,7 +18,7 @@ def check_model(model):
             multilabel.
     """
     channels, classes = (shape[-1] for shape in image_model_shapes(model))
-    refuse_multilabel(model, classes)
+    refuse_multilabel(model)
     return channels, classes
 
 
@@ -48,13 +48,13 @@ def _by_sides(sizes):
     return " x ".join("any" if length is None else str(length) for length in sizes)
 
 
-def refuse_multilabel(model, classes):
+def refuse_multilabel(model):
     """Raises a ValueError if a pixel may be of several classes, so that no mask holds them."""
-    if classes > 1 and getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:
+    if is_multilabel(model):
         raise ValueError(
             "a model for masks of one class a pixel was expected. Received: a multilabel one, "
-            f"whose {classes} classes end in a sigmoid. Take `model.predict`, and the metrics with "
-            "multilabel=True"
+            f"whose {model.output_shape[-1]} classes end in a sigmoid. Take `model.predict`, and "
+            "the metrics with multilabel=True"
         )
 
 
@@ -112,8 +112,7 @@ class ObjectsOf:
 def background_of(model):
     """What a model says of a pixel that is background: (K,), float32."""
     outputs = np.zeros(model.output_shape[-1], "float32")
-    activation = getattr(model.layers[-1], "activation", None)
-    if len(outputs) > 1 and activation is not keras.activations.sigmoid:  # one class a pixel
+    if len(outputs) > 1 and not is_multilabel(model):  # one class a pixel
         outputs[0] = 1
     return outputs
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_deepskip.data._decoders import declared_most
+
 TYPES = {(0.0, 255.0): "uint8", (0.0, 65535.0): "uint16"}  # ranges that are those of a number type
 SLACK = 0.5  # share of the range by which floats of images may leave it
 UNIT = 1.0  # greatest value of floats from 0 to 1
@@ -59,6 +61,25 @@ def in_range(pixels, expected, most):
     if str(pixels.dtype) == TYPES.get((low, high)) or (low, high) not in ((0, 255), (0, UNIT)):
         return pixels
     return pixels.astype("float32") * np.float32(high / most)
+
+
+def as_trained(pixels, expected, file):
+    """An image of a file in a model's range; else it is refused.
+
+    Args:
+        pixels: array (H, W, C), as read.
+        expected: (low, high) that the model was trained on, or None.
+        file: the path that it was read from.
+
+    Returns:
+        What `in_range` gives.
+
+    Raises:
+        ValueError: as `check_values`.
+    """
+    pixels = in_range(pixels, expected, declared_most(file))
+    check_values(pixels, expected, str(file))
+    return pixels
 
 
 def _refuse_type(pixels, low, high, trained_on, name):

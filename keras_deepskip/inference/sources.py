@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import hashlib
+import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from keras_deepskip.data.images import SUFFIXES, to_channels
 from keras_deepskip.inference.ranges import check_values, in_range
 from keras_deepskip.inference.zarrs import LARGE, is_zarr, open_zarr
 
+PATCH = 32  # pixels: sides of the places by which arrays are told apart
+PLACES = {2: 16, 3: 5}  # of these along each axis, by the number of axes
 PLAIN = ("uint8", "uint16", "float32")  # kinds of numbers that are read as they are
 
 
@@ -38,11 +42,13 @@ class Source:
         shape: (H, W, C), or (D, H, W, C) of a volume.
         read: function from a tuple of slices, one a spatial axis, to an array of their pixels with
             all channels.
+        stamp: of a file, what another content has not; else None.
     """
 
     name: str
     shape: tuple
     read: Callable
+    stamp: list | None = None
 
     @property
     def sizes(self):
@@ -50,11 +56,16 @@ class Source:
         return self.shape[:-1]
 
     def fingerprint(self):
-        """A text that another image of the same name has not, from a few of its pixels."""
-        found = hashlib.sha256(repr((self.name, self.shape)).encode())
-        for share in (0, 0.5, 1):
-            corner = [int(share * max(length - 64, 0)) for length in self.sizes]
-            found.update(self.read(tuple(slice(at, at + 64) for at in corner)).tobytes())
+        """A text that another image of the same name has not: by its stamp, or from many places.
+
+        (Of an array that is changed between these, nothing is seen.)
+        """
+        found = hashlib.sha256(repr((self.name, self.shape, self.stamp)).encode())
+        if self.stamp is None:
+            count = PLACES[len(self.sizes)]
+            corners = (np.linspace(0, max(n - PATCH, 0), count, dtype=int) for n in self.sizes)
+            for corner in sorted(set(itertools.product(*(own.tolist() for own in corners)))):
+                found.update(self.read(tuple(slice(at, at + PATCH) for at in corner)).tobytes())
         return found.hexdigest()
 
 
@@ -120,7 +131,17 @@ def _source(name, path, reopen, channels, axes, expected):
 
     middle = tuple(slice(length // 2, length // 2 + 1) for length in shape[:axes])
     read(middle)  # channels and numbers that do not fit are reported now
-    return Source(name, (*shape[:-1], channels), read)
+    stamp = file_stamp(path) if path is not None and path.is_file() else None
+    return Source(name, (*shape[:-1], channels), read, stamp)
+
+
+def file_stamp(path: Path) -> list | None:
+    """A file's path, size and time of its last change, which another content has not."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return [os.path.abspath(path), found.st_size, found.st_mtime_ns]
 
 
 def _numbers(pixels, name):

@@ -298,7 +298,7 @@ class FrameStream:
                 self._predict(batch)  # compiles
                 self._times.learn(count, first.image.shape, 0.0)
                 begun = self._clock()
-                self._predict(batch)
+                self.point.masks(self._predict(batch))
                 self._times.learn(count, first.image.shape, self._clock() - begun)
         self._begun = self._clock()
         self._queue.go_on()
@@ -310,22 +310,23 @@ class FrameStream:
             images += images[-1:] * (self._times.size_of(len(frames)) - len(frames))
         begun = self._clock()
         outputs = self._predict(np.stack(images).astype("float32"))[: len(frames)]
+        masks = self.point.masks(outputs)
+        labels = [self._followed(mask) for mask in masks]
         self._ended = self._clock()
         self._times.learn(len(frames), frames[0].image.shape, self._ended - begun)
-        masks = self.point.masks(outputs)
-        return [
-            self._result(frame, mask, own)
-            for frame, mask, own in zip(frames, masks, outputs, strict=True)
-        ]
+        return [self._result(*own) for own in zip(frames, masks, outputs, labels, strict=True)]
 
-    def _result(self, frame, mask, probabilities):
+    def _followed(self, mask):
+        """The objects of a mask, by the numbers of earlier frames; None without a tracker."""
+        if self._tracker is None:
+            return None
+        return self._tracker.follow(mask, self.point.labels(mask)[0])
+
+    def _result(self, frame, mask, probabilities, labels):
         latency = self._ended - frame.captured
         self._frames += 1
         self._late += self.latency is not None and latency > self.latency
         self._latencies.append(latency)
-        labels = None
-        if self._tracker is not None:
-            labels = self._tracker.follow(mask, self.point.labels(mask)[0])
         return FrameResult(
             frame.index, frame.name, frame.image, mask, probabilities, latency, labels
         )

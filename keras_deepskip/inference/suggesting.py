@@ -155,7 +155,10 @@ def _judged(outputs, point):
     agreements = []
     for mask in point.masks(outputs):
         own, found = point.labels(mask)
-        pairs = len(match_objects(labels, own)[0])
+        pairs = sum(
+            len(match_objects(np.where(consensus == i, labels, 0), np.where(mask == i, own, 0))[0])
+            for i in np.unique(consensus[consensus > 0])
+        )
         union = ((mask > 0) | (consensus > 0)).sum()
         same = ((mask == consensus) & (mask > 0)).sum()
         objects = 2 * pairs / (count + found) if count + found else 1.0

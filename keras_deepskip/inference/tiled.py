@@ -78,7 +78,8 @@ def predict_tiled(
         threshold: probability above which a pixel is predicted positive, for a mask;
             None takes that of the model's operating point, else 0.5. Small objects stay.
         out: file to write: `.npy`, `.tif` or `.zarr`; what stands there is replaced in the end.
-            None keeps the result in memory.
+            Interrupted, the same call resumes: of an array, which must not have changed. None keeps
+            the result in memory.
         verbose: 0 shows nothing, 1 a progress bar, 2 lines; `"auto"` a bar on a terminal.
 
     Returns:
@@ -101,7 +102,7 @@ def predict_tiled(
     _checks.check_choice("output", output, OUTPUTS)
     _checks.check_integer("batch_size", batch_size)
     if output == "mask":
-        refuse_multilabel(model, classes)
+        refuse_multilabel(model)
     threshold = decision_of(model, threshold=threshold).threshold
     settings = {"tile": tile, "mode": mode, "overlap": overlap, "blend": blend, "tta": tta}
     if _is_dask(image):
@@ -233,7 +234,7 @@ def work_key(model, asked):
     found = hashlib.sha256(model.to_json().encode())
     for weight in model.get_weights():
         found.update(np.ascontiguousarray(weight).tobytes())
-    found.update(json.dumps(asked).encode())
+    found.update(json.dumps(asked, default=int).encode())
     return found.hexdigest()
 
 

@@ -67,6 +67,11 @@ def plan_tiles(model, sizes, tile=None, mode="exact", overlap=None, blend="gauss
     test_time.check_tta(tta, fixed)
     tiles = _tiles_asked(tile, fixed)
     if mode == "exact":
+        if overlap is not None:
+            raise ValueError(
+                "`overlap` is of windows that are blended. Received: "
+                f"overlap={overlap} in exact mode. Leave it out, or use mode='blended'"
+            )
         return _plan_exact(model, sizes, tiles, fixed, tta)
     spans = []
     overlaps = _of_each_axis("overlap", overlap, axes)

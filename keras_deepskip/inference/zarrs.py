@@ -118,11 +118,11 @@ def zarr_placement(path):
     for place, level in ((path, None), (path.parent, path.name)):
         try:
             scales = _multiscales(zarr.open_group(str(place), mode="r"))
-        except Exception:  # an array, or no Zarr at all
+            for dataset in scales[0]["datasets"] if scales else ():
+                if level in (None, dataset["path"]):
+                    return Placement(_pixel_size(scales[0], dataset))
+        except Exception:  # an array, no Zarr at all, or notes of another form
             continue
-        for dataset in scales[0]["datasets"] if scales else ():
-            if level in (None, dataset["path"]):
-                return Placement(_pixel_size(scales[0], dataset))
     return Placement()
 
 

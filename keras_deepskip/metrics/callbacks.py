@@ -1,5 +1,6 @@
 """Object metrics during `fit`: a callback, since compiled steps cannot count objects."""
 
+import copy
 import re
 import warnings
 
@@ -93,7 +94,7 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
 
     def evaluate(self):
         """Predicts the whole set with the model as it is; returns the new `counts`."""
-        together, apart = (ObjectCounts(**self._counts_arguments) for _ in range(2))
+        together, apart = ObjectCounts(**self._counts_arguments), None
         for (images, masks, *weight), objects in self._batches():
             self._look_at(images)
             predicted = masks_from_outputs(
@@ -104,11 +105,14 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
             )
             weight = keras.ops.convert_to_numpy(weight[0]) if weight else None
             masks = keras.ops.convert_to_numpy(masks)
+            if objects is not None and apart is None:  # until now there was nothing to tell apart
+                apart = copy.deepcopy(together)
             together.update_batch(masks, predicted, weight, objects)
-            if objects is not None:
-                separated = [separate_objects(mask)[0] for mask in predicted]
-                apart.update_batch(masks, predicted, weight, objects, separated)
-        self.counts = apart if apart.counts.any() and apart.f1() > together.f1() else together
+            if apart is not None:
+                separated = objects is not None and [separate_objects(own)[0] for own in predicted]
+                apart.update_batch(masks, predicted, weight, objects, separated or None)
+        better = apart is not None and apart.counts.any() and apart.f1() > together.f1()
+        self.counts = apart if better else together
         return self.counts
 
     def figures(self):

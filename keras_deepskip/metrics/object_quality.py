@@ -22,12 +22,13 @@ class ObjectQuality:
     Objects of a class are matched one to one by an IoU of at least a threshold; TP, FP and FN are
     summed over all images. Then, for each class,
 
-        AP(t) = TP / (TP + FP + FN)               as in the 2018 Data Science Bowl and StarDist
+        AP(t) = TP / (TP + FP + FN)               as in StarDist
         SQ = mean IoU of the matches at 0.5,  RQ = TP / (TP + FP / 2 + FN / 2),  PQ = SQ RQ
 
-    (Kirillov et al., "Panoptic Segmentation", CVPR 2019). This AP needs no confidences; it is not
-    the area under a curve of precision and recall that COCO calls AP. Figures of all classes are
-    their means, over the classes that have objects.
+    (Kirillov et al., "Panoptic Segmentation", CVPR 2019). The 2018 Data Science Bowl has the same
+    formula, for each image by itself, and takes the mean of these. This AP needs no confidences; it
+    is not the area under a curve of precision and recall that COCO calls AP. Figures of all classes
+    are their means, over the classes that have objects.
 
     Args:
         num_classes: K, the channels of the model's outputs, as of `ObjectCounts`.
@@ -114,8 +115,9 @@ class ObjectQuality:
         """A dict of `pq`, `sq` and `rq`; see `average_precision`."""
         with np.errstate(invalid="ignore"):
             rq = 2 * self._pairs / (self._true + self._predicted)
-            sq = self._iou / self._pairs
-        pq = np.where(self._pairs > 0, np.nan_to_num(sq) * rq, 0 * rq)
+            # Nothing matched is 0, as rq is; NaN where there is no object at all
+            sq = np.where(self._pairs > 0, self._iou / self._pairs, 0 * rq)
+        pq = sq * rq
         return {
             name: self._of(values, class_id)
             for name, values in {"pq": pq, "sq": sq, "rq": rq}.items()

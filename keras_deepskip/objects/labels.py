@@ -94,7 +94,9 @@ def class_boxes(mask: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
     """
     from scipy import ndimage
 
-    if mask.size and (mask.min() < 0 or mask.max() > MOST_IDS):
+    if not mask.size:
+        return []
+    if mask.min() < 0 or mask.max() > MOST_IDS:
         ids = np.unique(mask[mask != 0])
         mask = np.where(mask != 0, np.searchsorted(ids, mask) + 1, 0)
         return list(zip(ids.tolist(), ndimage.find_objects(mask), strict=True))
@@ -145,22 +147,43 @@ def remove_small(
     Returns:
         Array of the mask's shape and dtype; the mask itself if nothing is too small.
 
+    Raises:
+        ValueError: if `min_area` holds other than whole numbers from 0 on, or too few of them.
+
     Example:
 
     >>> remove_small(np.array([[1, 1, 0, 2, 0, 1]]), 2).tolist()
     [[1, 1, 0, 0, 0, 0]]
     """
+    mask = np.asarray(mask)
     if not np.any(min_area):
         return mask
+    by_class = least_areas(min_area, check_mask("mask", mask))
     labels, count = label_objects(mask, connectivity)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     least = np.zeros(count + 1, "int64")
-    by_class = np.asarray(min_area)
     # The class of an object is that of any of its pixels.
-    least[labels.ravel()] = by_class if by_class.ndim == 0 else by_class[mask.ravel()]
+    classes = mask.ravel().astype("uint8") if mask.dtype == bool else mask.ravel()
+    least[labels.ravel()] = by_class[classes] if by_class.ndim else by_class
     least[0] = 0
     small = areas < least
     return np.where(small[labels], 0, mask).astype(mask.dtype) if small.any() else mask
+
+
+def least_areas(min_area, mask):
+    """The least area of an object as an array: of all classes (), or of each class id (K,).
+
+    Raises:
+        ValueError: if these are no whole numbers from 0 on, or fewer than the mask's classes.
+    """
+    least, classes = np.asarray(min_area), int(mask.max(initial=0)) + 1
+    whole = least.dtype.kind in "ui" and not (least < 0).any()
+    if not whole or least.ndim > 1 or (least.ndim and len(least) < classes):
+        raise ValueError(
+            "`min_area` must be a number of pixels, 0 or more, or one for each class id from 0 to "
+            f"{classes - 1}. Received: min_area={min_area}"
+        )
+    return least
 
 
 def check_mask(name, mask):

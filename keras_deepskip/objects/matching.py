@@ -44,6 +44,8 @@ def match_objects(
     true_labels = check_mask("true_labels", true_labels)
     predicted_labels = check_mask("predicted_labels", predicted_labels)
     check_same_shape("true_labels", true_labels, "predicted_labels", predicted_labels)
+    true_labels = _numbers("true_labels", true_labels)
+    predicted_labels = _numbers("predicted_labels", predicted_labels)
     check_criterion(criterion, threshold)
     pairs, iou = overlapping_pairs(true_labels, predicted_labels)
     if criterion == "centre":
@@ -52,6 +54,13 @@ def match_objects(
         pairs, iou = pairs[iou >= threshold], iou[iou >= threshold]
     chosen = _best_matching(pairs, iou)
     return pairs[chosen], iou[chosen]
+
+
+def _numbers(name, labels):
+    """Labels that can be counted: from 0 on, in a type that has a sign."""
+    if labels.min(initial=0) < 0:
+        raise ValueError(f"`{name}` must be 0 or more. Received: {labels.min()}")
+    return labels.astype("int64") if labels.dtype in ("bool", "uint64") else labels
 
 
 def check_criterion(criterion, threshold):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_deepskip import _checks
-from keras_deepskip.objects.labels import check_mask, class_boxes
+from keras_deepskip.objects.labels import check_mask, class_boxes, least_areas
 
 RISE = 0.5  # pixels by which a peak rises above the pass to a higher one, if it is an object
 SMOOTHING = 2  # passes of the kernel (1, 2, 1) / 4 along each axis, each of variance 1/2
@@ -53,7 +53,7 @@ def separate_objects(
     """
     mask = check_mask("mask", mask)
     _checks.check_number("rise", rise, 0, float("inf"))
-    least = _least(min_area, mask)
+    least = least_areas(min_area, mask)
     labels, count = np.zeros(mask.shape, "int32"), 0
     for class_id, box in class_boxes(mask):
         box = tuple(
@@ -65,23 +65,6 @@ def separate_objects(
         labels[box][inside] = parts[inside] + count
         count += found
     return labels, count
-
-
-def _least(min_area, mask):
-    """The least area of a part, of all classes or of each class id."""
-    least = np.asarray(min_area)
-    classes = int(mask.max(initial=0)) + 1
-    if (
-        least.dtype.kind not in "ui"
-        or least.ndim > 1
-        or (least < 0).any()
-        or (least.ndim and len(least) < classes)
-    ):
-        raise ValueError(
-            "`min_area` must be a number of pixels, 0 or more, or one for each class id from 0 to "
-            f"{classes - 1}. Received: min_area={min_area}"
-        )
-    return least
 
 
 def _parts(inside, rise, least):

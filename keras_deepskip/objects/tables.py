@@ -43,7 +43,11 @@ def object_table(
     (2, 0.0, 1.5, 3)
     """
     mask = np.asarray(mask)
-    if mask.ndim > 2 if multilabel is None else multilabel:
+    if multilabel is None:
+        multilabel = mask.ndim > 2 and labels is None
+    if multilabel and labels is not None:
+        raise ValueError("`labels` are of a mask of class ids. Received: some, and multilabel=True")
+    if multilabel:
         rows = []
         for channel in range(mask.shape[-1]):
             own = None if probabilities is None else np.asarray(probabilities)[..., channel]
@@ -122,4 +126,5 @@ def _own_probability(probabilities, mask_shape, places, class_ids):
             f"probabilities.shape={probabilities.shape}, mask.shape={mask_shape}, largest class id "
             f"{class_ids.max()}"
         )
-    return probabilities[(*places, class_ids if channels > 1 else 0)].astype("float64")
+    channel = class_ids.astype("int64") if channels > 1 else 0  # of a boolean mask, too
+    return probabilities[(*places, channel)].astype("float64")

@@ -1,12 +1,11 @@
 """`annotations.json`: COCO's file of instances, in compressed RLE."""
 
 import json
-from pathlib import PurePath
 
 import numpy as np
 
 from keras_deepskip import _files
-from keras_deepskip.inference.forms.form import Form
+from keras_deepskip.inference.forms.form import Form, file_name_of
 
 
 class Coco(Form):
@@ -17,7 +16,6 @@ class Coco(Form):
     def add(self, found):
         """Returns an image, and its annotations, without their numbers."""
         height, width = found.labels.shape
-        name = PurePath(found.sample.name).with_name(found.sample.image.name)
         annotations = []
         for row, outline in zip(found.rows, outlines_in_coco(found.labels), strict=True):
             left, top = row["left"], row["top"]
@@ -29,7 +27,7 @@ class Coco(Form):
                     "score": round(row["mean_probability"], 4),
                 }
             )  # fmt: skip
-        image = {"file_name": name.as_posix(), "height": height, "width": width}
+        image = {"file_name": str(file_name_of(found.sample)), "height": height, "width": width}
         return {"image": image, "annotations": annotations}
 
     def finish(self, pieces):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,18 @@ class ImageObjects:
     def polygons(self):
         """The outlines of the objects, for all forms that ask for them (see `polygons_of`)."""
         return polygons_of(self.labels)
+
+
+def file_name_of(sample: Sample) -> PurePosixPath:
+    """The name of a sample's image in its folder: that of its file, where it is called by it.
+
+    Example:
+
+    >>> str(file_name_of(Sample("day/a", Path("photos/day/a.png"))))
+    'day/a.png'
+    """
+    name, suffix = PurePosixPath(sample.name), sample.image.suffix
+    return name if name.name.endswith(suffix) else name.with_name(name.name + suffix)
 
 
 class Form:

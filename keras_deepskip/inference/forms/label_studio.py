@@ -18,7 +18,7 @@ import numpy as np
 from keras_deepskip import _files
 from keras_deepskip.data import write_png
 from keras_deepskip.drawing import CLASS_COLORS, to_rgb
-from keras_deepskip.inference.forms.form import Form
+from keras_deepskip.inference.forms.form import Form, file_name_of
 from keras_deepskip.inference.forms.polygons import path_of
 
 SERVED = "/data/local-files/?d=images/"  # where Label Studio has the files of a folder on its disk
@@ -108,5 +108,5 @@ def _shown(found):
     if found.image.dtype == np.uint8 and source.is_file():
         with source.open("rb") as file:
             if file.read(8).startswith(SHOWN):
-                return name.with_name(source.name), True
+                return file_name_of(found.sample), True
     return name.with_name(f"{name.name}.png"), False
