@@ -5,7 +5,7 @@
 Three networks are trained for a few steps; then each is exported in every format under every
 backend (a process each), for images of any size and, of the light ones, of 64 x 64 alone. The table
 holds the largest difference that `export` found. Finished rows are kept beside the table as
-JSON lines: the same command goes on after an interrupt.
+JSON lines: the same command resumes after an interrupt.
 """
 
 import argparse

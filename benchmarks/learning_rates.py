@@ -7,7 +7,7 @@ The rule: of the rates, the one with the highest score on the validation images 
 and object F1, of the best epoch) after the same minutes on synthetic scenes, which are in no table
 of the comparison. A rate at an end of the list asks for another beyond it. What is found goes
 into the networks of `studies/experiments/comparison_study.py`. Trainings that the file already has
-are not repeated: an interrupted run goes on.
+are not repeated: an interrupted run resumes.
 """
 
 import argparse

@@ -7,7 +7,7 @@ Each line of the results is one training of the default network with one more ou
 of its objects on the test images; `none` is the network alone, by components and by shape. All ways
 choose their thresholds on the validation images, by AP at an IoU of 0.5; of a network with maps the
 shape of its own mask is judged, too. A seed has one split, so figures of one seed are pairs.
-Trainings that the file already has are not repeated: an interrupted benchmark goes on. Prints means
+Trainings that the file already has are not repeated: an interrupted benchmark resumes. Prints means
 and standard deviations over the seeds. About five minutes of a core for each training.
 
 The maps, each from the last features by a 3 x 3 convolution of 32 and a 1 x 1 convolution:

@@ -1,13 +1,13 @@
-"""The recipe of before and the plan of now, on folders of images and masks, with several seeds.
+"""The earlier recipe and the current plan, on folders of images and masks, with several seeds.
 
     python benchmarks/recipe.py FOLDER... --out results.jsonl [--seeds 3] [--steps 300]
         [--variant NAME=JSON ...]
 
-Each line of the results is one training, judged on its test images. Before: batches of 8 crops of
-160, half of them on objects, all flips and quarter turns, threshold 0.5, every component. Now: what
-the plan chooses, of half as many pixels in twice the steps. `--variant` adds one: fields of
+Each line of the results is one training, evaluated on its test images. Earlier: batches of 8 crops
+of 160, half of them on objects, all flips and quarter turns, threshold 0.5, every component. Now:
+what the plan chooses, of half as many pixels in twice the steps. `--variant` adds one: fields of
 `Recipe` in place of what the plan chooses. A seed has one split, so figures of one seed are pairs.
-Trainings that the file already has are not repeated: an interrupted run goes on. Prints a table of
+Trainings that the file already has are not repeated: an interrupted run resumes. Prints a table of
 means and standard deviations over the seeds.
 """
 

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # A search over what the plan leaves free
 #
-#     pip install optuna
+#     pip install "keras-deepskip[search]"
 #     python examples/search.py FOLDER OUT [TRIALS] [STEPS]
 #
 # The plan chooses by rules. Where there is time for twenty trainings, a search may do better on
 # your data. Each trial is a run of few steps; its figure is the best object F1 on the validation
-# images, so that the test images stay unseen. Killed at any moment, the same command goes on:
+# images, so that the test images stay unseen. Killed at any moment, the same command resumes:
 # finished trials are in `OUT/search.db`, and the one that was cut off is resumed.
 
 # %%
