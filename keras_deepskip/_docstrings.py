@@ -26,8 +26,8 @@ class Parameter:
 
     @property
     def summary(self):
-        """The first sentence of `text`."""
-        return re.split(r"(?<=[^.])\.(?:\s|$)", self.text, maxsplit=1)[0].replace("`", "")
+        """The first sentence of `text`, names in backticks."""
+        return re.split(r"(?<=[^.])\.(?:\s|$)", self.text, maxsplit=1)[0]
 
 
 def parameters(documented):

@@ -147,7 +147,7 @@ def end_step(owner, found, top, whole):
     """Has a compiled step end in an error if values were found that are no class.
 
     Args:
-        owner, top, whole: as of `refuse_strays`.
+        owner, top, whole: as in `refuse_strays`.
         found: what that gave, in a compiled step.
     """
     if seen(found) or isinstance(found, keras.KerasTensor):

@@ -32,9 +32,9 @@ def demo(out="deepskip-demo", seed=0, epochs=None, verbose="auto"):
     Args:
         out: folder to write to: `data/`, `run/` (as `train` leaves it), `found/` (as `predict`
             does), `saved_model/`, `photograph/`, and `report.html`.
-        seed: of the scenes and of the training.
-        epochs: of training; None takes the recipe's 12.
-        verbose: 0 shows nothing, 1 bars, 2 a line an epoch; `"auto"` bars on a terminal.
+        seed: seed of the scenes and of the training.
+        epochs: epochs of training; None takes 12.
+        verbose: 0 shows nothing, 1 bars, 2 one line per epoch; `"auto"` bars on a terminal.
 
     Returns:
         Path of the page, `out/report.html`.

@@ -89,7 +89,7 @@ def draw_mask(image, mask, labels=None, channels=None, longest=None):
         mask: class ids, (H, W).
         labels: which object each pixel is of, (H, W) integers; each is then outlined by itself, in
             a colour of its own where there is one class. None outlines the class's regions.
-        channels: of the image, to be shown; as of `to_rgb`.
+        channels: of the image, to be shown; as in `to_rgb`.
         longest: side of the picture, at most: a larger image is reduced by a whole number, and of
             each object at least a pixel stays. None leaves it as it is.
 

@@ -101,9 +101,9 @@ def quantize(
         held_out: list of `Sample` with masks, which neither training nor calibration has seen: what
             is lost is measured on them. None takes the test images of the run, if there is one.
         images: how many of the calibration images to take, evenly spread.
-        threshold: probability above which a pixel is predicted positive; None as of
-            `evaluate`.
-        masks: a `MaskReading`: how the masks are read; None as of `evaluate`.
+        threshold: probability above which a pixel is predicted positive; None takes the
+            operating point that the model holds (see `OperatingPoint`), else 0.5.
+        masks: a `MaskReading`: how the masks are read; None as in `evaluate`.
         input_range: (low, high) of the images' values; None takes that of the run, else (0, 255).
 
     Returns:

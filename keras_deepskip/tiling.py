@@ -111,7 +111,7 @@ def cut(
     Args:
         array: `(H, W)` or `(H, W, C)`; a volume `(D, H, W)` or `(D, H, W, C)` for a box of three
             slices.
-        window: a `Window` inside the array, or a box as of `boxes`.
+        window: a `Window` inside the array, or a box as in `boxes`.
         size: side of the result in pixels, at least the window's: one number, or one for each axis
             of the window.
 
@@ -175,8 +175,8 @@ def exact_spans(length: int, size: int, stride: int, before: int, after: int) ->
     Args:
         length: pixels of the axis.
         size: pixels of a window at most. A shorter axis has one window of its own length.
-        stride: that of the network's grid, as of `analysis.grid_stride`.
-        before, after: the network's receptive field, as of `analysis.receptive_field`.
+        stride: that of the network's grid, as in `analysis.grid_stride`.
+        before, after: the network's receptive field, as in `analysis.receptive_field`.
 
     Returns:
         A list of `Span`, all of one length.

@@ -63,14 +63,14 @@ class Finder:
             axes: what the axes beside height and width (and depth) are: `"stack"`, each plane is an
                 image; `"channels first"`, the one before them are the channels; `"channels last"`,
                 the one after them are; `"automatic"` decides if a single reading fits the model.
-            threshold, separate: as of `predict`.
+            threshold, separate: as in `predict`.
             moved: function of the number of steps that are done and of all steps; what it raises
                 ends the prediction.
 
         Returns:
             Labels as a layer: the number of the object at each pixel, of the image's shape without
-            its channels, where the image is; its `features` have a line an object, with the columns
-            of `objects.csv` and the number as `index` (and the place in the stack).
+            its channels, where the image is; its `features` have one line per object, with the
+            columns of `objects.csv` and the number as `index` (and the place in the stack).
 
         Raises:
             ValueError: if the layer is no image, its axes, channels or values do not fit the model,

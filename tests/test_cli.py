@@ -80,7 +80,7 @@ def test_audit_of_bad_data_ends_with_1(tmp_path, capsys):
     tiny.put(tmp_path, "a", np.zeros((8, 8)), np.zeros((8, 9)))
     assert cli.main(["audit", "--data", str(tmp_path)]) == 1
     said = capsys.readouterr().out
-    assert "its size is 8 x 9" in said and "Next: mend what is called an error above" in said
+    assert "its size is 8 x 9" in said and "Next: fix the errors above, and audit again" in said
 
 
 def test_train_tells_the_best_epoch_and_what_to_do_next(capsys):
@@ -171,7 +171,7 @@ def test_predict(tmp_path, capsys):
         "--out", tmp_path / "out", "--probabilities", "--no-overlays",
     )  # fmt: skip
     assert "Found 1 object:" in text and "| all | 1 | 1 | 1 | 1 | 6.000 |" in squeezed(text)
-    assert f"Wrote {tmp_path / 'out' / 'objects.csv'} (a line an object)\n" in text
+    assert f"Wrote {tmp_path / 'out' / 'objects.csv'} (one line per object)\n" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "images.csv",
         "labels",

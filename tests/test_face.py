@@ -10,7 +10,8 @@ import pytest
 
 import keras_deepskip as kd
 from keras_deepskip import cli
-from keras_deepskip._docstrings import parameters
+from keras_deepskip._docstrings import Parameter, parameters
+from keras_deepskip.cli.arguments import in_words_of_commands
 from tests import tiny
 
 COMMAND = "import sys, keras_deepskip_command; sys.argv[1:] = {arguments}; "
@@ -119,6 +120,9 @@ def options_of(name):
 
 
 STUDIES = ("ablation", "backbones", "benchmark", "compare")
+FLAGS = {"steps_per_epoch": "--steps-per-epoch"}  # that other flags' help names
+# What no value of an option can be, and what is said elsewhere
+OF_PYTHON = r"\bNone\b|\bdict\b|\biterable\b|\bSurvey\b|\b(?:KINDS|LAYOUTS|\w+_NETWORKS)\b|\(see "
 
 
 @pytest.mark.parametrize(
@@ -131,16 +135,20 @@ STUDIES = ("ablation", "backbones", "benchmark", "compare")
 def test_every_option_has_help(name):
     for action in options_of(name)._actions:
         assert action.help, f"{name} {action.option_strings}"
+        of_python = re.search(OF_PYTHON, action.help)
+        assert not of_python, f"{name} {action.option_strings}: {of_python[0]}"
 
 
 @pytest.mark.parametrize(
     ("name", "documented", "flags"),
     [
         ("train", "training.train", {"data": "--data", "split_file": "--split-file"}),
+        ("audit", "training.train", {"data": "--data", "split_file": "--split-file"}),
         ("train", "training.Recipe", {"epochs": "--epochs", "crop_size": "--crop-size"}),
         ("train", "architectures.deepskip", {"base_filters": "--base-filters"}),
-        ("train", "data.MaskReading", {"ignore_class": "--ignore-class", "colors": "--color"}),
+        ("train", "data.MaskReading", {"ignore_class": "--ignore-class", "kind": "--mask-kind"}),
         ("evaluate", "evaluate", {"threshold": "--threshold", "criterion": "--criterion"}),
+        ("report", "evaluate", {"threshold": "--threshold", "criterion": "--criterion"}),
         ("predict", "predict", {"tta": "--tta", "overlays": "--overlays"}),
         ("export", "export.export", {"format": "--format", "path": "--out"}),
         ("quantize", "quantize", {"images": "--images"}),
@@ -161,8 +169,9 @@ def test_help_and_default_are_those_of_the_function(name, documented, flags):
     known = parameters(function)
     for parameter, flag in flags.items():
         action, own = actions[flag], known[parameter]
-        assert action.help.replace("%%", "%").startswith(own.summary)
-        assert own.summary in own.text.replace("`", "")
+        words = in_words_of_commands(own, FLAGS)
+        assert action.help.replace("%%", "%").startswith(words)
+        assert words[:10] == own.text.replace("`", "")[:10]
         default = inspect.signature(function).parameters[parameter].default
         if default is inspect.Parameter.empty:
             assert action.required
@@ -189,6 +198,25 @@ def test_parameters_are_read_from_sections_of_either_kind():
     assert known["first"].summary == "a text over two lines" and known["first"].required
     assert known["third"].text == known["second"].text == "numbers; of e.g. 2. Not shown."
     assert parameters(kd.Recipe)["seed"].default == 0
+
+
+def test_docstrings_are_put_in_the_words_of_the_command_line():
+    flags = {"out": "--out", "path": "--file", "seed": "--seed"}
+    for text, shown in {
+        "a folder in `out`, a `Run`; None takes `path`. More.": "a folder in --out, a Run; "
+        "default: --file",
+        'a `seed`, `"any"` (see `fit`); None is 5': 'a seed, "any"; default: 5',
+    }.items():
+        assert in_words_of_commands(Parameter("seed", None, text), flags) == shown
+
+
+@pytest.mark.parametrize("command", ["predict", "suggest"])
+def test_forms_follow_one_flag_or_several(command):
+    words = [command, "--run", "r", "--images", "i", "--out", "o", "--format", "coco", "yolo"]
+    options = cli.make_parser(words).parse_args([*words, "--format", "geojson"])
+    assert options.formats == ["coco", "yolo", "geojson"]
+    formats = options_of(command)._option_string_actions["--format"]
+    assert formats.help.endswith(f"(default: {'none' if command == 'predict' else 'coco'})")
 
 
 def test_models_reload_after_a_bare_import(tmp_path):

@@ -102,7 +102,7 @@ def test_the_command(tmp_path, capsys):
     folders = [str(tiny.run().folder)] * 2
     words = ["suggest", "--run", *folders, "--images", str(tiny.data() / "images")]
     assert cli.main([*words, "--out", str(tmp_path), "--count", "2", "--format", "coco"]) == 0
-    assert "Most disputed of " in capsys.readouterr().out
+    assert "Most disagreement, of " in capsys.readouterr().out
     assert len(list((tmp_path / "masks").iterdir())) == 2
 
 

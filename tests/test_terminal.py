@@ -91,7 +91,7 @@ sys.exit(keras_deepskip_command.main())
 
 @pytest.mark.slow
 def test_a_training_on_a_terminal(tmp_path):
-    """The plan first, then a line an epoch above the bar, then what was reached."""
+    """The plan first, then one line per epoch above the bar, then what was reached."""
     words = ["train", "--data", tiny.data(), "--out", tmp_path / "run", "--no-report"]
     shown = Shown(COMMAND, *words, *tiny.flags(), KERAS_DEEPSKIP_CACHE=str(tmp_path))
     assert shown.status == 0 and shown.cursor, shown.lines

@@ -29,14 +29,14 @@ def deepskip(
         frame: the images and the classes, a `Frame`; `keras_deepskip.build_model` makes one.
         backbone: a light encoder (`"light_vgg16"`, `"light_resnet34"`), another name in
             `keras_deepskip.encoders.BACKBONES`, or a model whose layers are copied.
-        weights: of the backbone: None for random initialization, `"imagenet"`, or a file.
-        trainable_backbone: True; False freezes the backbone; a number freezes the levels before it.
+        weights: weights of the backbone: `"imagenet"`, or a file; None takes random ones.
+        trainable_backbone: whether the backbone is trained; a number freezes the levels before it.
         skips: `"deep"` (equation 1) or `"flat"` (those of a plain U-Net).
         levels: B, the number of encoder levels; None is 5 for the light encoders, and all that
             another backbone has.
         base_filters: b, the channels at full resolution.
         decoder_filters: C_1 .. C_{B-1}, the channels of the decoder's levels, finest first; None
-            doubles `base_filters` from level to level.
+            takes `base_filters`, doubled from level to level.
         kernel_size: k, odd, in pixels.
         blocks_per_level: q_2 .. q_B of `light_resnet34`; None is (3, 4, 6, 3).
         dropout: share of channels dropped after each decoder level in training.

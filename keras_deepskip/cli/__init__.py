@@ -35,10 +35,12 @@ COMMANDS = {
         run.run_evaluate, describe.describe_evaluate, "evaluate a model on images with masks",
     ),
     "report": (
-        run.run_report, describe.describe_report, "write one page of what a model finds, and how",
+        run.run_report, describe.describe_report,
+        "write one page of what a model finds and how it was made",
     ),
     "push": (
-        run.run_push, describe.describe_push, "put a run's model and its card on the hub",
+        run.run_push, describe.describe_push,
+        "put a run's model and its card on the Hugging Face Hub",
     ),
     "predict": (
         run.run_predict, describe.describe_predict, "find objects: masks, overlays, table",
@@ -46,9 +48,13 @@ COMMANDS = {
     "suggest": (
         run.run_suggest, describe.describe_suggest, "rank images to annotate next",
     ),
-    "stream": (run.run_stream, describe.describe_stream, "find objects in frames as they come"),
+    "stream": (
+        run.run_stream, describe.describe_stream,
+        "find objects in the frames of a folder, video or camera",
+    ),
     "export": (
-        run.run_export, describe.describe_export, "write SavedModel, ONNX, LiteRT, ..., compared",
+        run.run_export, describe.describe_export,
+        "write SavedModel, ONNX, LiteRT, ..., each compared with the model",
     ),
     "quantize": (
         run.run_quantize, describe.describe_quantize, "write 8-bit ONNX, and measure what it costs",
@@ -57,35 +63,42 @@ COMMANDS = {
         run.run_analyze, describe.describe_analyze, "count weights, MACs and receptive field",
     ),
     "backbones": (
-        run.run_backbones, describe.describe_backbones, "table of all backbones: cost and time",
+        run.run_backbones, describe.describe_backbones,
+        "print a table of all backbones: weights, MACs and time",
     ),
     "audit": (run.run_audit, describe.describe_audit, "report what is wrong with a data folder"),
-    "plan": (run.run_plan, describe.describe_plan, "what training would choose, and why"),
+    "plan": (
+        run.run_plan, describe.describe_plan, "show what training would choose, and why",
+    ),
     "sample": (
         run.run_sample, describe.describe_sample, "write a synthetic set of small objects",
     ),
     "import": (
-        run.run_import, describe.describe_import, "bring a published set into images/ and masks/",
+        run.run_import, describe.describe_import, "convert a published set to images/ and masks/",
     ),
     "ablation": (
-        run.run_ablation, describe.describe_study, "Table 1: what deep skips and loss are worth",
+        run.run_ablation, describe.describe_ablation,
+        "train variants of the network and compare them (the paper's Table 1)",
     ),
     "compare": (
-        run.run_compare, describe.describe_study, "Tables 2 and 3: the network and its rivals",
+        run.run_compare, describe.describe_compare,
+        "train other networks on the same images and compare them",
     ),
     "benchmark": (
         run.run_benchmark, describe.describe_benchmark, "time networks side by side",
     ),
     "demo": (
-        run.run_demo, describe.describe_demo, "do it all on synthetic data, and show it as a page",
+        run.run_demo, describe.describe_demo,
+        "run the whole job on synthetic data, and show it as a page",
     ),
     "completion": (
-        run_completion, describe.describe_completion, "print what a shell needs to complete them",
+        run_completion, describe.describe_completion,
+        "print the script for command completion in a shell",
     ),
 }  # fmt: skip
 # Commands that, repeated, resume where they were interrupted.
-RESUMING = ("ablation", "benchmark", "compare", "import", "predict")
-JSON_HELP = "print what was found as JSON, and what people read to standard error"
+RESUMING = ("ablation", "backbones", "benchmark", "compare", "import", "predict")
+JSON_HELP = "print the result as JSON, and what people read to standard error"
 MAIN_PATH = """The main path:
   keras-deepskip train    --data FOLDER --out RUN      FOLDER holds images/ and masks/
   keras-deepskip evaluate --run RUN                    on images that were held back

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import typing
 
 from keras_deepskip._docstrings import parameters
@@ -20,24 +21,48 @@ class Options:
         parser: an argparse parser or group.
         documented: the function (or dataclass), which says the defaults and the help.
         given_only: whether the value of an option that is not given is None, whatever the default.
+        flags: dict from parameters to their flags, where these are not called as the parameters.
     """
 
-    def __init__(self, parser, documented, given_only=False):
+    def __init__(self, parser, documented, given_only=False, flags=None):
         self.parser, self.known, self.given_only = parser, parameters(documented), given_only
+        self.flags = {name: "--" + name.replace("_", "-") for name in self.known} | (flags or {})
 
-    def add(self, name, flag=None, **settings):
-        """Adds the option for a parameter; `settings` are those of `add_argument`."""
+    def add(self, name, help=None, chosen=None, **settings):
+        """Adds the option for a parameter.
+
+        Args:
+            name: the parameter.
+            help: what it is for; None takes the first sentence of its entry in the docstring.
+            chosen: what decides where it is left out; None shows the default.
+            **settings: those of `add_argument`.
+        """
         parameter = self.known[name]
-        flag = flag or "--" + name.replace("_", "-")
-        text = parameter.summary.replace("%", "%%")
+        text = help or in_words_of_commands(parameter, self.flags)
         if parameter.required:
             settings["required"] = True
         else:
             settings.setdefault("default", None if self.given_only else parameter.default)
-            text += shown_default(parameter.default)
+            text += f" (default: {chosen})" if chosen else shown_default(parameter.default)
         if isinstance(parameter.default, bool) and "type" not in settings:
             settings.setdefault("action", argparse.BooleanOptionalAction)
-        self.parser.add_argument(flag, help=text, **settings)
+        self.parser.add_argument(self.flags[name], help=text.replace("%", "%%"), **settings)
+
+
+def in_words_of_commands(parameter, flags):
+    """The first sentence on a parameter, with flags for other parameters, and no `None`.
+
+    Example:
+
+    >>> text = "batches of `batch_size` crops (see `fit`); None takes 9. More is said here."
+    >>> steps = keras_deepskip._docstrings.Parameter("steps", None, text)
+    >>> in_words_of_commands(steps, {"batch_size": "--batch-size"})
+    'batches of --batch-size crops; default: 9'
+    """
+    others = {name: flag for name, flag in flags.items() if name != parameter.name}
+    text = re.sub(r" \(see [^)]*\)", "", parameter.summary)
+    text = re.sub(r"`(\w+)`", lambda found: others.get(found[1], found[1]), text)
+    return re.sub(r"\bNone (?:takes|is) ", "default: ", text).replace("`", "")
 
 
 def shown_default(value):
@@ -45,8 +70,12 @@ def shown_default(value):
     if value is None or isinstance(value, bool):
         return {True: " (default: on)", False: " (default: off)", None: ""}[value]
     if isinstance(value, tuple | list):
-        value = " ".join(map(str, value))
+        value = " ".join(map(str, value)) or "none"
     return f" (default: {value})"
+
+
+PLANNED = "chosen from the data"
+BACKBONE = "light_vgg16 (default), light_resnet34, or any of `backbones --list`"
 
 
 def describe_train(command):
@@ -59,12 +88,8 @@ def describe_train(command):
     recipe.add("minutes", type=float, metavar="N")
     recipe.add("steps", type=int, metavar="N")
     recipe.add("epochs", type=int, metavar="N")
-    recipe.add("scene")
-    main.add_argument(
-        "--backbone",
-        metavar="NAME",
-        help="light_vgg16 (default), light_resnet34, or any of `backbones --list`",
-    )
+    recipe.add("scene", chosen=PLANNED)
+    main.add_argument("--backbone", metavar="NAME", help=BACKBONE)
     options.add("resume", type=str, nargs="?", const=True, choices=("auto",))
     options.add("devices", type=values.number_or_all, metavar="N")
     main.add_argument(
@@ -91,22 +116,28 @@ def describe_train(command):
 def describe_evaluate(command):
     from keras_deepskip.inference import evaluate
 
-    _add_judging(command, evaluate, "DIR")
+    _add_judging(
+        command, evaluate, metavar="DIR",
+        help="folder that receives evaluation.json and evaluation.md (default: the run's folder, "
+        "if its own test images are evaluated)",
+    )  # fmt: skip
     _add_report(command, "in the folder that receives the results")
 
 
 def describe_report(command):
     from keras_deepskip.reporting import report
 
-    _add_judging(command, report, "FILE")
+    _add_judging(command, report, metavar="FILE")
 
 
-def _add_judging(command, function, out):
-    """The options of a command that judges a run or a model on images with masks."""
+def _add_judging(command, function, **out):
+    """The options of a command that evaluates a run or a model on images with masks."""
+    from keras_deepskip.inference import evaluate
+
     _add_run_or_model(command)
     _add_samples(command)
-    options = Options(command, function)
-    options.add("out", metavar=out)
+    Options(command, function).add("out", **out)
+    options = Options(command, evaluate)
     options.add("threshold", type=float)
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)
@@ -130,7 +161,7 @@ def describe_predict(command):
     from keras_deepskip.inference import predict
 
     _add_run_or_model(command)
-    options = Options(command, predict)
+    options = Options(command, predict, flags={"formats": "--format"})
     options.add("images", nargs="+")
     options.add("out", metavar="DIR")
     options.add("probabilities", action="store_true")
@@ -140,9 +171,7 @@ def describe_predict(command):
     options.add("min_area", type=int, metavar="PIXELS")
     options.add("separate", action=argparse.BooleanOptionalAction)
     options.add("measures", action="store_true")
-    options.add(
-        "formats", flag="--format", dest="formats", action="append", default=None, metavar="NAME"
-    )
+    _add_formats(options)
     options.add("tta", metavar="WAYS")
     options.add("tables", nargs="+", metavar="FORM")
     options.add("cluster", metavar="local:N|tcp://HOST:PORT")
@@ -150,24 +179,24 @@ def describe_predict(command):
 
 
 def describe_suggest(command):
-    from keras_deepskip.inference import suggest
+    from keras_deepskip.inference import predict, suggest
 
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", dest="runs", nargs="+", help="folders of training runs")
     source.add_argument("--model", dest="models", nargs="+", help=".keras files")
-    options = Options(command, suggest)
-    options.add("images", nargs="+")
+    options = Options(command, suggest, flags={"formats": "--format"})
+    Options(command, predict).add("images", nargs="+")
     options.add("out", metavar="DIR")
     options.add("count", type=int)
-    options.add("formats", flag="--format", dest="formats", nargs="+", metavar="NAME")
+    _add_formats(options)
 
 
 def describe_stream(command):
     from keras_deepskip.inference import stream
 
     _add_run_or_model(command)
-    options = Options(command, stream)
-    options.add("frames", flag="--source")
+    options = Options(command, stream, flags={"frames": "--source"})
+    options.add("frames")
     command.add_argument("--out", metavar="DIR", help="folder for masks/; else nothing is written")
     command.add_argument("--overlays", action="store_true", help="write overlays/ there too")
     command.add_argument(
@@ -185,8 +214,8 @@ def describe_export(command):
     from keras_deepskip.export import export
 
     _add_run_or_model(command)
-    options = Options(command, export)
-    options.add("path", flag="--out")
+    options = Options(command, export, flags={"path": "--out"})
+    options.add("path")
     options.add("format")
     options.add("mask", action="store_true")
     options.add("threshold", type=float)
@@ -200,8 +229,8 @@ def describe_quantize(command):
 
     _add_run_or_model(command)
     command.add_argument("--data", help="folder with images/ and masks/; else that of the run")
-    options = Options(command, quantize)
-    options.add("path", flag="--out")
+    options = Options(command, quantize, flags={"path": "--out"})
+    options.add("path")
     options.add("images", type=int, metavar="N")
     options.add("threshold", type=float)
     options.add("input_range", type=float, nargs=2, metavar=("LOW", "HIGH"))
@@ -227,10 +256,14 @@ def describe_backbones(command):
 
     command.add_argument("--list", action="store_true", help="print the names only")
     options = Options(command, backbones)
-    options.add("names", nargs="+", metavar="NAME")
+    options.add("names", "backbones to build", "all", nargs="+", metavar="NAME")
     options.add("size", type=int)
     options.add("repeats", type=int, metavar="N")
-    options.add("out", metavar="DIR")
+    options.add(
+        "out", metavar="DIR",
+        help="folder that receives backbones.json, backbones.md and, if the extra `report` is "
+        "installed, backbones.html",
+    )  # fmt: skip
 
 
 def describe_plan(command):
@@ -240,7 +273,7 @@ def describe_plan(command):
     recipe = Options(command, Recipe)
     for name, kind in (("minutes", float), ("steps", int), ("epochs", int), ("seed", int)):
         recipe.add(name, type=kind, metavar="N")
-    recipe.add("scene")
+    recipe.add("scene", chosen=PLANNED)
     _add_masks(command.add_argument_group("masks"))
     options = Options(command, train)
     options.add("split_file", metavar="FILE")
@@ -248,14 +281,15 @@ def describe_plan(command):
 
 
 def describe_audit(command):
-    from keras_deepskip.data import audit
+    from keras_deepskip.data import load_split
+    from keras_deepskip.training import train
 
-    options = Options(command, audit)
-    options.add("folder", flag="--data")
+    options = Options(command, train)
+    options.add("data")
     _add_masks(command.add_argument_group("masks"))
     options.add("split_file", metavar="FILE")
     options.add("group_by", metavar="REGEX")
-    options.add("seed", type=int)
+    Options(command, load_split).add("seed", type=int)
     command.add_argument(
         "--json",
         metavar="FILE",
@@ -287,10 +321,16 @@ def describe_import(command):
     from keras_deepskip.data import LAYOUTS, import_set
 
     options = Options(command, import_set)
-    options.add("layout", metavar=f"{{{','.join(LAYOUTS)}}}")
+    options.add("layout", help="layout of the set", metavar=f"{{{','.join(LAYOUTS)}}}")
     options.add("source", metavar="DIR")
     options.add("out", metavar="DIR")
-    options.add("classes", type=values.class_and_id, nargs="+", metavar="NAME[=ID]")
+    options.add(
+        "classes",
+        "classes to take: NAME for the ids 1, 2, ... in this order, or NAME=ID, where names may "
+        "share an id",
+        "those of the layout",
+        type=values.class_and_id, nargs="+", metavar="NAME[=ID]",
+    )  # fmt: skip
     options.add("limit", type=int, metavar="N")
     options.add("overwrite", action="store_true")
     options.add("separate_touching", action="store_true")
@@ -308,7 +348,10 @@ def describe_demo(command):
 
 def describe_completion(command):
     command.add_argument(
-        "--shell", choices=("bash", "zsh", "tcsh"), default="bash", help="which (default: bash)"
+        "--shell",
+        choices=("bash", "zsh", "tcsh"),
+        default="bash",
+        help="the shell that the script is for (default: bash)",
     )
 
 
@@ -316,29 +359,44 @@ def describe_benchmark(command):
     from keras_deepskip.studies.timing import benchmark
 
     command.add_argument(
-        "--scaling", action="store_true", help="curves over size, batch and width, not rivals"
-    )
-    options = Options(command, benchmark, given_only=True)
+        "--scaling", action="store_true",
+        help="time the deep-skip network over size, batch and width, in place of the others",
+    )  # fmt: skip
+    options = Options(command, benchmark, given_only=True, flags={"limit_s": "--limit"})
     options.add("out", metavar="DIR")
-    options.add("rivals", nargs="+", metavar="NAME")
+    options.add("rivals", help="networks to time", nargs="+", metavar="NAME")
     options.add("sizes", type=int, nargs="+", metavar="PIXELS")
     options.add("batches", type=int, nargs="+", metavar="N")
     options.add("modes", nargs="+", metavar="MODE")
     options.add("repeats", type=int, metavar="N")
-    options.add("limit_s", flag="--limit", type=float, dest="limit_s", metavar="SECONDS")
+    options.add("limit_s", type=float, dest="limit_s", metavar="SECONDS")
     options.add("backend")
     options.add("reference", metavar="NAME")
 
 
-def describe_study(command):
+def describe_ablation(command):
+    from keras_deepskip.studies.experiments import ABLATION
+
+    _add_study(command, ABLATION)
+
+
+def describe_compare(command):
+    from keras_deepskip.studies.experiments import COMPARISON
+
+    _add_study(command, COMPARISON)
+
+
+def _add_study(command, study):
     from keras_deepskip.studies.experiments import run_study
 
     options = Options(command, run_study)
     options.add("out", metavar="DIR")
     options.add("data", metavar="DIR")
-    options.add("preset", default="quick")
-    options.add("networks", nargs="+", metavar="NAME")
-    options.add("categories", nargs="+", metavar="NAME")
+    options.add("preset", help=f"what is trained, and for how long: {_named(study.presets)}")
+    for field in ("networks", "categories"):
+        known = [f'"{each.name}"' if " " in each.name else each.name for each in vars(study)[field]]
+        help = f"{field} to take, of {_named(known)}"
+        options.add(field, help, "those of the preset", nargs="+", metavar="NAME")
     command.add_argument(
         "--category",
         type=values.named_folder,
@@ -346,12 +404,23 @@ def describe_study(command):
         metavar="NAME=FOLDER",
         help="a category of your own: a folder of images and masks; may be repeated",
     )
-    options.add("seeds", type=int, nargs="+", metavar="N")
+    options.add(
+        "seeds", "seeds, one run each", "those of the preset", type=int, nargs="+", metavar="N"
+    )
     options.add("steps", type=int, metavar="N")
     options.add("jobs", type=int)
 
 
+def _named(names):
+    return ", ".join(names)
+
+
 # --- What several commands share ----------------------------------------------------------------
+
+
+def _add_formats(options):
+    """Names after one flag, or after several."""
+    options.add("formats", dest="formats", nargs="+", action="extend", default=None, metavar="NAME")
 
 
 def _add_run_or_model(command):
@@ -365,7 +434,7 @@ def _add_samples(command):
     command.add_argument(
         "--split",
         choices=("train", "val", "test", "all"),
-        help="which of its images (default: the run's test images and, of --data, all that the run "
+        help="which of its images (default: the run's test images, or of --data all that the run "
         "has not seen)",
     )
 
@@ -382,18 +451,20 @@ def _add_report(command, where):
 def _add_masks(group, classes=True):
     from keras_deepskip.data import MaskReading
 
-    options = Options(group, MaskReading)
+    flags = {"colors": "--color", "kind": "--mask-kind", "values": "--mask-value"}
+    options = Options(group, MaskReading, flags=flags)
     if classes:
         options.add("num_classes", type=int, metavar="K")
     options.add("ignore_class", type=int, metavar="ID")
     options.add(
-        "colors", flag="--color", dest="color", type=values.color_and_id, action="append",
-        metavar="R,G,B=ID",
+        "colors", dest="color", type=values.color_and_id, action="append", metavar="R,G,B=ID",
+        help="class id of a colour, such as 255,0,0=1, in masks that are colour pictures; may be "
+        "repeated",
     )  # fmt: skip
-    options.add("kind", flag="--mask-kind", dest="mask_kind")
+    options.add("kind", dest="mask_kind")
     options.add(
-        "values", flag="--mask-value", dest="mask_values", type=values.value_and_id,
-        action="append", metavar="VALUE=ID",
+        "values", dest="mask_values", type=values.value_and_id, action="append", metavar="VALUE=ID",
+        help="class id of a value of the masks, such as 50=1; may be repeated",
     )  # fmt: skip
 
 
@@ -406,7 +477,7 @@ def _add_network(command, backbone=True):
     Options(group, build_model, given_only=True).add("architecture", metavar="NAME")
     options = Options(group, deepskip, given_only=True)
     if backbone:
-        options.add("backbone", metavar="NAME")
+        group.add_argument("--backbone", metavar="NAME", help=BACKBONE)
     options.add("weights")
     options.add("trainable_backbone", type=values.boolean_or_number, metavar="yes|no|LEVEL")
     options.add("skips")
@@ -421,15 +492,17 @@ def _add_network(command, backbone=True):
         type=values.option_value,
         action="append",
         metavar="NAME=VALUE",
-        help="any other option of the architecture, its value as JSON; may be repeated",
+        help="any other option of the architecture, its value in JSON; may be repeated",
     )
 
 
 def _add_recipe(group, leave_out):
     from keras_deepskip.training import Recipe
+    from keras_deepskip.training.recipe import PLANNED as IN_PLAN
 
     options = Options(group, Recipe)
     for field in dataclasses.fields(Recipe):
+        chosen = PLANNED if field.name in IN_PLAN else None
         if field.name in leave_out:
             continue
         if field.type is bool:
@@ -439,8 +512,8 @@ def _add_recipe(group, leave_out):
         elif field.default is None:
             kind = next(kind for kind in typing.get_args(field.type) if kind is not type(None))
             if kind is bool:
-                options.add(field.name, action=argparse.BooleanOptionalAction)
+                options.add(field.name, chosen=chosen, action=argparse.BooleanOptionalAction)
                 continue
-            options.add(field.name, type=kind, metavar=kind.__name__.upper())
+            options.add(field.name, chosen=chosen, type=kind, metavar=kind.__name__.upper())
         else:
             options.add(field.name, type=field.type, metavar=field.type.__name__.upper())

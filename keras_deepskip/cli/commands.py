@@ -1,4 +1,4 @@
-"""What each command does: it calls the function of the same name, and tells what it returns.
+"""What each command does: it calls the function of the same name, and shows what it returns.
 
 The `Result` holds it for programs (`--json`), and for people the table with which the command ends.
 """
@@ -16,6 +16,7 @@ from keras_deepskip.cli.values import chosen_classes, color_table
 
 REPORT = "report.html"
 OPEN = "open it in a browser"
+RUN_IT = "run it without Keras: the docs on export have a program for each format"
 NO_DATA = "with --model, --data must name a folder with images/ and masks/"
 
 
@@ -294,7 +295,7 @@ def run_predict(options):
         formats=options.formats or (),
         each=page and page.add,
     )
-    failures, wrote = Path(options.out) / "failures.csv", [(objects.path, "a line an object")]
+    failures, wrote = Path(options.out) / "failures.csv", [(objects.path, "one line per object")]
     facts = {"objects": len(objects), "table": objects.path}
     if failures.is_file():  # it told of them
         facts["failures"] = failures
@@ -316,7 +317,8 @@ def run_suggest(options):
 
     models = [Run.load(folder) for folder in options.runs or ()]
     models += [_load_model(path) for path in options.models or ()]
-    rows = suggest(models, **_fields(options, ("images", "out", "count", "formats")))
+    chosen = {"formats": options.formats} if options.formats else {}
+    rows = suggest(models, **_fields(options, ("images", "out", "count")), **chosen)
     table = Path(options.out) / TABLE
     ending = summaries.of_suggestions(
         rows, options.count, wrote=[(table, f"and outlines of the first {options.count}")],
@@ -367,7 +369,7 @@ def run_export(options):
         options.input_range,
         **_fields(options, ("mask", "threshold", "serving", "max_batch_size")),
     )
-    following = "docs/export.md shows how to run it; examples/runtimes/ has programs"
+    following = RUN_IT
     if options.format == "onnx" and options.run_folder:
         small = Path(options.out).with_suffix(".int8.onnx")
         following = keras_deepskip("quantize", "--run", options.run_folder, "--out", small)
@@ -392,7 +394,7 @@ def run_quantize(options):
     )
     ending = Ending(
         f"{report.title()}:", *report.table(), wrote=[(report.path, "")],
-        following="docs/export.md shows how to run it; examples/runtimes/run_onnx.py does",
+        following=RUN_IT,
     )  # fmt: skip
     return Result(dataclasses.asdict(report), ending=ending)
 
@@ -468,7 +470,7 @@ def run_audit(options):
     if isinstance(options.json, str):
         _files.write_json(options.json, report.to_dict())
         wrote.append((options.json, ""))
-    following = "mend what is called an error above, and audit again"
+    following = "fix the errors above, and audit again"
     if report.ok:
         following = _next_training(options, Recipe(seed=options.seed))
     ending = Ending("The data:", *report.table(), wrote=wrote, following=following)
@@ -577,7 +579,8 @@ def run_compare(options):
 
 def _study_result(options, rows, study, following):
     out = Path(options.out)
-    wrote = [(out / "report.md", "with tables and figures"), (out / "results.csv", "a line a run")]
+    wrote = [(out / "report.md", "with tables and figures")]
+    wrote += [(out / "results.csv", "one line per run")]
     facts = {"rows": rows, "report": out / "report.md"}
     if (out / REPORT).is_file():
         facts["page"] = out / REPORT

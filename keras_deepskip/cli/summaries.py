@@ -112,9 +112,9 @@ def _image_lines(table):
 
 
 def of_suggestions(rows, count, **rest):
-    """The images that are disputed most."""
+    """The images with the most disagreement."""
     shown = [[row["image"], row["disagreement"], row["objects"]] for row in rows[:count][:SHOWN]]
-    title = f"Most disputed of {len(rows):,} images:"
+    title = f"Most disagreement, of {len(rows):,} images:"
     return Ending(title, ("image", "disagreement", "objects"), shown, **rest)
 
 

@@ -23,6 +23,7 @@ from keras_deepskip.data.survey import MOST_CLASSES, UNREADABLE, ImageFacts, Mas
 from keras_deepskip.objects import neighbours
 
 SEVERITIES = ("error", "warning", "note")
+OVERRIDE = "`masks=`, or --mask-kind, --mask-value, --color"
 SIZES = (8, 16, 32)  # an object is under 8 x 8 if its area is less than 64
 MOST_UNNAMED = 5  # channels of a TIFF that are likely channels, though they have no names
 SPECK = 4  # pixels; an object of fewer is rarely meant
@@ -84,7 +85,7 @@ class AuditReport:
         """Returns the findings as text, errors first, each kind with its fix."""
         lines = [f"{self.folder}: {self.summary()}"]
         if "masks" in self.figures:
-            lines.append(f"masks: {self.figures['masks']}; `masks=` overrides")
+            lines.append(f"masks: {self.figures['masks']} (to override: {OVERRIDE})")
         lines.append("")
         kinds: dict[tuple[str, str], list[Finding]] = {}
         for finding in self.findings:

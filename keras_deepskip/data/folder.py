@@ -136,7 +136,7 @@ def outlined(folder: Path) -> YoloFolder | None:
 
 
 def outlined_samples(yolo: YoloFolder) -> list[Sample]:
-    """The samples of such a folder, sorted by name. Errors as of `find_samples`."""
+    """The samples of such a folder, sorted by name. Errors as in `find_samples`."""
     files, _ = image_files(yolo.images)
     if not files:
         raise ValueError(f"{yolo.images}: no image in it; {LAYOUT}")

@@ -25,7 +25,7 @@ class MaskReading:
         num_classes: 1 for one kind of object (masks of 0 and 1, or 0 and 255); K > 1 for class ids
             0 to K - 1, of which 0 is the background; None takes what the masks hold.
         colors: dict from (r, g, b) to class id, for masks that are colour pictures; else None.
-        ignore_class: class id of ignored pixels, which count nowhere; None has none.
+        ignore_class: class id of ignored pixels, which count nowhere. None ignores no pixel.
         kind: `"classes"` (values are class ids), `"objects"` (each object has a number of its own,
             and all are of one class) or `"binary"` (one value besides 0 marks the objects). None
             lets a `Survey` decide from all masks of the set; a file read by itself then holds

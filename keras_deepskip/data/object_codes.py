@@ -22,7 +22,7 @@ class CodedCrop:
     """A crop's keys as small numbers, which an augmentation takes in place of class ids.
 
     Args:
-        keys: as of `keys_of`.
+        keys: as in `keys_of`.
 
     Attributes:
         codes: (H, W) int32; 0 is the background.

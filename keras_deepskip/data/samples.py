@@ -129,7 +129,7 @@ def load_objects(
 
     Args:
         sample: a `Sample`.
-        mask: its class ids (H, W), as of `load_pair`; what is not above 0 is no object.
+        mask: its class ids (H, W), as in `load_pair`; what is not above 0 is no object.
         reading: the `MaskReading` of the mask, or None. Its ignored class is no object.
 
     Returns:

@@ -272,7 +272,7 @@ class WindowDataset(keras.utils.PyDataset):
             index: of the batch.
 
         Returns:
-            `(N, c, c)` int32 as of `load_objects`, numbered from 1 on in each window; None if no
+            `(N, c, c)` int32 as in `load_objects`, numbered from 1 on in each window; None if no
             sample says it: then objects are the connected components of the masks.
         """
         return self._labels(index) if self._pairs.know_objects else None

@@ -148,7 +148,7 @@ def load_split(
         folder: the folder or its address on a store, or a `Survey` of it, whose files then are
             not read again.
         split_file: None, or the path of a JSON or CSV file.
-        seed: integer, for random parts.
+        seed: seed of the parts that are chosen at random, an integer.
         fractions: shares of training, validation and test images, for random parts.
         group_by: as in `find_samples`.
 

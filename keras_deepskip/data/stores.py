@@ -101,7 +101,7 @@ def local_images(source: str, verbose: int | str = 0) -> list[Path]:
             a pattern (`"s3://bucket/plates/*/well_?.tif"`), or of a list: a `.txt` with an image in
             each line, its address or its path from the list's folder. Lines that begin with `#`
             say nothing.
-        verbose: as of `local_folder`.
+        verbose: as in `local_folder`.
 
     Returns:
         A list of paths of the copies, in order of the names, or of the list.
@@ -283,7 +283,7 @@ class _Store:
         Args:
             kind: of what use they are: of each kind an address has a copy of its own.
             objects: dict from the name to what the store tells.
-            verbose: as of `local_folder`.
+            verbose: as in `local_folder`.
         """
         filelock = require("filelock", EXTRA, f"{self.address}: reading it")
         folder = cache_folder() / "stores" / _folder_name(self.address, kind)

@@ -101,7 +101,7 @@ def yolo_samples(folder: YoloFolder, files: list[Path]) -> list[Sample]:
 
 
 def yolo_classes(folder: YoloFolder) -> dict[int, str]:
-    """The names of the classes by class id, from 1 on. Errors as of `class_names`."""
+    """The names of the classes by class id, from 1 on. Errors as in `class_names`."""
     return dict(enumerate(class_names(folder.names_file), start=1))
 
 

@@ -32,7 +32,7 @@ def pretrained(name, channels, levels=None, weights=None):
             taken too.
 
     Returns:
-        The backbone cut to its levels and the number of the first of them, as of `cut_levels`; and
+        The backbone cut to its levels and the number of the first of them, as in `cut_levels`; and
         its `Preprocessing`.
 
     Raises:

@@ -142,24 +142,26 @@ def export(
         model: a built functional `keras.Model`, with one input and one output, or a `Run`. Where
             another backend writes the format, it is saved and loaded by another process, so layers
             of your own must be registered by a module that it can import.
-        path: what to write; an older one there is replaced when the new one is proven.
+        path: the file or folder to write; an older one there is replaced when the new one has
+            been compared.
         format: `"saved_model"` (a folder; written under TensorFlow), `"onnx"` (`.onnx`; PyTorch or
             TensorFlow), `"litert"` (`.tflite`; TensorFlow), `"openvino"` (a folder with
             `model.xml` and `model.bin`; PyTorch or TensorFlow), `"torch"` (`.pt2`; PyTorch) or
             `"stablehlo"` (`.stablehlo`; JAX). The backend in use need not be among them.
         input_range: (low, high) of the random images that are compared; None takes that of the run
             or model, else (0, 255).
-        mask: whether to give `mask` too: class ids (N, H, W), uint8 (int32 of over 256 classes), as
-            `metrics.masks_from_outputs` gives them for the probabilities.
+        mask: whether the file also gives a mask: class ids (N, H, W), uint8 (int32 of over 256
+            classes), as `metrics.masks_from_outputs` gives them for the probabilities.
         threshold: of the mask, the probability above which a pixel is predicted positive; None
             takes that of the operating point of the run or model (its least area is for what comes
             after the file), else 0.5.
         multilabel: of the mask, whether each class is predicted by itself; zeros and ones
             (N, H, W, classes) then.
-        serving: `"tensorflow-serving"` or `"triton"`: what that server loads. `path` is the folder
-            of the model, called as on the server; the model becomes its next version there, as a
-            SavedModel or ONNX file, beside `batching_config.txt` or `config.pbtxt`, by which
-            requests that come within 5 ms are computed together. None writes the model alone.
+        serving: writes the next version of the model into the folder `path`, as
+            `"tensorflow-serving"` or `"triton"` loads it. `path` is called as the model is on the
+            server; the version is a SavedModel or ONNX file, beside `batching_config.txt` or
+            `config.pbtxt`, by which requests that come within 5 ms are computed together. None
+            writes the model alone.
         max_batch_size: of a server, the most images that are computed at a time, and that a request
             may have; None is 8.
 

@@ -44,11 +44,12 @@ def push_to_hub(
     Args:
         run: a `Run`.
         repo_id: `user/name`, or `organization/name`.
-        licence: of the model, by the hub's name, such as `"apache-2.0"`, `"cc-by-4.0"`, `"other"`.
+        licence: licence of the model, by the hub's name, such as `"apache-2.0"`, `"cc-by-4.0"` or
+            `"other"`.
         pictures: how many test images the card shows, each with its truth and the prediction.
         private: whether a new repository is seen by its owners alone.
         revision: a branch that exists; None is the main one.
-        verbose: as of `evaluate`.
+        verbose: as in `evaluate`.
 
     Returns:
         The address of what was committed: `hf://user/name@COMMIT`. It gives this very model for as

@@ -14,7 +14,7 @@ def plan(captured, now, *, batch_size, latency, live, complete, seconds):
     Args:
         captured: times when they were captured, oldest first; at least one.
         now: the time.
-        batch_size, latency, live: as of `stream`.
+        batch_size, latency, live: as in `stream`.
         complete: whether no further frame can join them: the source has ended, the queue is full,
             or the next frame is of another size.
         seconds: function from a number of frames to the mean time that a batch of them takes.

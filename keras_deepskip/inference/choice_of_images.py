@@ -18,7 +18,7 @@ def chosen_images(images, out, verbose=0):
     """Finds images and names them: by their files, or by their paths where files share a name.
 
     Args:
-        images: as of `predict`; a list may also hold `Sample`s, which are taken as they are.
+        images: as in `predict`; a list may also hold `Sample`s, which are taken as they are.
         out: the folder that results go to, in which no image is looked for.
         verbose: 0 shows nothing of images that are fetched from a store.
 

@@ -66,7 +66,7 @@ def predict_on_cluster(cluster):
     """Returns a function that predicts groups of images on a cluster.
 
     Args:
-        cluster: as of `check_cluster`.
+        cluster: as in `check_cluster`.
 
     Returns:
         A function of an `ImageWork`, a list of groups and a `Finished`, which yields the name of

@@ -217,7 +217,9 @@ def evaluate(
             point, else all count.
         separate: whether predicted objects that touch are told apart by their shape; None takes
             that of the operating point, else an object is a connected component.
-        criterion, object_threshold: when a predicted object matches a true one; see `ObjectCounts`.
+        criterion: when a predicted object matches a true one: `"iou"` (an IoU of at least 0.5) or
+            `"centre"` (its centre lies in the true one). As in `ObjectCounts`.
+        object_threshold: smallest IoU of a match.
         masks: a `MaskReading`: how the masks are read; None takes that of the run, else class ids
             as the model has them.
         predict: function from an image (H, W, C) to probabilities (H, W, K) that takes the place of

@@ -21,7 +21,8 @@ class Frames:
 
     Attributes:
         name: what errors call it.
-        live: whether frames come when they come, as of a camera, and are lost if nobody is there.
+        live: whether frames come when they come, as those of a camera, and are lost if nobody takes
+            them.
         read: function that gives an iterator of `(name, image)`, of one frame each; names are fit
             for files, images are arrays (H, W, C). What it opens, it closes when it is closed.
     """

@@ -43,7 +43,7 @@ class Wanted:
 
     Attributes:
         folder: the folder to write to.
-        probabilities, overlays, overlay_channels, measures, formats, tta: as of `predict`.
+        probabilities, overlays, overlay_channels, measures, formats, tta: as in `predict`.
         point: the `OperatingPoint`.
         names: of the classes by id, or None.
         expected: (low, high) of the images' values, or None.
@@ -100,7 +100,7 @@ class ImageWork:
         """Predicts the images of a group and writes their files.
 
         Args:
-            group: a list of `Sample`, as of `groups_of`.
+            group: a list of `Sample`, as in `groups_of`.
             finished: holds the names of those whose files are there; they may be read, as others
                 are in a batch with them.
 

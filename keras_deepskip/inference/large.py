@@ -23,7 +23,7 @@ def predict_large(model, source, sample, wanted, *, key, place):
     there yet, and once they all are, at the objects.
 
     Args:
-        model: as of `predict`.
+        model: as in `predict`.
         source: the image, a `Source`.
         sample: its `Sample`.
         wanted: the `Wanted` of `predict`.

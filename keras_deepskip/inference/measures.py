@@ -71,7 +71,7 @@ def counts(name, rows, pixels, num_classes):
 
     Args:
         name: of the image.
-        rows: its objects, as of `object_table`.
+        rows: its objects, as in `object_table`.
         pixels: of the image.
         num_classes: channels of the model's outputs.
     """

@@ -30,9 +30,9 @@ def predict_dask(model, image, output, threshold, settings):
     (`dask.array.overlap`), on the grid of its stride, so the result is that of one pass.
 
     Args:
-        model: as of `predict_tiled`. It travels to the workers as a `.keras` file.
+        model: as in `predict_tiled`. It travels to the workers as a `.keras` file.
         image: a Dask array (H, W) or (H, W, C), or a volume.
-        output, threshold: as of `predict_tiled`.
+        output, threshold: as in `predict_tiled`.
         settings: `tile`, `mode` and `tta` of `predict_tiled`.
 
     Raises:

@@ -53,7 +53,7 @@ def predict(
     Pascal VOC's have), `labels/NAME.tif` (0 for background, else the object's number in the table;
     16 bits, 32 from 65,536 objects on), `overlays/NAME.png` (the image with the objects outlined,
     reduced to 2048 pixels a side if it is larger), `probabilities/NAME.png` if asked (16 bits:
-    65535 is 1; of several classes `NAME_classK.png` each), and `objects.csv`, a line an object:
+    65535 is 1; of several classes `NAME_classK.png` each), and `objects.csv`, one line per object:
     image, number, class (and its name, if the model knows it), area in pixels, centroid and box in
     pixels (bottom and right are the first row and column outside), and the mean probability of its
     class; and `images.csv`, a line for each image and class: number of objects, share of the pixels
@@ -83,13 +83,13 @@ def predict(
         model: a built `keras.Model` with probabilities as output, or a `Run`.
         images: a folder of images (or, if it has none itself, of folders of images), an image file,
             a `.npy` or `.zarr` array, a pattern of paths (`"plates/*/well_?.tif"`; `**` goes into
-            sub-folders), a `.txt` file with a path a line (one that begins with `#` says nothing),
-            the address of a folder, a file, a pattern or a `.txt` of images on a store (see
-            `data.stores`), or a list of these; a list may also hold `Sample`s. Where a folder has
-            `images/`, what lies beside it, such as masks, is no image.
+            sub-folders), a `.txt` file with one path per line (lines that begin with `#` are
+            comments), the address of a folder, a file, a pattern or a `.txt` of images on a store
+            (see `data.stores`), or several of these. A list may also hold `Sample`s. Where a folder
+            has `images/`, what lies beside it, such as masks, is no image.
         out: the folder to write to.
-        probabilities: whether to write probabilities.
-        overlays: whether to write overlays.
+        probabilities: whether to write `probabilities/`.
+        overlays: whether to write `overlays/`.
         overlay_channels: which channels overlays show, from 0 on: three as red, green and blue, or
             one in grey. None takes the first three, or the first.
         threshold: probability above which a pixel is predicted positive; None takes the
@@ -113,7 +113,7 @@ def predict(
             for napari), `"yolo"` (`yolo/labels/NAME.txt`, for segmentation, and `yolo/data.yaml`).
             Not for images read in parts.
         tta: test-time augmentation: `"flips"` takes the mean over 4 mirrored ways to look at an
-            image, `"flips_and_rotations"` over 8; None looks once.
+            image, `"flips_and_rotations"` over 8; None takes the image alone.
         tables: in which forms to write the tables: `"csv"`, `"parquet"` (`objects.parquet` and
             `images.parquet`), or both.
         cluster: Dask processes that share the images: `"local:4"` starts four on this machine,

@@ -29,7 +29,7 @@ class Job:
         model: the file of the model, its batch norms folded.
         wanted: the `Wanted`.
         work: a text that other work has not.
-        versions: of the process that calls, as of `versions`.
+        versions: of the process that calls, as in `versions`.
         directory: the folder that paths are relative to.
         hosts: how many workers each host has, which share its cores; none where they were started
             with their share.
@@ -57,7 +57,7 @@ class ShardResult:
 
     Attributes:
         notes: `(name, place, sized)` of each image, as `Finished.add` takes them.
-        failures: `(name, error)` of each of the others.
+        failures: `(name, error)` of each image that cannot be read.
     """
 
     notes: list[tuple]
@@ -71,7 +71,7 @@ def shards_of(groups: Sequence[list], finished: Finished, workers: int) -> list[
     each. A group of one image in a large file is a shard of its own.
 
     Args:
-        groups: as of `groups_of`.
+        groups: as in `groups_of`.
         finished: a `Finished`.
         workers: how many processes there are.
     """

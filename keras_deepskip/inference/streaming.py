@@ -128,13 +128,14 @@ def stream(
 
     Args:
         model: a built `keras.Model` with probabilities as output, or a `Run`.
-        frames: a folder of images, a video file, the number of a camera, or an iterable of arrays:
-            see `open_frames`.
+        frames: a folder of images, a video file or the number of a camera. Also an iterable of
+            arrays: see `open_frames`.
         batch_size: most frames of a batch. 1 gives the least latency, more may give more frames a
             second.
         latency: None, or the budget in seconds from a frame's capture to its result. None waits for
             whole batches of a stored source, and takes what is there of a live one.
-        live: whether frames are lost that nobody waits for; None says so of cameras alone.
+        live: whether frames that cannot be processed in time are dropped; None is yes for a camera,
+            else no.
         threshold: probability above which a pixel is predicted positive; None takes the
             operating point that the model holds (see `OperatingPoint`), else 0.5.
         min_area: least area of a predicted object in pixels; None takes that of the operating
@@ -204,7 +205,7 @@ class FrameStream:
     Args:
         predict: function from images (N, H, W, C), float32, to probabilities (N, H, W, K).
         source: a `Frames`.
-        batch_size, latency, live: as of `stream`.
+        batch_size, latency, live: as in `stream`.
         point: the `OperatingPoint`.
         tracker: an `ObjectTracker`, or None.
         pad: whether batches are filled up to a power of two; None does so under JAX, which compiles

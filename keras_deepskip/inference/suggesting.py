@@ -44,19 +44,20 @@ def suggest(
     (object F1 + pixel IoU) / 2 between one's masks and those of the mean of all: 0 where all say
     the same, 1 where nobody agrees.
 
-    Writes in `out`: `suggestions.csv`, a line an image, the most disputed first; and of the first
-    `count` images what `predict` writes, with `formats` to correct in an annotation tool: CVAT and
-    most others read COCO's `annotations.json`, Label Studio the tasks of `"label-studio"`, QuPath
-    GeoJSON.
+    Writes in `out`: `suggestions.csv`, one line per image, those with the most disagreement first;
+    and of the first `count` images what `predict` writes, with `formats` to correct in an
+    annotation tool: CVAT and most others read COCO's `annotations.json`, Label Studio the tasks of
+    `"label-studio"`, QuPath GeoJSON.
 
     Args:
         models: a built `keras.Model` with probabilities as output, or a `Run`; or a list of these
             of the same classes and channels. The first one decides by its operating point, and
             predicts.
-        images: as of `predict`.
+        images: as in `predict`.
         out: the folder to write to.
-        count: images to write predictions of.
-        formats: as of `predict`.
+        count: how many images to write predictions of, those with the most disagreement first.
+        formats: forms to write the objects in, to be corrected in an annotation tool: `"coco"`,
+            `"geojson"`, `"imagej"`, `"label-studio"`, `"ome-zarr"` or `"yolo"`, as in `predict`.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:

@@ -143,7 +143,7 @@ def probabilities_of(model, image, tta=None):
     Args:
         model: a built `keras.Model` with probabilities as output.
         image: array (H, W, C).
-        tta: test-time augmentation, as of `predict_tiled`.
+        tta: test-time augmentation, as in `predict_tiled`.
 
     Returns:
         Array (H, W, K), float32: the probability of the one class, or of each of K classes of
@@ -165,10 +165,10 @@ def probabilities_of_batch(model, images, batch_size, tta=None):
     """As `probabilities_of`, of several images of one size at once.
 
     Args:
-        model: as of `probabilities_of`.
+        model: as in `probabilities_of`.
         images: array (N, H, W, C), of few pixels in all.
         batch_size: images of a whole batch (see `predictor`).
-        tta: test-time augmentation, as of `predict_tiled`.
+        tta: test-time augmentation, as in `predict_tiled`.
 
     Returns:
         Array (N, H, W, K), float32.

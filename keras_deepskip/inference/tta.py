@@ -13,7 +13,7 @@ def check_tta(kind, fixed):
     """Checks that a model's images can be turned as a kind of augmentation has it.
 
     Args:
-        kind: as of `views`.
+        kind: as in `views`.
         fixed: the spatial axes' lengths that the model takes, None where it takes any.
 
     Raises:

@@ -47,7 +47,7 @@ def plan_tiles(model, sizes, tile=None, mode="exact", overlap=None, blend="gauss
     Args:
         model: a built functional `keras.Model`.
         sizes: (H, W) of the image, or (D, H, W) of the volume.
-        tile, mode, overlap, blend, tta: as of `predict_tiled`.
+        tile, mode, overlap, blend, tta: as in `predict_tiled`.
 
     Returns:
         A `Tiling`.
@@ -165,7 +165,7 @@ def predictor(model, batch_size=1, tta=None):
         model: a built `keras.Model`.
         batch_size: images of a whole batch. Under JAX, which compiles for each shape, a smaller
             batch is filled up.
-        tta: as of `predict_tiled`.
+        tta: as in `predict_tiled`.
     """
     ways = test_time.views(tta, len(model.input_shape) - 2)
     fill, nothing = fill_of(model), background_of(model)

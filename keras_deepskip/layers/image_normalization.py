@@ -15,7 +15,7 @@ class ImageNormalization(keras.layers.Normalization):
         input_range: (low, high) of the images' values.
         operating_point: None, or a dict of the fields of an `OperatingPoint`.
         class_names: None, or a dict from class id, as text, to name.
-        **arguments: as of `keras.layers.Normalization`, such as `mean` and `variance`.
+        **arguments: as in `keras.layers.Normalization`, such as `mean` and `variance`.
 
     Input and output shape: (N, ..., C).
 

@@ -31,7 +31,7 @@ class CocoPrecision:
     curve: AP is at most the recall there.
 
     Args:
-        num_classes: K, the channels of the model's outputs, as of `ObjectCounts`.
+        num_classes: K, the channels of the model's outputs, as in `ObjectCounts`.
         ignore_class: mask value of pixels that count nowhere.
         thresholds: the IoUs.
         most: predicted objects of a class in an image that count, the surest first; None counts

@@ -124,7 +124,7 @@ class ObjectCounts:
                 (D, H, W), or (D, H, W, K).
             predicted_mask: as `true_mask`; `masks_from_outputs` makes such masks.
             ignored: (H, W), where pixels count nowhere besides those of `ignore_class`.
-            true_labels, predicted_labels: which object each pixel is of, (H, W) integers as of
+            true_labels, predicted_labels: which object each pixel is of, (H, W) integers as in
                 `separate_objects`, so that objects that touch are several; None takes connected
                 components. Not with `multilabel`.
 

@@ -31,7 +31,7 @@ class ObjectQuality:
     are their means, over the classes that have objects.
 
     Args:
-        num_classes: K, the channels of the model's outputs, as of `ObjectCounts`.
+        num_classes: K, the channels of the model's outputs, as in `ObjectCounts`.
         ignore_class: mask value of pixels that count nowhere.
         thresholds: the IoUs of AP, from 0.5 on.
 

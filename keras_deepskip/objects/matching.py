@@ -19,7 +19,7 @@ def match_objects(
     Of all matchings with that many pairs, one of the largest total IoU is taken.
 
     Args:
-        true_labels: labels (H, W) or (D, H, W) as of `label_objects`: 0 is background.
+        true_labels: labels (H, W) or (D, H, W) as in `label_objects`: 0 is background.
         predicted_labels: labels of the predicted objects, likewise.
         criterion: `"iou"` admits pairs whose intersection over union is at least `threshold`;
             `"centre"` those where the predicted object's centroid, rounded to a pixel (halves up),
@@ -81,7 +81,7 @@ def overlapping_pairs(
     """Finds all true and predicted objects that share a pixel.
 
     Args:
-        true_labels, predicted_labels: as of `match_objects`.
+        true_labels, predicted_labels: as in `match_objects`.
 
     Returns:
         `(pairs, iou)`: pairs (M, 2) of true and predicted labels, ordered by the true ones, then

@@ -158,10 +158,10 @@ def label_in_blocks(mask, out=None, probabilities=None, separate=False, block=20
         probabilities: None, or the model's outputs (H, W, K), an array of the same kinds.
         separate: whether objects that touch are told apart by their shape.
         block: side of a block in pixels.
-        min_area: with `separate`, the least area of a part, as of `separate_objects`.
+        min_area: with `separate`, the least area of a part, as in `separate_objects`.
 
     Returns:
-        A list of dicts, as of `object_table`.
+        A list of dicts, as in `object_table`.
 
     Raises:
         ValueError: if the mask has other axes, `out` another shape, or its type is too small for

@@ -38,7 +38,7 @@ def separate_objects(
             that are smaller stay too; `remove_small` takes them away.
 
     Returns:
-        `(labels, count)` as of `label_objects`. No object crosses the border of a class, each is
+        `(labels, count)` as in `label_objects`. No object crosses the border of a class, each is
         connected, and together they are the mask.
 
     Raises:

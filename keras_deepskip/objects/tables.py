@@ -22,7 +22,7 @@ def object_table(
         connectivity: 8 or 4, of a volume 26 (or 8) or 6, as in `label_objects`.
         multilabel: whether the last axis of `mask` holds classes. None takes a mask of two axes for
             class ids and any other for a multilabel one: say False for the class ids of a volume.
-        labels: which object each pixel is of, as of `separate_objects` or an `ObjectTracker`; None
+        labels: which object each pixel is of, as in `separate_objects` or an `ObjectTracker`; None
             takes connected components. Not of a multilabel mask.
 
     Returns:
@@ -66,9 +66,9 @@ def object_sums(labels, mask, probabilities, corner):
     """Sums over each object's pixels, from which its line of the table is worked out.
 
     Args:
-        labels: as of `label_objects`, at least one; numbers may be absent, as a tracker's are.
+        labels: as in `label_objects`, at least one; numbers may be absent, as a tracker's are.
         mask: the class ids.
-        probabilities: as of `object_table`, or None.
+        probabilities: as in `object_table`, or None.
         corner: where the mask's first pixel lies in the whole image: the sums are of its
             coordinates.
 
@@ -98,7 +98,7 @@ def object_sums(labels, mask, probabilities, corner):
 
 
 def table_of_sums(sums, axes):
-    """The lines of `object_table`, of sums as of `object_sums`."""
+    """The lines of `object_table`, of sums as in `object_sums`."""
     area, names = sums["area"], "zyx"[-axes:]
     columns = {"class_id": sums["class_id"], "area": area}
     for axis, name in enumerate(names):

@@ -43,7 +43,7 @@ class ObjectTracker:
 
         Args:
             mask: class ids (H, W) or (D, H, W).
-            labels: which object each pixel is of, likewise, as of `label_objects`; none is of two
+            labels: which object each pixel is of, likewise, as in `label_objects`; none is of two
                 classes.
 
         Returns:

@@ -62,7 +62,7 @@ def report(
         out: path of the page; None is `report.html` in the run's folder.
         samples: list of `Sample` with masks; None takes those of the run's `part`.
         part: `"test"`, `"val"` or `"train"`; of no meaning with `samples`.
-        threshold, min_area, separate, criterion, masks: as of `evaluate`.
+        threshold, min_area, separate, criterion, masks: as in `evaluate`.
         verbose: 0 shows nothing, 1 a progress bar, 2 one line; `"auto"` a bar on a terminal.
 
     Returns:

@@ -71,31 +71,33 @@ def train(
     Args:
         data: a folder with `images/` and `masks/` (or `annotations.json`), or with `train/`,
             `val/` and `test/` of that form, or a folder of YOLO; or its address on a store, such as
-            `s3://bucket/cells` (see `data.stores`); or a `Survey` of it.
-        out: the run's folder. Receives `model.keras` (the best model), `history.csv`,
-            `config.json` (arguments and versions), `split.json`, `audit.json`, `training_state/`
-            and `logs/` for TensorBoard.
+            `s3://bucket/cells`. Also a `Survey` of it. (`data.stores` is about addresses.)
+        out: the run's folder. Receives `model.keras` (the best model), `plan.json` (the recipe
+            without gaps, with reasons), `operating_point.json`, `history.csv`, `config.json`
+            (arguments and versions), `split.json`, `images.json` (digests of the images),
+            `audit.json`, `training_state/` and `logs/` for TensorBoard.
         recipe: a `Recipe`; None is `Recipe()`.
         model: a built `keras.Model` of your own with one input (N, H, W, C) and probabilities
             (N, H, W, K) as output; it is compiled anew. None builds one. To resume, give it again.
         masks: a `MaskReading`: number of classes, colours, ignored pixels; None takes class ids as
             the masks hold them.
-        channels: of the images; None takes the most that any image has (1 or 3, mostly).
+        channels: channels of the images; None takes the most that any image has (1 or 3, mostly).
         input_range: (low, high) of the images' values; None takes that of their number type.
-        split_file: JSON or CSV that says which image is for what; None splits by the seed.
+        split_file: JSON or CSV file that says which image is in which part (see `load_split`); None
+            takes a split by the seed.
         fractions: shares of train, validation and test images of a seeded split.
         group_by: regular expression; images whose names agree in its first group stay together.
-        resume: continues the run in `out`, with the arguments it was begun with: what is left at
-            its default here is taken from the run, and `data` may have moved. Another budget
-            (`minutes`, `steps` or `epochs` of the recipe, in all) makes the run longer or shorter;
-            a complete run goes on, with a learning rate that rises once more. `"auto"` begins a
-            run where there is none, so that one call serves jobs that are stopped and started
-            again.
-        devices: how many devices of this machine share each batch, or `"all"`: see `on_devices`.
+        resume: whether to continue the run in `out` after its last whole epoch, up to another
+            budget if one is given; `"auto"` also begins a run where there is none, for jobs that
+            are stopped and started again. Arguments that are left at their default are those that
+            the run was begun with, and `data` may have moved. Another budget (`minutes`, `steps` or
+            `epochs` of the recipe, in all) makes the run longer or shorter; a complete run resumes
+            with a learning rate that rises once more.
+        devices: how many devices of this machine share each batch, or `"all"`. See `on_devices`.
             Processes that were started together share it anyway (docs/distributed.md).
             A run may be resumed with other ones.
         callbacks: Keras callbacks beside the recipe's own.
-        verbose: as in `Model.fit`; `"auto"` shows a bar on a terminal, else a line an epoch.
+        verbose: as in `Model.fit`; `"auto"` shows a bar on a terminal, else one line per epoch.
         **model_options: for `build_model`: `backbone`, `weights`, `skips`, `levels`, ... With
             `weights`, images are normalized as these require, not by their own statistics.
 

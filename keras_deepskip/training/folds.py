@@ -128,11 +128,11 @@ def cross_validate(
             the splits; and `folds.json`.
         recipe: a `Recipe`; None is `Recipe()`. `minutes` are those of all folds together.
         folds: how many, at least 2.
-        ensemble: whether `out/model.keras` is written too: a network that gives the mean of the
-            folds' probabilities, at the cost of all of them. Its operating point is the mean of
+        ensemble: whether `model.keras` is written in `out` too: a network that gives the mean of
+            the folds' probabilities, at the cost of all of them. Its operating point is the mean of
             theirs; it tells objects apart if most of them do. It has seen all images: the figures
             are those of the folds, not its own.
-        masks: a `MaskReading`, as of `train`.
+        masks: a `MaskReading`, as in `train`.
         group_by: regular expression; images whose names agree in its first group stay together.
         resume: continues what was begun in `out`; the arguments must be those it was begun with.
             Here `"auto"` is the same as True.

@@ -89,7 +89,7 @@ def ended_at(plan: Plan, done: int, epochs: int, reason: str, rate: float | None
 class KeepMinutes(keras.callbacks.Callback):
     """Ends `fit` when the epochs left no longer fit into the minutes that the run was given.
 
-    A machine may become slower than it was when its steps were timed. Who fits then goes on with
+    A machine may become slower than it was when its steps were timed. Who fits then continues with
     the plan that `shortened` gives.
 
     Args:

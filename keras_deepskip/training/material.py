@@ -66,7 +66,7 @@ class Material:
         Args:
             data: the folder, or a `Survey` of it.
             request: the `Request`.
-            verbose: as of `Survey.of`.
+            verbose: as in `Survey.of`.
 
         Raises:
             ValueError: if the audit finds errors.

@@ -296,7 +296,7 @@ def _length(facts, recipe):
         steps, reason = USUAL_STEPS, "a usual length; `minutes` or `steps` give others"
         if schedule == "plateau":
             steps = MOST_STEPS
-            reason = "at most: until the validation images are done no better"
+            reason = "at most: until the validation score stops improving"
     return _with_steps(recipe, steps), reason
 
 
@@ -304,7 +304,7 @@ def _jitter(facts, recipe):
     """Images that are seen often are learnt by heart, unless they look different each time."""
     steps = recipe.total_steps if recipe.epochs else STEPS_PER_MINUTE * recipe.minutes
     seen = steps * recipe.batch_size * recipe.crop_size**2 / max(facts.pixels, 1)
-    about = "" if recipe.epochs else "about "
+    about = "at most " if recipe.schedule == "plateau" else "" if recipe.epochs else "about "
     return seen >= OFTEN, f"training goes {about}{seen:.0f} times over the pixels of its images"
 
 

@@ -34,7 +34,7 @@ class Recipe:
     """How a network is trained. What is None is chosen by the plan, from the data (`make_plan`).
 
     The length of the training is given by one of `minutes`, `steps` and `epochs`; with none of
-    them it lasts until the validation images are done no better.
+    them it lasts until the validation score stops improving.
 
     Attributes:
         epochs: rounds of `steps_per_epoch` batches, each evaluated on the validation images; at
@@ -43,10 +43,10 @@ class Recipe:
         minutes: how long training may take, evaluation included. How many steps that is, is
             measured on the machine before the first one.
         schedule: of the learning rate after the warm-up: `"cosine"` falls to 0 along a half cosine;
-            `"plateau"` stays level until `patience` epochs were no better than those before, then
+            `"plateau"` stays level until the score has not improved for `patience` epochs, then
             falls to 0 in a third of the epochs until then, and training ends.
-        steps_per_epoch: batches a round.
-        batch_size: crops a batch.
+        steps_per_epoch: batches per epoch.
+        batch_size: crops per batch.
         accumulate: batches whose gradients are averaged before the weights change, for crops of
             which no large batch fits into memory: the effect of a batch so many times as large,
             but for batch norms, which see each batch alone. None changes them after each batch.
@@ -58,27 +58,34 @@ class Recipe:
             and turned by quarter turns too.
         jitter: whether crops also change in size, up to 1.35 times either way, and each channel by
             up to 15 %: for sets that are seen often.
-        learning_rate: of Adam, after the warm-up.
+        learning_rate: learning rate of Adam, after the warm-up.
         warmup: share of all steps in which the learning rate rises from 0.
-        alpha, beta, dice_weight, size_balance, include_absent: of `SmallObjectLoss`.
+        alpha: of `SmallObjectLoss`: the weight of object pixels in the cross-entropy; background
+            pixels have 1 - alpha.
+        beta: of `SmallObjectLoss`: the weight of the cross-entropy.
+        dice_weight: of `SmallObjectLoss`: the weight of Dice.
+        size_balance: of `SmallObjectLoss`: how much more the pixels of small objects count in the
+            cross-entropy, from 0 (as much as others) to 1.
+        include_absent: of `SmallObjectLoss`: whether classes that a crop lacks count in its Dice.
         augment: whether crops are mirrored, turned as `scene` allows, and changed in brightness and
             contrast.
-        freeze_epochs: of a network on a backbone with weights, the first so many epochs train all
-            but the backbone; the rest train both, from `fine_tune_rate` times the learning rate
-            on. 0 trains all from the beginning.
+        freeze_epochs: of a network on a backbone with weights, the number of epochs that train all
+            but the backbone; the rest train both, starting from `fine_tune_rate` times the
+            learning rate. 0 trains all from the beginning.
         fine_tune_rate: share of `learning_rate` in the epochs after `freeze_epochs`.
-        freeze_batch_norm: whether the backbone's batch norms stay as they came in these epochs too.
+        freeze_batch_norm: whether the backbone's batch norms keep their statistics and weights in
+            the epochs after `freeze_epochs` too.
             False has them learn: for images of another kind than those that the weights are of.
         patience: epochs without a better validation score (the mean of pixel IoU and object F1),
             after which training stops or, with the schedule `"plateau"`, the learning rate falls.
             None never stops, and is 12 with that schedule; epochs with a frozen backbone don't
             count.
         precision: dtype policy: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
-        validation_windows: on the pixels of so many crops each epoch is evaluated, at most, but
-            on 8 windows at least. A window is a whole image where that is no larger than 512.
-        prefer: of the operating point: None weighs recall and precision alike, `"recall"` or
-            `"precision"` has it counted twice as much as the other.
-        seed: of the split, the initial weights, the crops and their augmentation.
+        validation_windows: each epoch is evaluated on as many pixels as so many crops have, at
+            most, and on 8 windows at least.
+        prefer: in the choice of the operating point, `"recall"` or `"precision"` counts twice as
+            much as the other. None weighs both alike.
+        seed: seed of the split, the initial weights, the crops and their augmentation.
         workers: threads (or processes) that prepare batches.
         use_multiprocessing: whether the workers are processes.
         disk_cache_bytes: decoded images that do not fit into memory are kept on the disk up to this

@@ -88,7 +88,7 @@ class Request:
         )
 
     def of_run(self, config):
-        """The arguments of a run that goes on: those it was begun with, and here what is free."""
+        """The arguments of a run that resumes: those it was begun with, and here what is free."""
         begun, default = Request.begun(config, self.model), Recipe()
         now = {name: getattr(self.recipe, name) for name in FREE}
         now = {name: value for name, value in now.items() if value != getattr(default, name)}

@@ -21,11 +21,11 @@ from keras_deepskip.training.repeating import command_of
 
 # The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
 CONFIG = "config.json"  # arguments, what the data are, versions
-SPLIT = "split.json"  # which image is for what
+SPLIT = "split.json"  # which image is in which part
 IMAGES = "images.json"  # digests of the images' files, by part and name
 AUDIT = "audit.json"  # the report on the data
 MODEL = "model.keras"  # the best model
-HISTORY = "history.csv"  # a row an epoch
+HISTORY = "history.csv"  # one row per epoch
 # What an exact resume needs. (TensorBoard takes a `checkpoint` in a folder of logs for a file.)
 CHECKPOINT = "training_state"
 OLD_CHECKPOINT = "checkpoint"  # its name before
@@ -129,7 +129,7 @@ class Run:
     def operating_point(self) -> OperatingPoint:
         """The `OperatingPoint` chosen on the validation images; of older runs 0.5 and any area.
 
-        Of a run that goes on it is that of the best model so far, if that holds one.
+        Of a run that is resumed it is that of the best model so far, if that holds one.
         """
         if self._choice:
             return self._choice["point"]

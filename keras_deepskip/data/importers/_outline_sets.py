@@ -19,7 +19,7 @@ from keras_deepskip.data.yolo import class_names, names_file, read_outlines
 
 YOLO_LAYOUT = """    SOURCE/data.yaml                  (names of the classes)
     SOURCE/images/train/NAME.jpg
-    SOURCE/labels/train/NAME.txt      (a line an object: class, then x y x y ... of its outline)
+    SOURCE/labels/train/NAME.txt      (one line per object: class, then x y x y ... of its outline)
 and so on for val and test; or SOURCE/train/images and SOURCE/train/labels"""
 YOLO_PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 

@@ -96,14 +96,15 @@ def import_set(
     wide, on the larger one's side.
 
     Args:
-        layout: a name in `LAYOUTS`.
+        layout: layout of the set, a name in `LAYOUTS`.
         source: the folder of the set as it was published, unpacked.
         out: the folder to write, apart from `source`.
         classes: None for those of `LAYOUTS`; a list of names, whose ids are 1, 2, ...; or a dict
             from name to id, in which names may share one. Other objects are background.
-        limit: None, or how many images are taken, evenly spread over the set.
+        limit: how many images are taken, evenly spread over the set; None takes all.
         overwrite: whether what another import wrote to `out` is removed first.
-        separate_touching: see above; of sets that separate their objects.
+        separate_touching: whether a line of background, one pixel wide, is put between touching
+            objects of a class. Of sets that separate their objects.
         max_area: COCO alone: take images that hold an object of at most so many pixels.
         verbose: 0 for silence, 1 for a bar of progress.
 

@@ -150,14 +150,15 @@ def draw_scene(
     Args:
         kind: a name in `KINDS`.
         rng: a `numpy.random.Generator`; equal states give equal scenes.
-        height, width: of the image, in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
         count: fewest and most objects, both included.
         size: least and greatest length (diameter, height of a pedestrian) in pixels.
         contrast: difference in lightness between an object (or a distractor) and what is under it,
             as a share of the full range: 0..1. Objects are lighter or darker at random.
         clutter: amount of distractors, 0 (none) to 1 (crowded).
-        classes: 1 to 3. With 1 every object has id 1. With more the ids are those of the kind's
-            `variants`, the last id holding the variants that are left over.
+        classes: number of classes, 1 to 3. With 1 every object has id 1. With more the ids are
+            those of the kind's `variants`, the last id holding the variants that are left over.
 
     Returns:
         The image, uint8 `(height, width, 3)`, and the mask, uint8 `(height, width)` of ids, with 0

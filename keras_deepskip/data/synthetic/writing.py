@@ -46,7 +46,9 @@ def sample(out, kind="microorganisms", images=40, seed=0, overwrite=False, **arg
 
     Args:
         out: the folder to make.
-        kind: a name in `KINDS`, or `"mixed"` for each of them in turn.
+        kind: kind of the objects: `"microorganisms"`, `"coins"`, `"lesions"`, `"fish"`,
+            `"pedestrians"` or `"vehicles"`, or `"mixed"` for each of them in turn. `KINDS` has the
+            names.
         images: how many images.
         seed: whole number; the same seed gives the same bytes, and a larger sample begins with the
             images of a smaller one.
