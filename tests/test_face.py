@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 
@@ -217,6 +218,14 @@ def test_forms_follow_one_flag_or_several(command):
     assert options.formats == ["coco", "yolo", "geojson"]
     formats = options_of(command)._option_string_actions["--format"]
     assert formats.help.endswith(f"(default: {'none' if command == 'predict' else 'coco'})")
+
+
+@pytest.mark.one_backend
+@pytest.mark.studies
+def test_the_page_of_commands_is_what_the_parsers_have():
+    """Made by: python docs/tools/commands.py"""
+    made = runpy.run_path(str(tiny.ROOT / "docs" / "tools" / "commands.py"))
+    assert made["PAGE"].read_text(encoding="utf-8") == made["page"]()
 
 
 def test_models_reload_after_a_bare_import(tmp_path):

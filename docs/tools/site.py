@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     "models", "layers", "losses", "metrics", "architectures", "encoders", "data", "training",
-    "inference", "export", "quantization", "objects", "operating_point", "analysis", "reporting",
-    "drawing", "folding", "tiling", "demo", "studies.rivals", "studies.experiments",
+    "inference", "export", "hub", "quantization", "objects", "operating_point", "analysis",
+    "reporting", "drawing", "folding", "tiling", "demo", "studies.rivals", "studies.experiments",
     "studies.timing",
 )  # fmt: skip
 OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "examples/*.py", "examples/runtimes/*.py")

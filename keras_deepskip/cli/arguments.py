@@ -96,7 +96,7 @@ def describe_train(command):
         "--folds",
         type=int,
         metavar="N",
-        help="cross-validate: train so many networks, each judged on its share of the images",
+        help="cross-validate: train so many networks, each evaluated on its share of the images",
     )
     Options(main, cross_validate).add("ensemble", action="store_true")
     _add_report(main, "of the validation images")
@@ -148,7 +148,9 @@ def _add_judging(command, function, **out):
 def describe_push(command):
     from keras_deepskip.hub import push_to_hub
 
-    command.add_argument("--run", dest="run_folder", required=True, help="folder of a training run")
+    command.add_argument(
+        "--run", dest="run_folder", required=True, metavar="RUN", help="folder of a training run"
+    )
     options = Options(command, push_to_hub)
     options.add("repo_id", metavar="USER/NAME")
     options.add("licence", metavar="NAME")
@@ -174,7 +176,7 @@ def describe_predict(command):
     _add_formats(options)
     options.add("tta", metavar="WAYS")
     options.add("tables", nargs="+", metavar="FORM")
-    options.add("cluster", metavar="local:N|tcp://HOST:PORT")
+    options.add("cluster", metavar="{local:N,tcp://HOST:PORT}")
     _add_report(command, "of what was found")
 
 
@@ -182,8 +184,10 @@ def describe_suggest(command):
     from keras_deepskip.inference import predict, suggest
 
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", dest="runs", nargs="+", help="folders of training runs")
-    source.add_argument("--model", dest="models", nargs="+", help=".keras files")
+    source.add_argument(
+        "--run", dest="runs", nargs="+", metavar="RUN", help="folders of training runs"
+    )
+    source.add_argument("--model", dest="models", nargs="+", metavar="MODEL", help=".keras files")
     options = Options(command, suggest, flags={"formats": "--format"})
     Options(command, predict).add("images", nargs="+")
     options.add("out", metavar="DIR")
@@ -425,7 +429,7 @@ def _add_formats(options):
 
 def _add_run_or_model(command):
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", dest="run_folder", help="folder of a training run")
+    source.add_argument("--run", dest="run_folder", metavar="RUN", help="folder of a training run")
     source.add_argument("--model", help="a .keras file, or hf://USER/NAME of the hub")
 
 
@@ -461,7 +465,7 @@ def _add_masks(group, classes=True):
         help="class id of a colour, such as 255,0,0=1, in masks that are colour pictures; may be "
         "repeated",
     )  # fmt: skip
-    options.add("kind", dest="mask_kind")
+    options.add("kind", dest="mask_kind", metavar="KIND")
     options.add(
         "values", dest="mask_values", type=values.value_and_id, action="append", metavar="VALUE=ID",
         help="class id of a value of the masks, such as 50=1; may be repeated",
@@ -479,7 +483,7 @@ def _add_network(command, backbone=True):
     if backbone:
         group.add_argument("--backbone", metavar="NAME", help=BACKBONE)
     options.add("weights")
-    options.add("trainable_backbone", type=values.boolean_or_number, metavar="yes|no|LEVEL")
+    options.add("trainable_backbone", type=values.boolean_or_number, metavar="{yes,no,LEVEL}")
     options.add("skips")
     options.add("levels", type=int)
     options.add("base_filters", type=int)
@@ -508,7 +512,7 @@ def _add_recipe(group, leave_out):
         if field.type is bool:
             options.add(field.name)
         elif field.name == "patience":
-            options.add(field.name, type=values.number_or_none, metavar="N|none")
+            options.add(field.name, type=values.number_or_none, metavar="{N,none}")
         elif field.default is None:
             kind = next(kind for kind in typing.get_args(field.type) if kind is not type(None))
             if kind is bool:
