@@ -72,7 +72,7 @@ class QuantizationReport:
         for kind in ("float32", "int8"):
             figures = [self.figures.get(kind, {}).get(name) for name in FIGURES]
             rows.append([kind, self.bytes[kind], round(self.milliseconds[kind], 1), *figures])
-        return ["", "bytes", "ms a call", *FIGURES], rows
+        return ["", "bytes", "ms per call", *FIGURES], rows
 
 
 def quantize(

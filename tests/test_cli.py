@@ -462,7 +462,7 @@ def test_json_of_all_that_finds_something(capsys, tmp_path):
     found, words = as_json(
         capsys, "stream", "--run", run, "--source", frames, "--batch-size", 1, "--limit", 2
     )
-    assert found["frames"] == 2 and found["latency_p50"] > 0 and "frames a second" in words
+    assert found["frames"] == 2 and found["latency_p50"] > 0 and "frames per second" in words
     found, _ = as_json(capsys, "analyze", "--json")
     assert found["parts"][-1]["kernels"] == 644192
     found, _ = as_json(capsys, "backbones", "--list", "--json")

@@ -633,5 +633,5 @@ def test_the_command_tells_statistics_after_an_interrupt(
     done = command("--model", model_file, "--source", "0", "--out", tmp_path / "out")
     said = capsys.readouterr()
     assert done == 130 and "interrupted" in said.err
-    assert "frames a second" in said.out and len(written) == 3
+    assert "frames per second" in said.out and len(written) == 3
     assert all(camera.released for camera in Camera.opened) and not readers()

@@ -122,7 +122,8 @@ def of_stream(told, **rest):
     """`StreamStatistics`."""
     latencies = (told.latency_p50, told.latency_p95, told.latency_p99)
     shown = ["-" if value is None else f"{1e3 * value:.1f}" for value in latencies]
-    headers = ("frames", "dropped", "late", "frames a second", "ms, median", "ms, 95 %", "ms, 99 %")
+    headers = ("frames", "dropped", "late", "frames per second")
+    headers += ("ms, median", "ms, 95 %", "ms, 99 %")
     speed = f"{told.frames_per_second:.1f}" if told.frames else "-"
     return Ending("", headers, [[told.frames, told.dropped, told.late, speed, *shown]], **rest)
 

@@ -52,7 +52,7 @@ def predict(
     Writes in `out`: `masks/NAME.png` (class ids, with a palette in which viewers show them, as
     Pascal VOC's have), `labels/NAME.tif` (0 for background, else the object's number in the table;
     16 bits, 32 from 65,536 objects on), `overlays/NAME.png` (the image with the objects outlined,
-    reduced to 2048 pixels a side if it is larger), `probabilities/NAME.png` if asked (16 bits:
+    reduced to 2048 pixels per side if it is larger), `probabilities/NAME.png` if asked (16 bits:
     65535 is 1; of several classes `NAME_classK.png` each), and `objects.csv`, one line per object:
     image, number, class (and its name, if the model knows it), area in pixels, centroid and box in
     pixels (bottom and right are the first row and column outside), and the mean probability of its

@@ -291,7 +291,7 @@ def export_tables(folder, files=()):
     tables = [Table("exports", "Exported files", columns, exported, note)] if exported else []
     rows = [row for report in reports if "held_out" in report for row in _quantized_rows(report)]
     if rows:
-        columns = ["file", "numbers", "bytes", "ms a call"]
+        columns = ["file", "numbers", "bytes", "ms per call"]
         columns += list(dict.fromkeys(name for row in rows for name in row[4]))
         rows = [[*row[:4], *(row[4].get(name) for name in columns[4:])] for row in rows]
         tables.append(Table("quantized", "8 bits against float32", columns, rows))

@@ -54,8 +54,8 @@ def report(
     The page holds all that it shows and asks nothing of the network: figures with intervals, a
     gallery of the images with their objects outlined, the worst first, curves, tables, the plan
     with its reasons, and the command that repeats the run. Of more than 100 images the gallery has
-    the 100 worst, of images of more than 512 pixels a side the crop with the most errors; the whole
-    ones, with their objects outlined, are then in a folder beside the page.
+    the 100 worst, of images of more than 512 pixels per side the crop with the most errors; the
+    whole ones, with their objects outlined, are then in a folder beside the page.
 
     Args:
         model: a `Run`, or a built `keras.Model` with probabilities as output.
