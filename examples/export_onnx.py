@@ -65,7 +65,7 @@ for side in (SIDE, SIDE + 37):
     print(f"{mask.shape}: {1000 * taken:.0f} ms, at most {apart:.1e} from the model")
 
 # %% [markdown]
-# Image, truth (found green, missed red) and what the file found (right green, false amber):
+# Image, truth (found blue, missed orange) and what the file found (right blue, false yellow):
 
 # %%
 mask = session.run(["mask"], {"image": images[:1].astype("float32")})[0]

@@ -228,6 +228,20 @@ def test_the_page_of_commands_is_what_the_parsers_have():
     assert made["PAGE"].read_text(encoding="utf-8") == made["page"]()
 
 
+def test_the_docs_name_every_column_of_the_tables_and_every_file_of_a_run():
+    from keras_deepskip.inference import measures, tables
+    from keras_deepskip.training import run
+
+    shown = (tiny.ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+    measured = measures.columns(channels=1, sized=True)
+    for column in (*tables.COLUMNS, "class_name", *measures.IMAGE_COLUMNS, "file", *measured):
+        assert f"`{column}`" in shown, column
+    shown = (tiny.ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
+    files = (run.CONFIG, run.SPLIT, run.IMAGES, run.AUDIT, run.MODEL, run.HISTORY, run.PLAN)
+    for name in (*files, run.POINT, f"{run.CHECKPOINT}/", f"{run.LOGS}/"):
+        assert f"`{name}`" in shown, name
+
+
 def test_models_reload_after_a_bare_import(tmp_path):
     kd.build_model(levels=2, base_filters=2).save(tmp_path / "model.keras")
     code = "import sys, keras, keras_deepskip; print(keras.models.load_model(sys.argv[1]).name)"
