@@ -714,6 +714,9 @@ def test_dask_arrays_give_what_one_pass_gives(light):
     mask = predict_tiled(model, lazy, tile=100, output="mask", tta="flips")
     expected = predict_tiled(model, image, tile=100, output="mask", tta="flips")
     assert mask.dtype == np.uint8 and np.array_equal(mask.compute(scheduler="sync"), expected)
+    grey, image = build_model((None, None, 1), levels=2, base_filters=2), drawn((90, 70, 3))
+    found = predict_tiled(grey, array.from_array(image, chunks=40)).compute(scheduler="sync")
+    np.testing.assert_allclose(found, predict_tiled(grey, image), atol=1e-5)
 
 
 def test_objects_of_dask_arrays_are_labelled_in_zarr(tmp_path):
@@ -733,8 +736,10 @@ def test_objects_of_dask_arrays_are_labelled_in_zarr(tmp_path):
 def test_dask_arrays_that_do_not_fit_are_refused(light, tmp_path):
     array = pytest.importorskip("dask.array")
     lazy = array.zeros((200, 200, 5), chunks=100)
-    with pytest.raises(ValueError, match=r"2 channels was expected. Received: shape \(200, 200, 5"):
+    with pytest.raises(ValueError, match=r"the Dask array: .*2 channels.*5"):
         predict_tiled(light["light_vgg16"], lazy)
+    with pytest.raises(ValueError, match=r"of 2 axes, and one of channels.*\(200, 200, 5, 1"):
+        predict_tiled(light["light_vgg16"], lazy[..., None])
     with pytest.raises(ValueError, match="exact windows. Received: mode='blended'"):
         predict_tiled(light["light_vgg16"], lazy[..., :2], mode="blended")
     with pytest.raises(ValueError, match="result.to_zarr"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_deepskip._checks import require
+from keras_deepskip.data.images import to_channels
 from keras_deepskip.inference.outputs import check_maps
 from keras_deepskip.inference.sources import LARGE
 from keras_deepskip.inference.windows import (
@@ -49,13 +50,13 @@ def predict_dask(model, image, output, threshold, settings):
             "of NumPy or Zarr for it"
         )
     image = image[..., None] if image.ndim == axes else image
-    if image.ndim != axes + 1 or image.shape[-1] != channels:
+    if image.ndim != axes + 1:
         raise ValueError(
-            f"a Dask array of {axes} axes and {channels} channels was expected. "
+            f"a Dask array of {axes} axes, and one of channels, was expected. "
             f"Received: shape {image.shape}"
         )
     chunks, depth = _chunks_and_halo(model, image.shape[:-1], settings)
-    image = image.rechunk((*chunks, channels))
+    image = _with_channels(image.rechunk((*chunks, -1)), channels)
     halo = {**dict(enumerate(depth)), axes: (0, 0)}
     wide = array.overlap.overlap(image, halo, boundary="none", allow_rechunk=False)
     channels_last, dtype = result_form(output, classes)
@@ -93,8 +94,18 @@ def _chunks_and_halo(model, sizes, settings):
     return chunks, halos
 
 
+def _with_channels(image, channels):
+    """The array with a number of channels; others are refused before anything is computed."""
+    one = np.zeros((1,) * (image.ndim - 1) + image.shape[-1:], image.dtype)
+    kind = to_channels(one, channels, "the Dask array").dtype
+    return image.map_blocks(
+        to_channels, channels, "the Dask array",
+        chunks=(*image.chunks[:-1], (channels,)), dtype=kind,
+    )  # fmt: skip
+
+
 def _packed(model):
-    """The model as bytes of a `.keras` file, alike for a model of the same weights."""
+    """The model as bytes of a `.keras` file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
