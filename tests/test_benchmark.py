@@ -430,7 +430,9 @@ def test_the_table_of_a_comparison():
         (one, values(100), values(250, macs=None, peak=None)),
         (step, {"failure": "over the limit of 60 s"}, values(1234.5)),
     )
+    assert f"--reference {PAIR[1]}" in comparison_text(result, PAIR[1])
     text = comparison_text(result, "deepskip")
+    assert "--reference" not in text
     head = ["network", "parameters", "GMACs"]
     for batch in (1, 8):
         head += [f"ms an image, batch {batch}", f"x, batch {batch}", f"MB, batch {batch}"]

@@ -262,6 +262,7 @@ def costs(rows, networks, measured):
     headers = ["network", "mean IoU", "parameters", "MACs", "ms per image", "peak MB"]
     title = (
         f"Cost of a prediction: one image of {side} x {side}, one process each, side by side "
-        f"({measured['settings']['backend']}, {measured['date']})."
+        "(batch norms folded, but not those of other packages' networks; "
+        f"{measured['settings']['backend']}, {measured['date']})."
     )
     return Table("costs", title, headers, body)

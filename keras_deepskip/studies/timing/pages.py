@@ -40,7 +40,8 @@ def write_comparison_page(result, reference, path):
     sections.append(Section("The networks", tables=[known]))
     title = "Speed and memory of networks"
     text = f"{len(rivals)} networks, {len(result['cases'])} cases. Ratios are to {reference}."
-    return _written(path, title, text, result, "keras-deepskip benchmark", sections,
+    command = tables.benchmark_command(result, reference)
+    return _written(path, title, text, result, command, sections,
                     _comparison_tiles(result, reference))  # fmt: skip
 
 

@@ -19,7 +19,7 @@ HOW = (
 def comparison_text(result, reference):
     """The report of `benchmark`: a table for each mode and size, with ratios to `reference`."""
     rivals = result["settings"]["rivals"]
-    parts = ["# Speed and memory", _facts(result, "keras-deepskip benchmark"), HOW]
+    parts = ["# Speed and memory", _facts(result, benchmark_command(result, reference)), HOW]
     for (mode, size), entries in by_mode_and_size(result).items():
         parts.append(f"## {mode.capitalize()}, {size} x {size}")
         parts.append(markdown_table(*comparison_rows(entries, rivals, reference)))
@@ -115,6 +115,12 @@ def _facts(result, command):
     rows = [*result["machine"].items(), *result["versions"].items()]
     table = markdown_table(["", result["date"]], [[name, str(value)] for name, value in rows])
     return f"```bash\n{command_text(result, command)}\n```\n\n{table}"
+
+
+def benchmark_command(result, reference):
+    """The command `benchmark`, with the network to compare with if it is not the first."""
+    first = result["settings"]["rivals"][0]
+    return "keras-deepskip benchmark" + (f" --reference {reference}" if reference != first else "")
 
 
 def command_text(result, command):
