@@ -506,6 +506,14 @@ def test_a_network_of_both_studies_has_one_learning_rate():
     assert all(rates[0][options] == rates[1][options] for options in shared)
 
 
+def test_light_forms_without_norms_and_other_packages_have_a_lower_learning_rate():
+    rates = {network.name: network.recipe.get("learning_rate") for network in COMPARISON.networks}
+    slow = {name for name, rate in rates.items() if rate == 1e-3}
+    assert {"mask_rcnn_light", "mask_rcnn_same_size", "fcn8s_same_macs", "hub_deeplab"} < slow
+    assert all(name in slow for name in rates if name.startswith("smp_"))
+    assert rates["deepskip"] is rates["unet_same_weights"] is rates["pspnet_same_macs"] is None
+
+
 def test_every_network_of_the_comparison_has_its_cost():
     """The timed network has the options of the trained one; other packages' is of that package."""
     for network in COMPARISON.networks:

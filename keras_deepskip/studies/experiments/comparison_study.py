@@ -24,21 +24,24 @@ def _network(name, label, recipe=(), timed_as=None):
     return Network(name, label, COMPARED[timed_as][1], dict(recipe), timed_as)
 
 
-# Of other packages, with random weights; smp's run on PyTorch alone.
+# Of other packages, wide or deep, with random weights; smp's run on PyTorch alone.
 OUTSIDE = (
     Network(
         "hub_deeplab", "keras-hub DeepLabV3+, ResNet34", {"architecture": "hub_deeplab"},
-        timed_as="hub_deeplabv3_resnet34",
+        SLOW, "hub_deeplabv3_resnet34",
     ),
     *(
         Network(
             f"smp_{name}_{encoder}", f"smp {label}, {encoder}",
             {"architecture": "smp", "network": network, "encoder": encoder},
-            timed_as=f"smp_{name}_{encoder}",
+            SLOW, f"smp_{name}_{encoder}",
         )
         for name, label, network, encoder in SMP_NETWORKS if name != "pspnet"
     ),
 )  # fmt: skip
+
+# Of the light forms, those whose heads have no batch norm
+WITHOUT_NORM = ("fcn8s_same_weights", "fcn8s_same_macs", "mask_rcnn_same_size")
 
 NETWORKS = (
     Network("deepskip", "deep skips (ours), VGG16", timed_as="deepskip_folded"),
@@ -51,7 +54,10 @@ NETWORKS = (
     _network("pspnet", "PSPNet, ResNet50", SLOW),
     _network("h_denseunet", "DenseUNet-167 (H-DenseUNet)", SLOW),
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
-    *(_network(name, label) for name, (label, _) in LIGHT_FORMS.items()),
+    *(
+        _network(name, label, SLOW if name in WITHOUT_NORM else ())
+        for name, (label, _) in LIGHT_FORMS.items()
+    ),
     *OUTSIDE,
 )
 
