@@ -53,7 +53,9 @@ def _in_notebook():
 
 
 def say(text):
-    """Writes a line about the progress of long work."""
+    """Writes a line about the progress of long work, if there is anywhere to write it."""
+    if sys.stdout is None:
+        return
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

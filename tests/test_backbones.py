@@ -492,6 +492,20 @@ def test_imagenet_weights_are_asked_of_keras(monkeypatch):
     assert asked == [("imagenet", 3), (None, 2)]
 
 
+def test_the_residual_encoder_takes_weights_for_other_channels(tmp_path):
+    small = {"backbone": "light_resnet34", "blocks_per_level": [1, 1], "levels": 3,
+             "base_filters": 2}  # fmt: skip
+    given = redraw(build_model(**small))
+    given.save(tmp_path / "given.keras")
+    grey = build_model((None, None, 1), weights=tmp_path / "given.keras", **small)
+    x = image(1, 16, 16, 3)
+    shown = np.repeat(x[..., :1], 3, axis=-1)
+    for a, b in zip(
+        encoder_maps(given, shown)[:2], encoder_maps(grey, x[..., :1])[:2], strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 def test_light_encoders_take_weights_of_another_network(tmp_path):
     small = {"levels": 3, "base_filters": 2}
     given = redraw(build_model(mean=50.0, **small))
@@ -570,6 +584,8 @@ def test_what_is_frozen_in_a_model_of_ones_own_stays_so():
 
 
 def test_light_encoders_freeze_too():
+    with pytest.raises(ValueError, match="`trainable_backbone` must be one of"):
+        build_model(levels=3, base_filters=2, trainable_backbone=0)  # no level, and not False
     model = build_model(levels=3, base_filters=2, trainable_backbone=3)
     frozen = [layer.name for layer in model.layers if not layer.trainable]
     assert "e1_conv1" in frozen and "e2_bn2" in frozen and "e3_conv1" not in frozen

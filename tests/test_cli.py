@@ -503,3 +503,37 @@ def test_json_of_an_error_and_of_images_that_fail(capsys, tmp_path):
     with pytest.warns(UserWarning, match="could not be predicted"):
         found, _ = as_json(capsys, *command, "--out", tmp_path / "found", status=1)
     assert Path(found["failures"]).read_text().count("bad.png")
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--data", "d", "--out", "o", "--option", "levels"], "NAME=VALUE was expected"),
+        (["compare", "--out", "o", "--category", "cells"], "NAME=FOLDER was expected"),
+        (["compare", "--out", "o", "--category", "cells="], "NAME=FOLDER was expected"),
+    ],
+)
+def test_pairs_without_a_value_are_refused(arguments, words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.one_backend
+def test_overlays_of_a_stream_need_a_folder(capsys):
+    assert cli.main(["stream", "--model", "m.keras", "--source", "frames", "--overlays"]) == 1
+    assert "--overlays are written to the folder --out" in capsys.readouterr().err
+
+
+@pytest.mark.one_backend
+def test_an_output_that_nobody_reads_any_more_ends_the_command(monkeypatch, tmp_path, capfd):
+    """As of `| head`: no message, and the status that shells give."""
+
+    def closed(options):
+        raise BrokenPipeError
+
+    monkeypatch.setitem(cli.COMMANDS, "plan", (closed, cli.COMMANDS["plan"][1], ""))
+    monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    assert cli.main(["plan", "--data", str(tmp_path)]) == 141
+    assert not capfd.readouterr().err

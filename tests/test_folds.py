@@ -13,7 +13,7 @@ from keras_deepskip import cli
 from keras_deepskip.data import fold_splits
 from keras_deepskip.models import build_model, fill_of, mean_model
 from keras_deepskip.operating_point import OperatingPoint, operating_point_of
-from keras_deepskip.training import cross_validate
+from keras_deepskip.training import Recipe, cross_validate, folds
 from keras_deepskip.training.folds import _mean_point
 from tests import tiny
 
@@ -135,3 +135,27 @@ def test_the_command(tmp_path, capsys):
     for wrong in (["--ensemble"], ["--folds", "2", "--split-file", "x.json"]):
         plain = ["train", "--data", str(data), "--out", str(tmp_path / "b"), *wrong]
         assert cli.main(plain) == 1
+
+
+@pytest.mark.one_backend
+def test_each_fold_of_a_model_of_ones_own_begins_alike(tmp_path, monkeypatch):
+    """What one fold has learnt of another's test images must not be in that one."""
+    model, seen = build_model(levels=2, base_filters=2), []
+    begin = [weight.copy() for weight in model.get_weights()]
+    train = folds.train
+
+    def noted(*arguments, **options):
+        seen.append([weight.copy() for weight in model.get_weights()])
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(folds, "train", noted)
+    recipe = Recipe(epochs=1, steps_per_epoch=1, batch_size=1, crop_size=32, validation_windows=1)
+    data = folder_of(tmp_path / "data")
+    found = cross_validate(data, tmp_path / "out", recipe, folds=2, model=model, verbose=0)
+    for weights in seen:
+        for own, first in zip(weights, begin, strict=True):
+            np.testing.assert_array_equal(own, first)
+    assert len(seen) == 2 and not all(map(np.array_equal, found.runs[1].model.get_weights(), begin))
+    figures = [{**found.figures[0], "iou": None}, found.figures[1]]
+    known = dataclasses.replace(found, figures=figures)
+    assert known.summary()["iou"]["standard_deviation"] is None and "±" in known.text()

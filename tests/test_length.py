@@ -205,3 +205,27 @@ def test_a_resumed_run_is_not_shortened_for_what_it_compiles_anew(clock):
             if keeper.epochs is not None:
                 break
         assert (keeper.epochs is not None) is late
+
+
+@pytest.mark.one_backend
+def test_what_compiles_anew_and_what_is_saved(clock):
+    """A later `fit` compiles once more; one slow epoch is none; saving takes its time."""
+    keeper = KeepMinutes(4, start=0)
+    keeper.set_model(types.SimpleNamespace(optimizer=keras.optimizers.Adam()))
+    keeper.planned = 12
+    for epoch, seconds in enumerate((30, 10, 10, 30, 30, 10, 10, 10)):
+        if epoch in (0, 4):
+            keeper.on_train_begin()
+        keeper.on_epoch_begin(epoch)
+        clock.now += seconds
+        keeper.on_epoch_end(epoch)
+        assert keeper.epochs is None
+    saving = KeepMinutes(2, start=0)
+    saving.set_model(keeper.model)
+    saving.planned = 10
+    for epoch in range(4):
+        saving.on_epoch_begin(epoch)
+        clock.now += 10
+        saving.on_epoch_end(epoch)
+        clock.now += 5
+    assert saving.epochs is not None and saving.epochs < 10

@@ -16,7 +16,7 @@ from keras_deepskip import _checks, _files, cli
 from keras_deepskip.data import MaskReading, find_samples
 from keras_deepskip.export.noted import note_export
 from keras_deepskip.inference import evaluate, predict
-from keras_deepskip.reporting import Report, gallery, report
+from keras_deepskip.reporting import Report, gallery, report, run_report
 from keras_deepskip.reporting.charts import threshold_charts, training_charts
 from keras_deepskip.reporting.facts import export_tables, remarks_of
 from keras_deepskip.reporting.figures import Calibration, ImageCounts, figures_of, share_interval
@@ -120,6 +120,18 @@ def test_figures_and_their_intervals():
     value, low, high = figures_of(other)["recall"]
     assert value == 15 / 29 and low < value < high == 0.75
     assert figures_of(other) == figures_of(other)
+
+
+def test_figures_of_nothing_are_not_known():
+    """Neither for all images, nor for resamples of images without objects."""
+    empty = ImageCounts("e", np.array([[0, 0, 0]]), np.array([[0, 0, 0]]))
+    found = figures_of([empty, empty])
+    assert found["recall"] == found["missed"] == found["false"] == (None, None, None)
+    assert run_report._share(found["recall"]) == ""
+    some = ImageCounts("s", np.array([[9, 1, 0]]), np.array([[90, 10, 0]]))
+    found = figures_of([some, *[empty] * 4])
+    assert found["recall"] == (0.9, 0.9, 0.9)
+    assert found["missed"] == pytest.approx((0.1, 0.1, 0.1)) and found["false"] == (0, 0, 0)
 
 
 def test_classes_that_do_not_occur_count_nowhere():

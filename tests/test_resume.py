@@ -199,8 +199,17 @@ def test_another_image_of_the_same_name_is_refused(first_epoch, tmp_path):
     shutil.copytree(tiny.data(), data)
     name = Run.load(first_epoch).split.train[0].name
     write_png(data / "images" / f"{name}.png", np.zeros((48, 48, 3), "uint8"))
-    with pytest.raises(ValueError, match=rf"{name}\.png: .*another one \(1 image changed"):
+    with pytest.raises(ValueError, match=rf"{name}\.png: .*another one \(1 file changed"):
         train(data, first_epoch, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL)
+
+
+def test_another_mask_of_the_same_name_is_refused(first_epoch, tmp_path):
+    """Half a training on each would be of neither."""
+    shutil.copytree(tiny.data(), tmp_path / "data")
+    name = json.loads((first_epoch / "split.json").read_text())["train"][0]
+    write_png(tmp_path / "data" / "masks" / f"{name}.png", np.ones((48, 48), "uint8"))
+    with pytest.raises(ValueError, match=rf"masks/{name}\.png: the mask that .*1 file changed"):
+        train(tmp_path / "data", first_epoch, tiny.RECIPE, resume=True, verbose=0, **tiny.MODEL)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_weights(first_epoch):

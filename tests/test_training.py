@@ -196,6 +196,12 @@ def test_a_model_of_ones_own_that_does_not_fit(tmp_path, make, words):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_of_ones_own_keeps_the_precision_that_it_was_built_with():
+    recipe = dataclasses.replace(tiny.RECIPE, precision="mixed_bfloat16")
+    with pytest.raises(ValueError, match="`precision` must be that of `model`, float32"):
+        train(tiny.data(), "run", recipe, model=tiny.bright_model())
+
+
 def test_a_model_of_ones_own_and_options_to_build_one():
     with pytest.raises(ValueError, match="none to build. Received also: levels"):
         train(tiny.data(), "run", tiny.RECIPE, model=tiny.bright_model(), levels=2)
@@ -258,6 +264,16 @@ def test_patience_counts_epochs_without_a_better_one(tmp_path):
     assert not falling.model.stop_training and falling.state["best_epoch"] == 3
 
 
+def test_patience_counts_from_the_begin_of_a_stage(tmp_path):
+    """What was best before, with a frozen backbone, leaves the stage its time."""
+    checkpoint = kept(tmp_path, [(0.5, 1.0), (0.4, 1.0), (0.4, 1.0)])
+    checkpoint.begin, checkpoint.patience = 3, 2
+    for epoch in (3, 4):
+        checkpoint.on_epoch_begin(epoch)
+        checkpoint.on_epoch_end(epoch, {"val_score": 0.45, "val_loss": 1.0})
+        assert checkpoint.state["stopped"] == (epoch == 4)
+
+
 def test_a_figure_that_is_no_number_is_never_the_best(tmp_path):
     state = kept(tmp_path, [(math.nan, 1.0), (0.1, 1.0), (math.nan, 0.1)]).state
     assert state["best_epoch"] == 2 and state["best"] == 0.1
@@ -276,7 +292,10 @@ def test_history_takes_figures_that_come_and_go(tmp_path):
 
 
 def test_a_kill_at_any_write_leaves_the_last_whole_epoch(tmp_path, monkeypatch):
-    """Each epoch renames four files into place; death comes before each of them."""
+    """Each epoch renames four files into place; death comes before each of them.
+
+    The last is the best model, which is made anew of an epoch that the state names as the best.
+    """
     model = small_model()
     first = [weight.copy() for weight in model.get_weights()]
     for deadly in range(4):
@@ -292,12 +311,13 @@ def test_a_kill_at_any_write_leaves_the_last_whole_epoch(tmp_path, monkeypatch):
         assert tiny.leftovers(folder)  # as a kill leaves them
         after = Checkpoint(folder)
         restored = load_model(after.restore())
-        assert after.state["epoch"] == 1
-        for weight, expected in zip(restored.get_weights(), first, strict=True):
-            np.testing.assert_array_equal(weight, expected)
+        whole = 2 if deadly == 3 else 1
+        assert after.state["epoch"] == after.state["best_epoch"] == whole
+        for own in (restored, load_model(folder / "model.keras")):
+            for weight, expected in zip(own.get_weights(), first, strict=True):
+                np.testing.assert_array_equal(weight, expected + (whole - 1))
         assert not tiny.leftovers(folder)
         assert len(list((folder / "training_state").glob("*.keras"))) == 1
-        load_model(folder / "model.keras")
 
 
 def _die_at(patch, deadly):

@@ -10,15 +10,15 @@ PAGE = Path(__file__).resolve().parents[1] / "commands.md"
 HEAD = """# Commands and their flags
 
 All flags of each command; `keras-deepskip COMMAND --help` prints them too. Every command also takes
-`--help` and `--json` (the result as JSON); `--debug`, before the command, shows the traceback of an
-error. The flags of [train](#train) have the names of the fields of `Recipe`, and
+`--help`, `--json` (the result as JSON) and `--debug` (the traceback of an error). The flags
+of [train](#train) have the names of the fields of `Recipe`, and
 [what training chooses](recipe.md) explains the choices. What commands print, and their exit status,
 is in [the package at a glance](api.md#commands).
 
 *Made by `python docs/tools/commands.py`, from the parsers.*
 
 """
-EVERYWHERE = ("--help", "--json")
+EVERYWHERE = ("--help", "--json", "--debug")
 CODE = re.compile(r'(`[^`]*`|"[\w-]+"|(?<![\w-])--\w[\w-]*)')
 
 

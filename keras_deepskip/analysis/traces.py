@@ -20,13 +20,14 @@ def trace(model, height, width, depth):
 
 
 def spatial_sizes(shape, height, width, depth):
-    """The spatial sizes of an input of this (symbolic) shape."""
+    """The spatial sizes of an input of this (symbolic) shape: its own where they are fixed."""
     if len(shape) not in (4, 5):
         raise ValueError(
             "a model of images (N, H, W, C) or volumes (N, D, H, W, C) was expected. "
             f"Received: an input of shape {shape}"
         )
-    return (height, width) if len(shape) == 4 else (depth, height, width)
+    asked = (height, width) if len(shape) == 4 else (depth, height, width)
+    return tuple(own or size for own, size in zip(shape[1:-1], asked, strict=True))
 
 
 def _flat(model):

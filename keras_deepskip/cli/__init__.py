@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -98,6 +99,7 @@ COMMANDS = {
 }  # fmt: skip
 # Commands that, repeated, resume where they were interrupted.
 RESUMING = ("ablation", "backbones", "benchmark", "compare", "import", "predict")
+DEBUG_HELP = "show the traceback of an error"
 JSON_HELP = "print the result as JSON, and what people read to standard error"
 MAIN_PATH = """The main path:
   keras-deepskip train    --data FOLDER --out RUN      FOLDER holds images/ and masks/
@@ -114,7 +116,7 @@ def main(arguments=None):
 
     Returns:
         0; 1 after an error, if `audit` found errors or `predict` left images out; 130 after an
-        interrupt (SIGTERM too).
+        interrupt (SIGTERM too); 141 if nobody reads the output any more.
 
     Example:
 
@@ -142,7 +144,12 @@ def main(arguments=None):
         again = " The same command with --resume continues it." if begun else ""
         again = " The same command continues it." if options.command in RESUMING else again
         print(f"\nkeras-deepskip {options.command}: interrupted.{again}", file=sys.stderr)
+        if options.as_json:
+            print(json_text(options.command, 130, {"error": "interrupted"}))
         return 130
+    except BrokenPipeError:  # who reads the output has seen enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         # Errors of the user's files and arguments are one line, without a traceback.
         if options.debug:
@@ -177,7 +184,7 @@ def make_parser(arguments, every=False):
         description="Light deep-skip networks that find small objects in large images.",
     )
     parser.add_argument("--json", action="store_true", help=JSON_HELP)
-    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--debug", action="store_true", help=DEBUG_HELP)
     parser.add_argument("--version", action="version", version=__version__)
     parser.as_json = wants_json(arguments)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -189,6 +196,9 @@ def make_parser(arguments, every=False):
         command.as_json = parser.as_json
         if name not in ("audit", "completion"):  # audit's own may name a file
             command.add_argument("--json", action="store_true", help=JSON_HELP)
+        command.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG_HELP
+        )
         if every or name == chosen:
             describe_command(command)
     return parser

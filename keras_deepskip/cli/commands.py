@@ -339,6 +339,8 @@ def run_stream(options):
         raise ValueError(f"--out must be another folder than that of the frames. Received: {out}")
     if options.limit is not None:
         check_integer("--limit", options.limit)
+    if options.overlays and not out:
+        raise ValueError("--overlays are written to the folder --out. Received: none. Give it too")
     latency = None if options.latency is None else options.latency / 1e3
     chosen = _fields(options, ("batch_size", "live", "threshold", "min_area", "track"))
     with stream(_model_or_run(options), source, latency=latency, **chosen) as results:

@@ -1,11 +1,14 @@
 """Values of the command line: texts read as what the functions take."""
 
+import argparse
 import json
 
 
 def option_value(text):
     """Reads `NAME=VALUE` as (name, value); a value that is no JSON is a text."""
-    name, _, value = text.partition("=")
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"NAME=VALUE was expected. Received: {text!r}")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -30,7 +33,9 @@ def number_or_all(text):
 
 def named_folder(text):
     """Reads `NAME=FOLDER` as (name, folder)."""
-    name, _, folder = text.partition("=")
+    name, sign, folder = text.partition("=")
+    if not sign or not folder:
+        raise argparse.ArgumentTypeError(f"NAME=FOLDER was expected. Received: {text!r}")
     return name, folder
 
 

@@ -192,7 +192,7 @@ def _take_encoder(model, donor, name, path):
     for layer in _encoder_layers(model).values():
         weights = given[layer.name].get_weights() if layer.name in given else []
         expected = [tuple(weight.shape) for weight in layer.weights]
-        if layer.name == "e1_conv1" and weights:
+        if layer.name in ("e1_conv1", "e1_conv") and weights:  # the first of both light encoders
             weights[0] = adapt_kernel(weights[0], expected[0][-2])
         if [weight.shape for weight in weights] != expected:
             raise ValueError(

@@ -37,10 +37,11 @@ def set_trainable_backbone(model, trainable=True, batch_norm=True):
             f"`model` must be a network of build_model. Received: {model.name!r}, without a "
             "backbone"
         )
-    _checks.check_choice("trainable_backbone", trainable, (True, False, *levels))
-    first = trainable
     if isinstance(trainable, bool):
         first = min(levels) if trainable else max(levels) + 1
+    else:  # 0 is no level, and not False
+        choices = {str(each): each for each in (True, False, *levels)}
+        first = choices[_checks.check_choice("trainable_backbone", str(trainable), choices)]
     for level, of_level in levels.items():
         for layer in of_level:
             layer.trainable = level >= first

@@ -145,7 +145,8 @@ def found_tables(found):
         )  # fmt: skip
     rows.sort(key=lambda row: (-row[1], row[0]))
     columns = ["image", "objects", "mean area", "mean probability"]
-    return [Table("images", "Images", columns, rows[:MOST_ROWS])]
+    note = "" if len(rows) <= MOST_ROWS else f"The {MOST_ROWS:,} with most objects."
+    return [Table("images", "Images", columns, rows[:MOST_ROWS], note)]
 
 
 def remarks_of(run, parts, images, objects):
@@ -256,7 +257,7 @@ def network_tables(model):
     tables = [Table("network", "The network", ["name", "value"], known)]
     try:
         found = analyze(model)
-    except ValueError:  # a layer that the analysis does not know
+    except (ValueError, TypeError, NotImplementedError):  # a layer that the analysis does not know
         return tables
     rows = [[row[0], *row[2:]] for row in (*found.rows, found.total)]
     columns = ["part", *found.HEADERS[2:]]

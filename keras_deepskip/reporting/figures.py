@@ -66,8 +66,8 @@ def figures_of(images):
     Returns:
         A dict of `recall`, `missed`, `false` (the share of the predicted objects), `count_error`
         (mean over images and classes of how many objects too many or too few) and `iou`; each
-        `(value, low, high)`, the ends of an interval of 95 % or None. Images are resampled, not
-        objects: those of an image are not independent.
+        `(value, low, high)`, the ends of an interval of 95 % or None; a share of nothing is None.
+        Images are resampled, not objects: those of an image are not independent.
 
     Example:
 
@@ -79,16 +79,21 @@ def figures_of(images):
     pixels = np.stack([image.pixels for image in images]).astype("float64")
     values = _figures(objects[None], pixels[None])
     if len(images) < 2:
-        return {name: (float(value[0]), None, None) for name, value in values.items()}
+        return {name: (_known(value[0]), None, None) for name, value in values.items()}
     drawn = np.random.default_rng(0).integers(len(images), size=(RESAMPLES, len(images)))
     parts = [_figures(objects[part], pixels[part]) for part in np.array_split(drawn, 20)]
     ends = (100 - LEVEL) / 2, (100 + LEVEL) / 2
     found = {}
     for name, value in values.items():
         resampled = np.concatenate([part[name] for part in parts])
-        low, high = np.percentile(resampled, ends)
-        found[name] = (float(value[0]), float(low), float(high))
+        resampled = resampled[~np.isnan(resampled)]  # without any such object they say nothing
+        low, high = np.percentile(resampled, ends) if len(resampled) else (np.nan, np.nan)
+        found[name] = (_known(value[0]), _known(low), _known(high))
     return found
+
+
+def _known(value):
+    return None if np.isnan(value) else float(value)
 
 
 def _figures(objects, pixels):
@@ -97,10 +102,12 @@ def _figures(objects, pixels):
     occurs = objects.any(axis=(1, 3))  # (samples, classes)
     errors = np.abs(objects[..., 2] - objects[..., 1]).mean(axis=1)
     count_error = (errors * occurs).sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
+    with np.errstate(invalid="ignore"):  # NaN of nothing
+        recall, false = found / (found + missed), false / (found + false)
     return {
-        "recall": found / np.maximum(found + missed, 1),
-        "missed": missed / np.maximum(found + missed, 1),
-        "false": false / np.maximum(found + false, 1),
+        "recall": recall,
+        "missed": 1 - recall,
+        "false": false,
         "count_error": count_error,
         "iou": _mean_iou(pixels.sum(axis=1)),
     }

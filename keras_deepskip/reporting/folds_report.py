@@ -97,7 +97,7 @@ def _subtitle(found):
     name = Path(str(found.runs[0].data)).name
     return (
         f"{len(found.runs)} networks of {found.runs[0].model.count_params():,} weights on the "
-        f"{images:,} images of {name}; each image was judged by the one network that was not "
+        f"{images:,} images of {name}; each image was judged by a network that was not "
         "trained on it."
     )
 
@@ -190,15 +190,11 @@ def _fold_table(found, links):
     means = [summary[key]["mean"] if key in summary else None for key in FIGURES]
     spreads = [summary[key]["standard_deviation"] if key in summary else None for key in FIGURES]
     rows += [["mean", None, *means, None, None, None],
-             ["standard deviation", None, *map(_known, spreads), None, None, None]]  # fmt: skip
+             ["standard deviation", None, *spreads, None, None, None]]  # fmt: skip
     columns = ["fold", "images", *FIGURES.values(), "best epoch", "threshold", "least area"]
     note = "The threshold and the least area of an object were chosen on each fold's validation "
     note += "images. A fold leads to its own report." if any(links) else "images."
     return facts.Table("folds", "Each fold", columns, rows, note)
-
-
-def _known(value):
-    return None if value is None or value != value else value  # NaN of a single fold
 
 
 def _pooled(judged):

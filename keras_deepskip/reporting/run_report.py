@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -257,16 +258,17 @@ class Report:
 
     def _tiles_of_found(self):
         """Figures of images whose truth is not known."""
-        numbers = sorted(len(own) for _, own in self._found) or [0]
-        areas = sorted(own.area for _, objects in self._found for own in objects)
+        numbers = [len(own) for _, own in self._found] or [0]
+        areas = [own.area for _, objects in self._found for own in objects]
+        images = f"in {len(self._found):,} image" + "s" * (len(self._found) != 1)
         tiles = [
-            Tile("objects", f"{sum(numbers):,}", f"in {len(self._found):,} images", "predicted"),
-            Tile("in an image", f"{numbers[len(numbers) // 2]:,}",
-                 f"in the middle, {numbers[0]:,} to {numbers[-1]:,}"),
+            Tile("objects", f"{sum(numbers):,}", images, "predicted"),
+            Tile("in an image", f"{statistics.median(numbers):,g}",
+                 f"median, {min(numbers):,} to {max(numbers):,}"),
         ]  # fmt: skip
         if areas:
-            text = f"pixels in the middle, {areas[0]:,} to {areas[-1]:,}"
-            tiles.append(Tile("area", f"{areas[len(areas) // 2]:,}", text))
+            text = f"pixels, median, {min(areas):,} to {max(areas):,}"
+            tiles.append(Tile("area", f"{statistics.median(areas):,g}", text))
         return tiles
 
     def _remarks(self, evaluation):
@@ -326,6 +328,8 @@ def _areas(evaluation):
 def _share(figure):
     """A share and its interval in per cent."""
     value, low, high = (None if number is None else 100 * number for number in figure)
+    if value is None:  # of nothing
+        return ""
     return f"{value:.1f} %" + ("" if low is None else f" ({low:.1f} to {high:.1f})")
 
 

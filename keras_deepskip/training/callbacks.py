@@ -11,12 +11,14 @@ import numpy as np
 from keras_deepskip import _files, _sizes
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
+from keras_deepskip.models import load_model
 from keras_deepskip.training.event_file import EventFile
 from keras_deepskip.training.run import (
     CHECKPOINT,
     HISTORY,
     MODEL,
     OLD_CHECKPOINT,
+    POINT,
     monitored,
     order,
 )
@@ -139,8 +141,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     Writes in `folder`: `model.keras`, the best model so far by `monitor`; `history.csv`, a line an
     epoch; `training_state/epoch-N.keras` with weights and optimizer state, and
-    `training_state/state.json` that names it. Each file is whole or not there. `state.json` is
-    written last: a run that is killed at any moment finds the last epoch for which all is there.
+    `training_state/state.json` that names it. Each file is whole or not there. A run that is killed
+    at any moment finds the last epoch that `state.json` names, and makes `model.keras` of it anew
+    if that epoch is the best.
 
     Args:
         folder: the run's folder.
@@ -151,6 +154,7 @@ class Checkpoint(keras.callbacks.Callback):
             model.
 
     Attributes:
+        begin: number of epochs before the stage that is trained, from which patience counts.
         is_over: None, or a function that says after each epoch whether training ends.
         state: dict of `epoch`, the number of whole epochs; `best` and `best_loss`, the metric and
             the loss of the best epoch, `best_epoch`, its number; `stopped`, whether patience has
@@ -163,6 +167,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.network_of = network_of
         self.monitor = monitor
         self.patience = patience
+        self.begin = 0
         self.is_over = None
         self.state = {
             "epoch": 0,
@@ -195,6 +200,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.state = _files.read_json(self.state_path, "the state of a training run")
         self.monitor = monitored(self.state["rows"])
         self._remove_other_epochs()
+        if self.state["best_epoch"] == self.state["epoch"] and not (self.folder / POINT).exists():
+            # Killed after the state was written: the best model may be that of an earlier epoch
+            self._save(self.network_of(load_model(self._epoch_path())), self.folder / MODEL)
         return self._epoch_path()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -205,12 +213,14 @@ class Checkpoint(keras.callbacks.Callback):
         seconds = round(time.perf_counter() - self._started, 3)
         self.state["epoch"] = epoch + 1
         self.state["rows"].append({"epoch": epoch + 1, **metrics, "seconds": seconds})
-        self._compare(metrics.get(self.monitor), metrics.get("val_loss"))
+        better = self._compare(metrics.get(self.monitor), metrics.get("val_loss"))
         if self.is_over is not None and self.is_over():
             self.state["stopped"] = True
         self._save(self.model, self._epoch_path())
         _files.write_text(self.folder / HISTORY, _files.csv_text(self.state["rows"]))
         _files.write_json(self.state_path, self.state)
+        if better:  # after the state, of which `restore` knows that it may be missing
+            self._save(self.network_of(self.model), self.folder / MODEL)
         self._remove_other_epochs()
         if self.state["stopped"]:
             self.model.stop_training = True
@@ -220,14 +230,15 @@ class Checkpoint(keras.callbacks.Callback):
         return [row.get(self.monitor) for row in self.state["rows"][begin:]]
 
     def _compare(self, value, loss):
-        """Keeps the model if it is the best so far; else sees whether patience has ended."""
+        """Whether the epoch is the best so far; else sees whether patience has ended."""
         epoch, best_epoch = self.state["epoch"], self.state["best_epoch"]
         best = order(self.state["best"], self.state["best_loss"])
         if best_epoch is None or order(value, loss) > best:
             self.state.update(best=value, best_loss=loss, best_epoch=epoch)
-            self._save(self.network_of(self.model), self.folder / MODEL)
-        elif self.patience is not None:
-            self.state["stopped"] = epoch - best_epoch >= self.patience
+            return True
+        if self.patience is not None:
+            self.state["stopped"] = epoch - max(best_epoch, self.begin) >= self.patience
+        return False
 
     def _save(self, model, path):
         with _files.replacing(path) as temporary:
@@ -321,7 +332,7 @@ class TensorBoardLogger(keras.callbacks.Callback):
             events.flush()
 
     def on_train_end(self, logs=None):
-        for events in self._events.values():
+        for events in (self._events or {}).values():  # None if no epoch was run
             events.end_session(self._step)
             events.close()
         self._events = None

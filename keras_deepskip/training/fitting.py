@@ -212,6 +212,7 @@ def _measured(plan, model, request, material, begun, shares, processes):
     step, compiling = seconds_per_step(
         model, processes.share(crops), windows, recipe.steps_per_epoch, processes.sharing
     )
+    compiling *= len(recipe.stages)  # each is compiled
     budget = 60 * plan.recipe.minutes * KEPT - (time.perf_counter() - begun) - compiling
     seed_generators(recipe.seed)
     return processes.same(plan.measured(step, budget))

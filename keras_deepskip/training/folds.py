@@ -76,13 +76,13 @@ class CrossValidation:
         joined = " --ensemble" if (self.folder / MODEL).is_file() else ""
         return command and f"{command} --folds {count}{joined}"
 
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Mean and standard deviation over the folds, of each figure."""
+    def summary(self) -> dict[str, dict[str, float | None]]:
+        """Mean and standard deviation (None of one fold) over the folds, of each figure."""
         found = {}
         for name in self.figures[0]:
             values = [row[name] for row in self.figures if row[name] is not None]
             if name != "images" and values:
-                spread = statistics.stdev(values) if len(values) > 1 else math.nan
+                spread = statistics.stdev(values) if len(values) > 1 else None
                 found[name] = {"mean": statistics.mean(values), "standard_deviation": spread}
         return found
 
@@ -140,7 +140,8 @@ def cross_validate(
         judge: None, or a function that evaluates the run of a fold in place of
             `evaluate(run, out=run.folder)`, such as one that writes a report too.
         verbose: as in `Model.fit`.
-        **arguments: of `train`, such as `channels` and options of the model.
+        **arguments: of `train`, such as `channels` and options of the model. Each fold of a `model`
+            of your own begins with the weights that it has now.
 
     Returns:
         A `CrossValidation`.
@@ -170,11 +171,15 @@ def cross_validate(
     survey = data
     if not isinstance(data, Survey):
         survey = Survey.of(data, masks, group_by, verbose)
+    model = arguments.get("model")
+    weights = None if model is None else model.get_weights()
     runs, figures = [], []
     for number, split in enumerate(fold_splits(survey, folds, recipe.seed, group_by), start=1):
         folder = out / f"fold-{number}"
         split_file = _dealt(out, number, split)
         begun = resume and (folder / CONFIG).is_file()  # its folder has its split
+        if model is not None:  # what one fold has learnt must not be in the next
+            model.set_weights(weights)
         run = train(
             survey, folder, recipe, masks=masks, split_file=None if begun else split_file,
             group_by=group_by,
@@ -248,4 +253,5 @@ def _shown(value):
 def _spread(summary, name):
     if name not in summary:
         return "-"
-    return "{mean:.3f} ± {standard_deviation:.3f}".format(**summary[name])
+    mean, spread = summary[name].values()
+    return f"{mean:.3f}" + ("" if spread is None else f" ± {spread:.3f}")

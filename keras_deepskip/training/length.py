@@ -12,7 +12,7 @@ from keras_deepskip.training.recipe import BUDGETS, Recipe, Stage
 
 LATE = 0.05  # share of the epochs left that may be too many, before a run is shortened
 VERY_LATE = 0.3  # likewise where one epoch alone says how long they take
-RECENT = 3  # epochs whose mean says how long one takes
+RECENT = 3  # epochs whose median says how long one takes
 
 
 def new_budget(recipe: Recipe, begun: Recipe) -> dict[str, float]:
@@ -107,37 +107,44 @@ class KeepMinutes(keras.callbacks.Callback):
     def __init__(self, minutes, start, ending=0.0, before=(), same=lambda value: value):
         super().__init__()
         self.minutes, self.planned, self.epochs = minutes, 0, None
-        self._start, self._before, self._own = start, list(before), []
+        self._start, self._before = start, list(before)
+        self._first, self._others = [], []  # seconds of the first epochs of each `fit`, and others
+        self._compiles = True
         self._same, self._ending, self._rate = same, ending, None
         self._begun = self._validated = 0.0  # when the epoch has, and its validation
+        self._last = self._ended = None  # the list that the last epoch is in, and when it ended
 
     def on_train_begin(self, logs=None):
-        self.epochs = None
+        self.epochs, self._compiles = None, True
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begun = time.perf_counter()
+        if self._last:  # what was saved after an epoch is its own
+            self._last[-1] += self._begun - self._ended
 
     def on_test_begin(self, logs=None):
         self._validated = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter()
-        self._own.append(now - self._begun)
+        self._ended = now = time.perf_counter()
+        compiled, self._compiles = self._compiles, False
+        self._last = self._first if compiled else self._others
+        self._last.append(now - self._begun)
         left = self.planned - epoch - 1
-        if len(self._own) < 2 or left < 2:  # the first one has compiled, too
+        if compiled or left < 2:
             return
         ending = self._ending * (now - max(self._validated, self._begun))
         fit = self._same(self._that_fit(ending))
-        if fit < (1 - (LATE if len(self._own) > 2 else VERY_LATE)) * left:
+        if fit < (1 - (LATE if len(self._others) > 1 else VERY_LATE)) * left:
             self.epochs = epoch + 1 + max(1, fit)
             self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             self.model.stop_training = True
 
     def _that_fit(self, ending):
-        each = statistics.mean(self._own[1:][-RECENT:])
+        each = statistics.median(self._others[-RECENT:])
         # What a resumed run compiles once more is no reason to end elsewhere.
-        first = each if self._before else self._own[0]
-        spent = self._start + sum(self._before) + first + sum(self._own[1:])
+        first = [each, *self._first[1:]] if self._before else self._first
+        spent = self._start + sum(self._before) + sum(first) + sum(self._others)
         return math.floor((60 * self.minutes - spent - ending) / each)
 
     def shortened(self, plan: Plan, done: int) -> Plan:

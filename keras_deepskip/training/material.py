@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from keras_deepskip.data.no_data import IGNORED
 from keras_deepskip.data.sampling import sample_size
 from keras_deepskip.drawing import to_rgb
 from keras_deepskip.training.planning import STRIDE, make_plan
-from keras_deepskip.training.run import AUDIT, IMAGES, SPLIT, masks_of, read_digests
+from keras_deepskip.training.run import AUDIT, IMAGES, MASKS, SPLIT, masks_of, read_digests
 
 # Geometry by kind of scene, and light and colour of all: what each is worth is in
 # docs/measurements/recipe.md.
@@ -101,7 +102,7 @@ class Material:
             ValueError: if an image is another one now.
         """
         split = load_split(data, out / SPLIT, group_by=config["data"]["group_by"])
-        _refuse_changed(split, read_digests(out), out)
+        _refuse_changed(split, read_digests(out), read_digests(out, masks=True), out)
         return cls(split, masks_of(config), config["facts"])
 
     def for_shares(self, shares):
@@ -115,12 +116,18 @@ class Material:
     def write(self, out):
         """Writes the split, what its images hold, and the audit into the folder of a new run."""
         write_split(out / SPLIT, self.split)
-        _files.write_json(out / IMAGES, {part: self._digests(part) for part in PARTS})
+        digests = {part: self._digests(part) for part in PARTS}
+        _files.write_json(out / IMAGES, {**digests, MASKS: self._mask_digests()})
         _files.write_json(out / AUDIT, self.report.to_dict())
 
     def _digests(self, part):
         samples = getattr(self.split, part)
         return {sample.name: self.survey.digest(sample.image) for sample in samples}
+
+    def _mask_digests(self):
+        """Of the masks' files, by the samples' names; annotations of many images have none."""
+        samples = [*self.split.train, *self.split.val]
+        return {own.name: self.survey.digest(own.mask) for own in samples if _is_file(own.mask)}
 
     def datasets(self, recipe, fixed_size=False, shares=1, objects=False):
         """Returns crops to train on, and windows to validate on.
@@ -232,18 +239,28 @@ def _refuse_errors(data, report):
         )
 
 
-def _refuse_changed(split, digests, out):
-    """Raises a ValueError if images are not what they were: a resumed run would not be exact."""
-    changed = [
-        str(sample.image)
-        for part, known in digests.items()
+def _is_file(mask):
+    return isinstance(mask, Path)
+
+
+def _refuse_changed(split, images, masks, out):
+    """Raises a ValueError if files are not what they were: a resumed run would not be exact."""
+    files = [
+        ("image", sample.image, known.get(sample.name))
+        for part, known in images.items()
         for sample in getattr(split, part)
-        if sample.name in known and file_digest(sample.image) != known[sample.name]
     ]
+    files += [
+        ("mask", sample.mask, masks.get(sample.name))
+        for sample in (*split.train, *split.val)
+        if _is_file(sample.mask)
+    ]
+    changed = [(kind, path) for kind, path, known in files if known and file_digest(path) != known]
     if changed:
+        kind, path = changed[0]
         raise ValueError(
-            f"{changed[0]}: the image that the run in {out} was begun with was expected. Received: "
-            f"another one ({counted(len(changed), 'image')} changed since). Put it back, or begin "
+            f"{path}: the {kind} that the run in {out} was begun with was expected. Received: "
+            f"another one ({counted(len(changed), 'file')} changed since). Put it back, or begin "
             "a new run in another folder"
         )
 

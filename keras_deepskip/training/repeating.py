@@ -3,6 +3,8 @@
 import json
 import shlex
 
+import numpy as np
+
 from keras_deepskip.architectures import find_architecture
 from keras_deepskip.data.split import FRACTIONS
 from keras_deepskip.training.recipe import Recipe
@@ -64,7 +66,9 @@ def _model_flags(options):
 
 
 def _shortest(number):
-    return str(int(number)) if float(number).is_integer() else repr(float(number))
+    if float(number).is_integer():
+        return str(int(number))
+    return np.format_float_positional(number, trim="-")  # argparse takes -1e-05 for a flag
 
 
 def data_flags(fields, split_file=None):
@@ -80,7 +84,8 @@ def data_flags(fields, split_file=None):
                        ("kind", "mask-kind"), ("channels", "channels"),
                        ("group_by", "group-by")):  # fmt: skip
         if fields.get(name) is not None:
-            words += [f"--{flag}", str(fields[name])]
+            text = str(fields[name])
+            words += [f"--{flag}={text}"] if text.startswith("-") else [f"--{flag}", text]
     for red, green, blue, class_id in fields.get("colors") or ():
         words += ["--color", f"{red},{green},{blue}={class_id}"]
     for value, class_id in fields.get("values") or ():

@@ -203,6 +203,12 @@ def _check_own_model(request):
             "with a `model` of your own there is none to build. Received also: "
             f"{', '.join(request.model_options)}. Leave them out"
         )
+    precision, own = request.recipe.precision, request.model.dtype_policy.name
+    if precision not in (own, Recipe().precision):
+        raise ValueError(
+            f"`precision` must be that of `model`, {own}, which it was built with. Received: "
+            f"precision={precision!r}. Leave it out, or build the model with that policy"
+        )
     shapes = image_model_shapes(request.model)
     fixed = {size for size in shapes[0][1:3] if size is not None}
     crop_size = request.recipe.crop_size

@@ -22,7 +22,8 @@ from keras_deepskip.training.repeating import command_of
 # The files of a run's folder. CONFIG makes a folder a run; it is written before the first step.
 CONFIG = "config.json"  # arguments, what the data are, versions
 SPLIT = "split.json"  # which image is in which part
-IMAGES = "images.json"  # digests of the images' files, by part and name
+IMAGES = "images.json"  # digests of the images' files, by part and name; and of the masks'
+MASKS = "masks"  # the key of these
 AUDIT = "audit.json"  # the report on the data
 MODEL = "model.keras"  # the best model
 HISTORY = "history.csv"  # one row per epoch
@@ -289,10 +290,15 @@ def read_plan(folder, config):
     return _files.read_json(path, "the plan of a training run", Plan.from_dict)
 
 
-def read_digests(folder):
-    """The digests of the images that a run was begun with, by part and name; of older runs none."""
+def read_digests(folder, masks=False):
+    """The digests of the images that a run was begun with, by part and name; of older runs none.
+
+    With `masks` those of the masks that it was trained and validated on, by name.
+    """
     path = Path(folder) / IMAGES
-    return _files.read_json(path, "digests of images", dict) if path.is_file() else {}
+    found = _files.read_json(path, "digests of images", dict) if path.is_file() else {}
+    of_masks = found.pop(MASKS, {})
+    return of_masks if masks else found
 
 
 def masks_of(config):

@@ -97,7 +97,9 @@ class Fit:
         if done == stage.begin:  # else the stage continues with what the checkpoint holds
             checkpoint.state["stopped"] = False
             enter_stage(model, stage, recipe, self.options, masks)
-        checkpoint.patience = None if stage.frozen else recipe.patience
+        checkpoint.begin, checkpoint.patience = stage.begin, recipe.patience
+        if stage.frozen:
+            checkpoint.patience = None
         plateau = self._plateau(stage, recipe)
         if self.minutes is not None:
             self.minutes.planned = recipe.epochs
