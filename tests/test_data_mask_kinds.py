@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from scipy import ndimage
 
@@ -271,3 +272,51 @@ def test_a_run_reads_masks_as_its_training_decided(tmp_path):
     run = Run.load(tmp_path / "run")
     assert run.masks == MaskReading(1, kind="objects")
     assert main(["evaluate", "--run", str(tmp_path / "run")]) == 0
+
+
+def test_facts_of_a_table_of_values_are_of_its_classes(tmp_path):
+    """Inverted masks have the objects of others, in the plan too; empty ones are no group."""
+    plain = Survey.of(folder_of(tmp_path / "plain", values(outside=0, inside=255)))
+    reading = MaskReading(values={0: 1, 255: 0})
+    inverted = Survey.of(folder_of(tmp_path / "set", values(outside=255, inside=0)), reading)
+    for one, other in zip(plain.all_samples, inverted.all_samples, strict=True):
+        expected, found = plain.mask(one), inverted.mask(other)
+        assert sorted(found.areas) == sorted(expected.areas)
+        assert found.positive == expected.positive == sum(found.areas)
+    assert not [f for f in audit(inverted).findings if "read as 0 and 1" in f.message]
+
+
+def test_full_masks_of_16_bits_are_known_at_any_size(tmp_path):
+    for number, side in enumerate((40, 300, 40, 300)):
+        mask = np.zeros((side, side), "uint16")
+        mask[4 : 9 + number, 4:9] = 65535
+        image = np.full((side, side), 20, "uint8")
+        image[mask > 0] = 200
+        write_png(tmp_path / "images" / f"{number}.png", image + number)
+        write_png(tmp_path / "masks" / f"{number}.png", mask)
+    assert Survey.of(tmp_path).kind_of(MaskReading()).reading.kind == "binary"
+
+
+def test_boolean_masks_as_tifffile_writes_them(tmp_path):
+    """Stored with white as zero; their values count."""
+
+    def write(path, mask, number):
+        tifffile.imwrite(f"{path}.tif", mask.astype(bool))
+
+    folder = folder_of(tmp_path / "set", write)
+    for sample, truth in zip(find_samples(folder), truths(), strict=True):
+        np.testing.assert_array_equal(load_mask(sample), truth)
+
+
+def test_ignored_pixels_are_no_objects(tmp_path):
+    """Neither for the share of objects, nor as a class that a part of the split lacks."""
+
+    def write(path, mask, number):
+        ids = mask.astype("uint8")
+        ids[: 2 * len(ids) // 3] = 255
+        write_png(f"{path}.png", ids)
+
+    folder = folder_of(tmp_path / "set", write)
+    found = audit(folder, masks=MaskReading(ignore_class=255))
+    assert found.figures["positive_share"] < 0.3 and "255" not in found.figures["classes"]
+    assert not [f for f in found.findings if "objects cover" in f.message or "255" in f.message]

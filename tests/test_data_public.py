@@ -1156,3 +1156,62 @@ def test_command(copy, tmp_path, capsys):
     assert "not both" in capsys.readouterr().err
     assert cli.main([*command[:-1], str(root)]) == 1
     assert "`out` must lie apart" in capsys.readouterr().err
+
+
+def test_parts_as_other_tools_name_them(tmp_path):
+    """`valid/` and `validation/` are parts; annotations beside parts are refused."""
+    (tmp_path / "y").mkdir()
+    expected, _ = yolo(tmp_path / "y")
+    for kind in ("images", "labels"):
+        (tmp_path / "y" / kind / "val").rename(tmp_path / "y" / kind / "validation")
+    assert imported("yolo", tmp_path / "y", tmp_path / "yolo").images == len(expected)
+    for part in ("train", "Valid"):
+        (tmp_path / "l" / part).mkdir(parents=True)
+        labelme(tmp_path / "l" / part)
+        for path in list((tmp_path / "l" / part).iterdir()):
+            path.rename(path.with_name(f"{part}_{path.name}"))
+        for path in (tmp_path / "l" / part).glob("*.json"):
+            content = json.loads(path.read_text())
+            path.write_text(json.dumps({**content, "imagePath": f"{path.stem}.jpg"}))
+    done = imported("labelme", tmp_path / "l", tmp_path / "labelme", classes=None)
+    assert done.images == 6
+    split = json.loads((tmp_path / "labelme" / "split.json").read_text())
+    assert len(split["train"]) == len(split["val"]) == 3
+    labelme(tmp_path / "l")
+    with pytest.raises(ValueError, match="in the folder, or in its parts.*Received: both"):
+        imported("labelme", tmp_path / "l", tmp_path / "both", classes=None)
+
+
+def test_images_of_cellpose_that_end_in_img(tmp_path):
+    """As its documentation names them, with what it writes beside them."""
+    root = tmp_path / "in"
+    save(root / "wells_1_img.png", picture(1))
+    save(root / "wells_1_masks.png", box(2, 2, 8, 8, 1).astype("uint16"))
+    save(root / "wells_1_img_cp_output.png", picture(2))
+    imported("cellpose", root, tmp_path / "out")
+    assert_masks(tmp_path / "out", {"wells_1_img": box(2, 2, 8, 8)})
+
+
+def test_the_nearer_of_two_images_that_fit(tmp_path):
+    """By the whole name before a shorter one, and as labelme's file calls it."""
+    (tmp_path / "q").mkdir()
+    qupath(tmp_path / "q")
+    for name, level in (("scan", 10), ("scan.v2", 200)):
+        pixels = np.full((HEIGHT, WIDTH, 3), level, "uint8")
+        tifffile.imwrite(tmp_path / "q" / f"{name}.tif", pixels, photometric="rgb")
+    text = (tmp_path / "q" / "a.geojson").read_text()
+    for path in tmp_path.glob("q/?.*"):
+        path.unlink()
+    (tmp_path / "q" / "scan.v2.geojson").write_text(text)
+    imported("qupath", tmp_path / "q", tmp_path / "out")
+    (found,) = find_samples(tmp_path / "out")
+    assert read_image(found.image).max() == 200
+
+    (tmp_path / "l").mkdir()
+    labelme(tmp_path / "l")
+    save(tmp_path / "l" / "a.png", np.full((HEIGHT, WIDTH, 3), 77, "uint8"))
+    path = tmp_path / "l" / "a.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "imagePath": "a.png"}))
+    imported("labelme", tmp_path / "l", tmp_path / "labelme")
+    (found,) = (s for s in find_samples(tmp_path / "labelme") if s.name == "a")
+    assert (read_image(found.image) == 77).all()

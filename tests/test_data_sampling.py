@@ -13,6 +13,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tifffile
 
 from keras_deepskip.data import _disk_cache
 from keras_deepskip.data._survey_cache import cache_folder
@@ -20,7 +21,7 @@ from keras_deepskip.data.augmentation import Augmentation
 from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.images import write_png
 from keras_deepskip.data.masks import MaskReading
-from keras_deepskip.data.samples import load_mask, load_objects
+from keras_deepskip.data.samples import Sample, load_mask, load_objects
 from keras_deepskip.data.sampling import (
     CropDataset,
     FollowEpoch,
@@ -459,3 +460,45 @@ def test_a_real_set(real_data):
     dataset = CropDataset(find_samples(real_data / "coco_person"), 96, 8, 10, seed=2)
     found = [(masks > 0).any(axis=(1, 2, 3)).sum() for _, masks in dataset]
     assert min(found) >= 4
+
+
+def _all(dataset):
+    return [dataset[index] for index in range(len(dataset))]
+
+
+def test_pixels_without_data_are_no_object(tmp_path):
+    """Crops on objects do not go to holes, and none is pasted."""
+    for number in range(4):
+        image, mask = np.full((64, 64, 1), 20, "float32"), np.zeros((64, 64), "uint8")
+        image[:20, :20] = np.nan
+        mask[50:54, 50:54] = number == 0
+        tifffile.imwrite(tmp_path / f"{number}.tif", image[..., 0])
+        write_png(tmp_path / f"{number}.png", mask)
+    samples = [Sample(str(n), tmp_path / f"{n}.tif", tmp_path / f"{n}.png") for n in range(4)]
+    options = {
+        "crop_size": 32,
+        "batch_size": 4,
+        "positive_share": 1.0,
+        "batches_per_epoch": 8,
+        "channels": 1,
+    }
+    found = [mask for _, masks in _all(CropDataset(samples, **options)) for mask in masks]
+    assert all((mask > 0).any() for mask in found)
+    empty = _all(CropDataset(samples[1:], **options, paste=1.0))
+    assert max((mask < 0).sum() for _, masks in empty for mask in masks) <= 20 * 20
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [Augmentation(rotation=45), Augmentation(rotation=180, scale=0.5), Augmentation(scale=0.35)],
+)
+def test_objects_stay_in_crops_that_are_turned_and_scaled(tmp_path, augmentation):
+    image, mask = np.full((300, 300, 1), 20, "uint8"), np.zeros((300, 300), "uint8")
+    mask[150:153, 150:153] = 1
+    put(tmp_path, "a", image, mask)
+    crops = CropDataset(
+        find_samples(tmp_path), crop_size=48, batch_size=8, batches_per_epoch=20, channels=1,
+        positive_share=1.0, augmentation=augmentation,
+    )  # fmt: skip
+    found = [mask for _, masks in _all(crops) for mask in masks]
+    assert np.mean([(mask > 0).any() for mask in found]) > 0.97  # a rim of it may be outside

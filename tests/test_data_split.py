@@ -16,6 +16,7 @@ from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.split import (
     PARTS,
     Split,
+    fold_splits,
     load_split,
     split_samples,
     split_to_json,
@@ -253,3 +254,21 @@ def test_tables_of_spreadsheets(tmp_path, encoding, delimiter):
     (tmp_path / "split.csv").write_bytes(text.encode(encoding))
     split = load_split(tmp_path, split_file=tmp_path / "split.csv")
     assert split_to_json(split) == {"train": ["häu"], "val": ["b"], "test": ["c"]}
+
+
+def test_folds_and_shares_that_cannot_be(tmp_path):
+    for name in "abc":
+        put(tmp_path, name)
+    for folds in (0, 1, 2.5):
+        with pytest.raises(ValueError, match="`folds`"):
+            fold_splits(tmp_path, folds)
+    with pytest.raises(ValueError, match="to train on and to validate, .* beside each of 2 folds"):
+        fold_splits(tmp_path, 2)
+    for part in ("train", "test"):
+        for name in "abc":
+            put(tmp_path / "parts" / part, f"{part}_{name}")
+    for fractions in ((0, 0, 1), (0.5, 0.9)):
+        with pytest.raises(ValueError, match="`fractions` must be three shares"):
+            load_split(tmp_path / "parts", fractions=fractions)
+    with pytest.raises(ValueError, match="no validation part, which `fractions` must give"):
+        load_split(tmp_path / "parts", fractions=(0.5, 0, 0.5))

@@ -1,6 +1,7 @@
 """YOLO's outlines in place: both layouts, objects and names, and what is no such set."""
 
 import dataclasses
+import unicodedata
 
 import numpy as np
 import pytest
@@ -157,3 +158,22 @@ def test_masks_beside_outlines_are_what_counts(tmp_path):
     for sample in find_samples(root):
         tiny.put(root, sample.name, np.zeros((HEIGHT, WIDTH)), np.ones((HEIGHT, WIDTH)))
     assert all(load_mask(sample).all() for sample in find_samples(root))
+
+
+def test_names_in_any_form_of_unicode(tmp_path):
+    """An accent as a letter of its own, as macOS writes it."""
+    root = write_set(tmp_path)
+    for folder, suffix in (("images", ".png"), ("labels", ".txt")):
+        form = "NFD" if folder == "images" else "NFC"
+        name = unicodedata.normalize(form, "Zähl") + suffix
+        (root / folder / "train" / f"train0{suffix}").rename(root / folder / "train" / name)
+    mask = {s.name: load_mask(s, READING) for s in load_split(root).train}
+    assert mask[unicodedata.normalize("NFD", "Zähl")].any()
+
+
+def test_labels_of_poses_are_no_outlines(tmp_path):
+    root = write_set(tmp_path)
+    with (root / "data.yaml").open("a") as file:
+        file.write("kpt_shape: [4, 3]\n")
+    with pytest.raises(ValueError, match="Received: `kpt_shape`, of labels for poses"):
+        load_split(root)

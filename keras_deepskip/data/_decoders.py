@@ -121,7 +121,8 @@ def _decode_tiff(path, shown):
         if not array.size:
             raise ValueError("it has no pixels")
         array = _channels_last(path, array, series.axes)
-        if shown or not file.is_imagej:
+        # Of masks the values count; ImageJ and tifffile (boolean arrays) choose how they look
+        if shown or not (file.is_imagej or file.is_shaped):
             array = _as_shown(array, page)
         palette = None
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:

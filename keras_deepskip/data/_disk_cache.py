@@ -12,6 +12,7 @@ import numpy as np
 from keras_deepskip.data._survey_cache import cache_folder
 
 RESERVE = 2**30  # bytes that stay free on the disk
+LOOK = 1 / 64  # of its bytes, that a process adds before it looks at the folder again
 NAME = "decoded"
 
 
@@ -31,11 +32,13 @@ class DiskCache:
         name = f"{NAME}-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self.folder = cache_folder() / name
         self._owner = True
+        self._used = self._added = None  # bytes that a look at the folder found, and since then
 
     def __getstate__(self):
         if self.most_bytes:
             self._make()  # the one to which it is sent makes none
-        return {"most_bytes": self.most_bytes, "folder": self.folder, "_owner": False}
+        known = {"most_bytes": self.most_bytes, "folder": self.folder, "_owner": False}
+        return {**known, "_used": None, "_added": None}
 
     def get(self, number):
         """The pair of a number, two arrays that are read as they are used; None if not kept."""
@@ -53,18 +56,27 @@ class DiskCache:
         temporary = self.folder / f"{uuid.uuid4().hex}.partial"
         try:
             self._make()
-            with os.scandir(self.folder) as files:
-                used = sum(file.stat().st_size for file in files)
             free = shutil.disk_usage(self.folder).free - RESERVE
-            if size > min(self.most_bytes - used, free):
+            if size > min(self.most_bytes - self._bytes(), free):
                 return
             for path, array in zip(paths, (image, mask), strict=True):  # the last says both are
                 with open(temporary, "wb") as file:
                     np.save(file, array, allow_pickle=False)
                 os.replace(temporary, path)
+            self._added += size
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+    def _bytes(self):
+        """Bytes of all files; a folder of many is looked at seldom, for what others have added."""
+        if self._used is None or self._added > self.most_bytes * LOOK:
+            self._used = self._added = 0
+            with os.scandir(self.folder) as files:
+                for file in files:
+                    with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
+                        self._used += file.stat().st_size
+        return self._used + self._added
 
     def _paths(self, number):
         return [self.folder / f"{number}.{kind}.npy" for kind in ("image", "mask")]

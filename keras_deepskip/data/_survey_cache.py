@@ -12,7 +12,7 @@ from keras_deepskip.data._limits import max_pixels
 from keras_deepskip.data.masks import MaskReading
 
 CACHE_VARIABLE = "KERAS_DEEPSKIP_CACHE"  # environment variable: another cache folder
-RULES = 9  # goes up when files are read by other rules than before: records are then of no use
+RULES = 10  # goes up when files are read by other rules than before: records are then of no use
 RECENT = 2 * 10**9  # nanoseconds: a file that young may change again within its time's resolution
 
 
@@ -34,6 +34,7 @@ def key_of(folder: str | os.PathLike, reading: MaskReading) -> dict:
     return {
         "folder": str(Path(folder).resolve()),
         "colors": fields["colors"],
+        "values": fields["values"],
         "ignore_class": fields["ignore_class"],
         "max_pixels": max_pixels(),
         "rules": RULES,

@@ -234,6 +234,7 @@ class _Look:
     image: ImageFacts | None = None
     mask: MaskFacts | None = None
     class_ids: list | None = None  # of the values of `mask.counts`, where they have a meaning
+    ignored: int | None = None  # the id of the ignored class
 
     @property
     def counts(self):
@@ -246,6 +247,11 @@ class _Look:
         for class_id, (_, pixels) in zip(ids, self.mask.counts, strict=True):
             counts[class_id] += pixels
         return dict(counts)
+
+    @property
+    def counted(self):
+        """`counts` without the ignored class."""
+        return {i: pixels for i, pixels in (self.counts or {}).items() if i != self.ignored}
 
 
 def _look(sample, survey, findings):
@@ -298,13 +304,14 @@ def _class_findings(looks, kind, folder):
     for look in looks:
         if look.mask is None:
             continue
+        look.ignored = kind.reading.ignore_class
         file, values = str(look.sample.mask), np.array([value for value, _ in look.mask.counts])
         if look.mask.areas is None:
             message = f"{len(values)} values, {values[0]} to {values[-1]}: it looks like a picture"
             fix = "Write masks as PNG (not JPEG) with one value a class"
             findings.append(Finding("error", file, message, fix))
             continue
-        if look.mask.whole and kind.reading.num_classes == 1:
+        if look.mask.whole and kind.reading.num_classes == 1 and kind.reading.values is None:
             message = "its values are 0 and 255 (or 65535); they are read as 0 and 1"
             findings.append(Finding("note", file, message))
         try:
@@ -407,11 +414,13 @@ def _object_findings(looks, stride, folder):
         message = f"no object in any of {len(seen)} masks"
         yield Finding("error", str(folder), message, "Check that the masks hold class ids above 0")
         return
-    covered = sum(n for look in seen for value, n in look.counts.items() if value)
-    share = covered / sum(sum(look.counts.values()) for look in seen)
+    covered = sum(n for look in seen for value, n in look.counted.items() if value)
+    share = covered / max(sum(sum(look.counted.values()) for look in seen), 1)
     if share > 0.5:
         message = f"objects cover {_percent(share)} of the pixels"
-        fix = "If the masks are inverted (objects 0), say so: MaskReading(values={0: 1, 255: 0})"
+        top = max(value for look in seen for value, _ in look.mask.counts)
+        table = {0: 1, top: 0}
+        fix = f"If the masks are inverted (objects 0), say so: MaskReading(values={table})"
         yield Finding("warning", str(folder), message, fix)
     empty = np.mean([not look.mask.areas for look in seen])
     if empty > 0:
@@ -478,8 +487,8 @@ def _figures(looks, survey, kind, stride):
     seen = [look for look in looks if look.counts and len(look.counts) <= MOST_CLASSES]
     classes, pixels = Counter(), Counter()
     for look in seen:
-        classes.update(look.counts.keys())
-        pixels.update(look.counts)
+        classes.update(look.counted.keys())
+        pixels.update(look.counted)
     unasked = dataclasses.replace(survey.reading, num_classes=None)
     figures = {
         "masks": kind.text,
@@ -576,7 +585,7 @@ def _leaks(parts, survey):
         for names in identical_files(paths, survey):
             names.sort(key=lambda path: PARTS.index(where[path][0]))
             if len({where[path][0] for path in names}) == 1 or (
-                kind == "mask" and survey.is_empty(paths[names[0]])
+                kind == "mask" and survey.is_blank(paths[names[0]])
             ):
                 continue
             shown = ", ".join(f"{where[path][0]}: {path.name}" for path in names[:SHOWN])
@@ -587,7 +596,7 @@ def _leaks(parts, survey):
 
 def _absent_classes(folder, parts, looks):
     """Classes that a part of the split lacks."""
-    counts = {look.sample.image: look.counts or {} for look in looks}
+    counts = {look.sample.image: look.counted for look in looks}
     found = {
         part: {value for sample in listed for value in counts.get(sample.image, ())}
         for part, listed in parts.items()

@@ -6,15 +6,12 @@ import dataclasses
 import hashlib
 import os
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from keras_deepskip.data import images, masks
-from keras_deepskip.data._layout import LAYOUT, PART_FOLDERS
+from keras_deepskip.data._layout import LAYOUT, PART_FOLDERS, same_name
 from keras_deepskip.data.coco import coco_samples
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.stores import is_address, local_folder, local_images
@@ -47,8 +44,8 @@ class KnownFiles(Protocol):
     def digest(self, path: Path) -> str:
         """A digest of a file's bytes."""
 
-    def is_empty(self, path: Path) -> bool:
-        """Whether a mask holds background alone."""
+    def is_blank(self, path: Path) -> bool:
+        """Whether a mask holds one value alone."""
 
 
 def part_folders(folder: Path) -> dict[str, Path]:
@@ -95,8 +92,8 @@ def find_samples(folder: str | os.PathLike, group_by: str | None = None) -> list
     `instances/NAME.png` (or `.tif`) too, its values say which object a pixel is of.
 
     Images that show the same thing form a group, which a split keeps together: images whose files
-    are identical, and images whose mask files are identical and not empty (one field of view in
-    two modalities). Or `group_by` defines the groups.
+    are identical, and images whose mask files are identical and hold more than one value (one
+    field of view in two modalities). Or `group_by` defines the groups.
 
     Args:
         folder: the folder that holds `images/`, or its address on a store, such as
@@ -263,8 +260,9 @@ def grouped(
 
     same_images = identical_files({sample.name: sample.image for sample in samples}, survey)
     paths = {s.name: s.mask for s in samples if isinstance(s.mask, Path)}
-    empty = is_empty if survey is None else survey.is_empty
-    same_masks = [names for names in identical_files(paths, survey) if not empty(paths[names[0]])]
+    # Masks of one value are alike by chance
+    blank = is_blank if survey is None else survey.is_blank
+    same_masks = [names for names in identical_files(paths, survey) if not blank(paths[names[0]])]
     for names in same_images + same_masks:
         leaders = {leader(name) for name in names}
         for name in leaders:
@@ -347,11 +345,6 @@ def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return found, [path for path in files if path.suffix.lower() not in images.SUFFIXES]
 
 
-def same_name(name: str) -> str:
-    """A name in composed Unicode: some systems write an accent as a letter of its own."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _doubled(files):
     by_stem = {}
     for path in files:
@@ -383,9 +376,9 @@ def _matched_group(name, group_by):
     return match.group(1) if match.re.groups and match.group(1) is not None else match.group(0)
 
 
-def is_empty(mask: Path) -> bool:
-    """Whether a mask holds background alone; one that cannot be read shows when it is used."""
+def is_blank(mask: Path) -> bool:
+    """Whether a mask holds one value alone; one that cannot be read shows when it is used."""
     try:
-        return not np.any([value != 0 for value in masks.mask_values(mask)])
+        return len(masks.mask_values(mask)) <= 1
     except (ValueError, OSError, ImportError):
         return True

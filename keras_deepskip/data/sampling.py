@@ -248,6 +248,7 @@ class WindowDataset(keras.utils.PyDataset):
         ]
         if max_windows is not None and check_integer("max_windows", max_windows) < len(places):
             edges = np.linspace(0, len(places), max_windows + 1)
+            check_integer("seed", seed, minimum=0)
             chance = np.random.default_rng(seed).random(max_windows)
             places = [places[int(at)] for at in edges[:-1] + chance * np.diff(edges)]
         self.places = places
@@ -427,8 +428,7 @@ class _Crops:
 
     def _crop(self, positive, rng):
         index, window = (self._on_object(rng) if positive else None) or self._anywhere(rng)
-        size = self.crop_size
-        reach = getattr(self.augmentation, "reach", lambda size: size)(size)
+        size, reach = self.crop_size, self._reach
         if reach == size:
             image, mask = self.pairs.crop(index, window, size)
         else:
@@ -459,9 +459,18 @@ class _Crops:
         if chosen is None:
             return None
         index, anchor = chosen
-        # Before the window is moved inside the image
-        top, left = (int(at) - int(rng.integers(self.crop_size)) for at in anchor)
+        # Before the window is moved inside the image; where the augmentation leaves it in the crop
+        size = self.crop_size
+        inner = size**2 // self._reach
+        edge = (size - inner) // 2
+        top, left = (int(at) - edge - int(rng.integers(inner)) for at in anchor)
         return index, self._window(index, top, left)
+
+    @property
+    def _reach(self):
+        """Side of the square that a crop may come from, as its augmentation turns and scales it."""
+        size = self.crop_size
+        return getattr(self.augmentation, "reach", lambda size: size)(size)
 
     def _anchor(self, rng):
         """A sample and a pixel of one of its objects; None if no sample has any."""
@@ -591,7 +600,9 @@ class _Pairs:
         if index not in self._anchors:
             mask = self.pair(index)[1]
             of_mask = _anchors_of_keys if self.of_objects else object_anchors
-            self._anchors[index] = of_mask(mask, self.reading.ignore_class)
+            # Pixels without data are no object, whether a class is ignored or not
+            ignored = no_data.ignored_id(self.reading.ignore_class)
+            self._anchors[index] = of_mask(mask, ignored)
         return self._anchors[index]
 
 

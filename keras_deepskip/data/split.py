@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_deepskip._checks import check_choice, check_number
+from keras_deepskip._checks import check_choice, check_integer, check_number
 from keras_deepskip._files import read_json, write_json
-from keras_deepskip.data._layout import PART_FOLDERS, PARTS
-from keras_deepskip.data.folder import find_samples, part_folders, same_name
+from keras_deepskip.data._layout import PART_FOLDERS, PARTS, same_name
+from keras_deepskip.data.folder import find_samples, part_folders
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.stores import local_folder
 from keras_deepskip.data.survey import Survey
@@ -97,6 +97,7 @@ def fold_splits(
         print(len(split.test))
     ```
     """
+    check_integer("folds", folds, minimum=2)
     root = folder.folder if isinstance(folder, Survey) else local_folder(folder)
     if root.is_dir() and part_folders(root):
         raise ValueError(
@@ -117,8 +118,14 @@ def fold_splits(
         )
     parts = _dealt(groups, [len(samples) / folds] * folds, seed)
     splits = []
-    for test in parts:
+    for number, test in enumerate(parts, start=1):
         others = [sample for part in parts if part is not test for sample in part]
+        if len(_groups(others)) < 2:
+            raise ValueError(
+                f"{root}: images that do not belong together, to train on and to validate, were "
+                f"expected beside each of {folds} folds. Received: one group of images beside fold "
+                f"{number}. Give more folds, or more images"
+            )
         rest = split_samples(others, (0.8, 0.2, 0), seed)
         splits.append(Split(rest.train, rest.val, test))
     return splits
@@ -354,6 +361,12 @@ def _completed(pools, source, fractions, seed):
         )
     train, val = pools["train"], pools.get("val")
     if val is None:
+        fractions = _checked_fractions(fractions)
+        if not fractions[1]:
+            raise ValueError(
+                f"{source}: there is no validation part, which `fractions` must give a share. "
+                f"Received: fractions={fractions}"
+            )
         share = fractions[1] / (fractions[0] + fractions[1])
         parts = split_samples(train, (1 - share, share, 0), seed)
         train, val = parts.train, parts.val

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -20,7 +21,7 @@ from keras_deepskip.data.folder import (
     file_digest,
     find_samples,
     grouped,
-    is_empty,
+    is_blank,
     outlined,
     outlined_samples,
     part_folders,
@@ -93,7 +94,8 @@ class MaskFacts:
         shape: `(H, W)`.
         counts: number of pixels of each value, as `[value, pixels]` by rising value.
         whole: whether the values are 0 and 255 (65535), which mean 0 and 1.
-        blank: whether the file holds class id 0 alone.
+        blank: whether the file holds one value alone.
+        positive: number of pixels of classes, neither background nor ignored.
         areas: of the connected regions of a value, the objects, in pixels; None of a mask of many
             values that are all over it: a picture.
         boxes: height and width of each object's box, in pixels, likewise.
@@ -103,6 +105,7 @@ class MaskFacts:
     counts: list
     whole: bool
     blank: bool
+    positive: int
     areas: list | None
     boxes: list | None
 
@@ -225,7 +228,8 @@ class Survey:
     def reads_as(self, reading: MaskReading) -> bool:
         """Whether a `MaskReading` takes the same values from files, whatever they mean."""
         own = self.reading
-        return (reading.colors, reading.ignore_class) == (own.colors, own.ignore_class)
+        fields = ("colors", "values", "ignore_class")
+        return all(getattr(reading, name) == getattr(own, name) for name in fields)
 
     def image(self, sample: Sample) -> ImageFacts | Exception | None:
         """The facts of a sample's image, what reading it raised, or None if it is not of here."""
@@ -247,10 +251,10 @@ class Survey:
             record["digest"] = file_digest(path)
         return record["digest"]
 
-    def is_empty(self, path: Path) -> bool:
-        """Whether a mask file holds background alone."""
+    def is_blank(self, path: Path) -> bool:
+        """Whether a mask file holds one value alone."""
         facts = self._facts.get(_name(path))
-        return facts.blank if isinstance(facts, MaskFacts) else is_empty(path)
+        return facts.blank if isinstance(facts, MaskFacts) else is_blank(path)
 
     def samples(self, part: str = "", group_by: str | None = None) -> list[Sample]:
         """The samples of a pool with their groups, as `find_samples` gives them."""
@@ -305,15 +309,14 @@ class Survey:
         reading = self.reading
         if hasattr(mask, "read"):
             ids = mask.read(ignore_class=reading.ignore_class)
-            return _mask_facts(ids, reading, False)
+            return _mask_facts(ids, ids, reading, False)
         array, palette = _decoders.decode(mask, data, shown=False)
         if reading.colors is None:
             head = _decoders.head_of(mask, data)
             ids = masks.refuse_colors(masks.labels_of(array, palette, mask, head), mask)
-            return _mask_facts(ids, reading, not ids.any())
+            return _mask_facts(ids, _classes_of(ids, reading, mask), reading)
         ids = masks.ids_of_colors(array, palette, reading.colors, mask)
-        labels = masks.labels_of(array, palette, mask, _decoders.head_of(mask, data))
-        return _mask_facts(ids, reading, labels.ndim == 2 and not labels.any())
+        return _mask_facts(ids, ids, reading)
 
     def _digest_equal_sizes(self) -> None:
         """Digests of files that may be identical; those read into memory have theirs already."""
@@ -442,21 +445,33 @@ def _halves(image):
     return [float(down / spread), float(across / spread)]
 
 
-def _mask_facts(ids, reading, blank):
+def _classes_of(ids, reading, mask):
+    """The classes of a mask's values, where a table gives them; else the values."""
+    if reading.values is None:
+        return ids
+    with contextlib.suppress(ValueError):  # a value that the table lacks, which the audit names
+        return reading.classes_of(ids, mask)
+    return ids
+
+
+def _mask_facts(ids, classes, reading, blank=None):
+    """The facts of a mask's values, and of the objects of its classes."""
     from scipy import ndimage
 
     values, numbers = masks.value_counts(ids)
-    whole = masks.is_zero_or_full(values, reading.ignore_class)
+    whole = masks.is_zero_or_full(values.astype(ids.dtype), reading.ignore_class)
+    blank = len(values) == 1 if blank is None else blank
     counts = [list(pair) for pair in zip(values.tolist(), numbers.tolist(), strict=True)]
-    if len(values) > MOST_CLASSES and _is_picture(ids):
-        return MaskFacts(ids.shape, counts, whole, bool(blank), None, None)
     if reading.ignore_class is not None:
-        ids = np.where(ids == reading.ignore_class, 0, ids)
-    labels, _ = label_objects(ids)
+        classes = np.where(classes == reading.ignore_class, 0, classes)
+    positive = int((classes > 0).sum())
+    if len(values) > MOST_CLASSES and _is_picture(ids):
+        return MaskFacts(ids.shape, counts, whole, blank, positive, None, None)
+    labels, _ = label_objects(classes)
     found = ndimage.find_objects(labels)
     boxes = [[side.stop - side.start for side in box] for box in found]
     areas = np.bincount(labels.ravel())[1:].tolist()
-    return MaskFacts(ids.shape, counts, whole, bool(blank), areas, boxes)
+    return MaskFacts(ids.shape, counts, whole, blank, positive, areas, boxes)
 
 
 def _is_picture(ids):

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_deepskip._checks import require
 from keras_deepskip.data import images
+from keras_deepskip.data._layout import same_name
 from keras_deepskip.data.coco.mask import CocoMask
 from keras_deepskip.data.samples import Sample
 
@@ -86,9 +87,9 @@ def yolo_samples(folder: YoloFolder, files: list[Path]) -> list[Sample]:
         ImportError: if `pyyaml` is missing.
     """
     count = len(class_names(folder.names_file))
-    samples = []
+    texts, samples = texts_by_name(folder.labels), []
     for image in files:
-        text = folder.labels / f"{image.stem}.txt"
+        text = texts.get(same_name(image.stem), folder.labels / f"{image.stem}.txt")
         height, width = images.image_size(image)
         regions = [
             (number + 1, {"id": line, "segmentation": [outline.ravel().tolist()]})
@@ -98,6 +99,11 @@ def yolo_samples(folder: YoloFolder, files: list[Path]) -> list[Sample]:
         mask = CocoMask(source, image.stem, height, width, tuple(regions))
         samples.append(Sample(image.stem, image, mask, image.stem))
     return samples
+
+
+def texts_by_name(labels: Path) -> dict[str, Path]:
+    """The texts of a folder of labels by the names of their images, in composed Unicode."""
+    return {same_name(path.stem): path for path in labels.glob("*.txt")}
 
 
 def yolo_classes(folder: YoloFolder) -> dict[int, str]:
@@ -120,7 +126,8 @@ def class_names(path: Path) -> list[str]:
             "such file. Write one, such as `names: [car, person]`"
         )
     try:
-        names = yaml.safe_load(path.read_text(encoding="utf-8-sig"))["names"]
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        names = content["names"]
         if isinstance(names, str):  # its letters are no classes
             raise TypeError(f"the text {names!r}. Write `names: [{names}]`")
         names = names if isinstance(names, dict) else dict(enumerate(names))
@@ -129,6 +136,11 @@ def class_names(path: Path) -> list[str]:
         raise ValueError(
             f"{path}: `names` of the classes 0, 1, ... were expected. Received: {error}"
         ) from error
+    if "kpt_shape" in content:
+        raise ValueError(
+            f"{path}: outlines for segmentation were expected. Received: `kpt_shape`, of labels "
+            "for poses, whose points are no outline. Export the set for segmentation"
+        )
     if not ordered or len(set(ordered)) < len(ordered):
         raise ValueError(f"{path}: each class once was expected. Received: {ordered}")
     return ordered

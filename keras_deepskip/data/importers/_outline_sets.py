@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_deepskip._files import read_json
+from keras_deepskip.data._layout import PART_FOLDERS, same_name
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Reading
 from keras_deepskip.data.importers._shape_entries import (
@@ -13,7 +14,7 @@ from keras_deepskip.data.importers._shape_entries import (
     shape_entry,
 )
 from keras_deepskip.data.importers._shapes import Polygon
-from keras_deepskip.data.yolo import class_names, names_file, read_outlines
+from keras_deepskip.data.yolo import class_names, names_file, read_outlines, texts_by_name
 
 # ------------------------------------------------------------------------------------------- YOLO
 
@@ -21,7 +22,6 @@ YOLO_LAYOUT = """    SOURCE/data.yaml                  (names of the classes)
     SOURCE/images/train/NAME.jpg
     SOURCE/labels/train/NAME.txt      (one line per object: class, then x y x y ... of its outline)
 and so on for val and test; or SOURCE/train/images and SOURCE/train/labels"""
-YOLO_PARTS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
 
 def read_yolo(source, classes):
@@ -40,8 +40,9 @@ def read_yolo(source, classes):
     ids = [classes.get(name, 0) for name in names]
     entries = []
     for images, labels, part in _yolo_folders(root):
+        texts = texts_by_name(labels)
         for image in _entry.files(images):
-            text = labels / f"{image.stem}.txt"
+            text = texts.get(same_name(image.stem), labels / f"{image.stem}.txt")
             outlines = read_outlines(text, _entry.picture_size(image), len(names))
             shapes = [
                 checked_shape(Polygon, tuple(map(tuple, points.tolist())), text)
@@ -55,11 +56,12 @@ def read_yolo(source, classes):
 def _yolo_folders(root):
     """Folders of images, of their labels, and the part that they are."""
     found = []
-    for name, part in YOLO_PARTS.items():
-        for images, labels in (("images/{}", "labels/{}"), ("{}/images", "{}/labels")):
-            pair = root / images.format(name), root / labels.format(name)
-            if all(folder.is_dir() for folder in pair):
-                found.append((*pair, part))
+    for part, names in PART_FOLDERS.items():
+        for name in names:
+            for images, labels in (("images/{}", "labels/{}"), ("{}/images", "{}/labels")):
+                pair = root / images.format(name), root / labels.format(name)
+                if all(folder.is_dir() for folder in pair):
+                    found.append((*pair, part))
     pair = root / "images", root / "labels"
     if not found and all(folder.is_dir() for folder in pair):
         found.append((*pair, None))
@@ -111,10 +113,13 @@ def _features(path):
 
 def _qupath_image(folder, path):
     """The image of a file: of the same name, also where that ends in .ome or the image's suffix."""
-    stems = {path.stem, Path(path.stem).stem}
-    for image in pictures_beside(folder):
-        if image.stem in stems or image.name in stems:
-            return image
+    images = pictures_beside(folder)
+    whole, shorter = same_name(path.stem), same_name(Path(path.stem).stem)
+    ways = [(whole, "stem"), (whole, "name"), (shorter, "stem")]  # the nearest first
+    for wanted, part in ways:
+        for image in images:
+            if same_name(getattr(image, part)) == wanted:
+                return image
     raise FileNotFoundError(
         f"{path}: its image was expected next to it or in images/. Received: no image named "
         f"{path.stem}. Put it there, or take the file out"

@@ -237,7 +237,8 @@ CELLPOSE_LAYOUT = """    SOURCE/NAME.tif
     SOURCE/NAME_masks.tif    (or .png: 0, and a number for each cell)
 or such a folder as SOURCE/train, SOURCE/val, SOURCE/test"""
 CELLPOSE_ENDING = "_masks"
-CELLPOSE_OTHERS = ("_flows", "_cp_outlines", "_outlines")  # what it writes besides
+CELLPOSE_OTHERS = ("_flows", "_cp_outlines", "_outlines", "_cp_output")  # what it writes besides
+CELLPOSE_IMAGE = "_img"  # that names of images may end in, and those of their masks then do not
 
 
 def read_cellpose(source, classes):
@@ -249,7 +250,9 @@ def read_cellpose(source, classes):
         for image in _entry.files(folder):
             if image.stem.endswith((CELLPOSE_ENDING, "_cp_masks", *CELLPOSE_OTHERS)):
                 continue
-            mask = masks.get(image.stem) or _entry.require_file(
+            known = (image.stem, image.stem.removesuffix(CELLPOSE_IMAGE))
+            mask = next((masks[name] for name in known if name in masks), None)
+            mask = mask or _entry.require_file(
                 image.with_name(f"{image.stem}{CELLPOSE_ENDING}.tif"), f"the mask of {image.name}"
             )
             read_mask = functools.partial(_read_numbered, mask, classes["cell"])

@@ -5,10 +5,10 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
+from keras_deepskip.data._layout import PARTS, part_of
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers._entry import Entry
 from keras_deepskip.data.importers._shapes import rasterize
-from keras_deepskip.data.split import PARTS
 
 IGNORED = 255  # the class id of COCO's crowds and of labelme's `__ignore__`
 CUT = -1  # in place of a class id: a shape that is cut out of those before it
@@ -46,9 +46,13 @@ class Labels:
 
 
 def parts_of(folder):
-    """The folders of a set with their parts: train/, val/ and test/, or the folder itself."""
-    found = [(folder / part, part) for part in PARTS if (folder / part).is_dir()]
-    return found or [(folder, None)]
+    """The folders of a set with their parts: train/, val/ (valid/) and test/, or the folder itself.
+
+    In the order of the parts.
+    """
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    found = [(path, part_of(path.name)) for path in inner if part_of(path.name)]
+    return sorted(found, key=lambda pair: PARTS.index(pair[1])) or [(folder, None)]
 
 
 def find_parted(source, holds, expected):
@@ -67,7 +71,13 @@ def find_parted(source, holds, expected):
         return any(holds(place) for place, _ in parts_of(folder))
 
     root = _entry.find_root(source, fits, expected)
-    return root, parts_of(root)
+    parts = parts_of(root)
+    if (root, None) not in parts and holds(root):
+        raise ValueError(
+            f"{root}: annotations in the folder, or in its parts, were expected. Received: both. "
+            "Move those beside the parts into one of them"
+        )
+    return root, parts
 
 
 def pictures_beside(folder):

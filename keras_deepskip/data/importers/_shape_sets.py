@@ -3,10 +3,12 @@
 import base64
 import dataclasses
 import functools
+from pathlib import PureWindowsPath
 
 import numpy as np
 
 from keras_deepskip._files import read_json
+from keras_deepskip.data._layout import same_name
 from keras_deepskip.data.coco import read_coco_set
 from keras_deepskip.data.coco.notes import warn
 from keras_deepskip.data.importers import _entry
@@ -218,7 +220,9 @@ def _labelme_group(shape):
 
 def _labelme_image(folder, content, path):
     """The image of a file: of the same name, or what it calls it; of the size that it says."""
-    same = [found for found in pictures_beside(folder) if found.stem == path.stem]
+    stem, called = same_name(path.stem), PureWindowsPath(str(content.get("imagePath"))).name
+    same = [found for found in pictures_beside(folder) if same_name(found.stem) == stem]
+    same.sort(key=lambda found: same_name(found.name) != same_name(called))  # of two what it calls
     image = same[0] if same else image_beside(folder, content.get("imagePath"), path)
     said, size = (content.get("imageHeight"), content.get("imageWidth")), _entry.picture_size(image)
     if None not in said and said != size:

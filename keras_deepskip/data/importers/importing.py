@@ -16,6 +16,7 @@ from keras_deepskip import _files
 from keras_deepskip._checks import check_choice, check_integer, check_number
 from keras_deepskip._progress import progress
 from keras_deepskip.data import images
+from keras_deepskip.data._layout import same_name
 from keras_deepskip.data.coco.notes import counted, listed
 from keras_deepskip.data.importers import _entry
 from keras_deepskip.data.importers.layouts import LAYOUTS
@@ -403,7 +404,7 @@ def _named(entries):
 
 def _file_name(name):
     """A name that stays in its folder, is not hidden, and that every system allows."""
-    return re.sub(r"[^\w\-.() ]", "_", name).strip(". ")[:120] or "image"
+    return re.sub(r"[^\w\-.() ]", "_", same_name(name)).strip(". ")[:120] or "image"
 
 
 def _spread(entries, limit):
