@@ -106,7 +106,7 @@ def test_what_is_given_stays_and_the_same_folder_has_the_same_plan(tmp_path):
 
 def test_images_that_are_seen_often_look_different_each_time(tmp_path):
     scenes(tmp_path, count=10, size=160, objects=1)
-    for budget, jitter in (({"steps": 100}, True), ({"steps": 10}, False), ({"minutes": 5}, True)):
+    for budget, jitter in (({"steps": 150}, True), ({"steps": 10}, False), ({"minutes": 5}, True)):
         plan = plan_of(tmp_path, Recipe(**budget))
         assert plan.recipe.jitter is jitter and "times over the pixels" in plan.reasons["jitter"]
     for recipe, words in ((Recipe(minutes=5), "goes about"), (Recipe(), "goes at most")):

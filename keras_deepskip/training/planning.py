@@ -30,7 +30,7 @@ TILT = 0.15  # mean of log(height / width) of objects from which on a scene has 
 SURE = 3  # standard errors of it
 UNEVEN = 1.5  # how much more upper and lower halves differ than left and right ones, likewise
 SLIGHT = 0.2  # standard deviations of an image by which they differ at least, likewise
-OFTEN = 20  # times that training goes over the pixels of its images, from which on crops jitter
+OFTEN = 50  # times that training goes over the pixels of its images, from which on crops jitter
 SMALL, LARGE, SOME, BALANCE = 20, 40, 0.1, 0.5  # sides of objects, a share of each, what it gives
 STEPS_PER_MINUTE = 300  # guessed, where a budget of minutes is not yet measured
 FEW_IMAGES = 8
@@ -210,7 +210,7 @@ def _facts(survey, train):
 
 def _foreground(masks):
     """The share of object pixels in the masks that have any."""
-    positive = sum(pixels for facts in masks for value, pixels in facts.counts if value > 0)
+    positive = sum(facts.positive for facts in masks)
     return positive / max(sum(math.prod(facts.shape) for facts in masks), 1)
 
 
