@@ -48,7 +48,7 @@ def build_model(
             that it is compared with, as their papers have them: `"unet"`, `"unet3plus"`,
             `"fcn8s"`, `"pspnet"`, `"h_denseunet"`, `"mask_rcnn"`, or of other packages
             `"hub_deeplab"`, `"smp"`. Their options are in docs/architectures.md and in their
-            docstrings (`keras_deepskip.architectures`, `keras_deepskip.studies.rivals`).
+            docstrings (`architectures`, `studies.rivals`).
         backbone: the encoder; None takes the architecture's own, of the deep-skip network
             `"light_vgg16"`. For it: `"light_vgg16"` or `"light_resnet34"`, those of equations 3
             and 4; a name of Keras Applications in small letters, such as `"vgg16"`, `"resnet50v2"`,

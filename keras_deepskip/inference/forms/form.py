@@ -44,6 +44,7 @@ def file_name_of(sample: Sample) -> PurePosixPath:
 
     Example:
 
+    >>> from pathlib import Path
     >>> str(file_name_of(Sample("day/a", Path("photos/day/a.png"))))
     'day/a.png'
     """
