@@ -202,6 +202,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._remove_other_epochs()
         if self.state["best_epoch"] == self.state["epoch"] and not (self.folder / POINT).exists():
             # Killed after the state was written: the best model may be that of an earlier epoch
+            seed_generators(0)  # processes that train together must make the same variables
             self._save(self.network_of(load_model(self._epoch_path())), self.folder / MODEL)
         return self._epoch_path()
 
