@@ -396,10 +396,10 @@ def _add_study(command, study):
     options = Options(command, run_study)
     options.add("out", metavar="DIR")
     options.add("data", metavar="DIR")
-    options.add("preset", help=f"what is trained, and for how long: {_named(study.presets)}")
+    options.add("preset", help=f"what is trained, and for how long: {', '.join(study.presets)}")
     for field in ("networks", "categories"):
         known = [f'"{each.name}"' if " " in each.name else each.name for each in vars(study)[field]]
-        help = f"{field} to take, of {_named(known)}"
+        help = f"{field} to take, of {', '.join(known)}"
         options.add(field, help, "those of the preset", nargs="+", metavar="NAME")
     command.add_argument(
         "--category",
@@ -413,10 +413,6 @@ def _add_study(command, study):
     )
     options.add("steps", type=int, metavar="N")
     options.add("jobs", type=int)
-
-
-def _named(names):
-    return ", ".join(names)
 
 
 # --- What several commands share ----------------------------------------------------------------

@@ -203,13 +203,14 @@ def _counts(model, samples, reading, parts=None, finder=None):
             threshold: np.where(mask == ignore, 0, masks_from_outputs(outputs[None], threshold)[0])
             for threshold in (THRESHOLDS if classes <= MOST_CLASSES else (0.5,))
         }
+        ids = {threshold: ids_at(threshold) for threshold in predictions}
         for class_id in range(1, max(classes, 2)):
             truth = np.where(mask == class_id, objects, 0)
             counts.true.setdefault(class_id, []).append(_areas(truth))
             part = None if parts is None else parts.get(class_id, 0)
             for threshold, predicted in predictions.items():
-                inside, ids = predicted == class_id, ids_at(threshold)
-                _count(counts, class_id, threshold, inside, truth, part, ids)
+                inside = predicted == class_id
+                _count(counts, class_id, threshold, inside, truth, part, ids[threshold])
     return counts, images
 
 

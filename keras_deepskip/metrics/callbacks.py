@@ -109,8 +109,10 @@ class ObjectMetricsCallback(keras.callbacks.Callback):
                 apart = copy.deepcopy(together)
             together.update_batch(masks, predicted, weight, objects)
             if apart is not None:
-                separated = objects is not None and [separate_objects(own)[0] for own in predicted]
-                apart.update_batch(masks, predicted, weight, objects, separated or None)
+                separated = None
+                if objects is not None:
+                    separated = [separate_objects(own)[0] for own in predicted]
+                apart.update_batch(masks, predicted, weight, objects, separated)
         better = apart is not None and apart.counts.any() and apart.f1() > together.f1()
         self.counts = apart if better else together
         return self.counts

@@ -11,7 +11,6 @@ import numpy as np
 from keras_deepskip import _files, _sizes
 from keras_deepskip.drawing import draw_comparison, to_rgb
 from keras_deepskip.metrics import masks_from_outputs
-from keras_deepskip.models import load_model
 from keras_deepskip.training.event_file import EventFile
 from keras_deepskip.training.run import (
     CHECKPOINT,
@@ -200,11 +199,18 @@ class Checkpoint(keras.callbacks.Callback):
         self.state = _files.read_json(self.state_path, "the state of a training run")
         self.monitor = monitored(self.state["rows"])
         self._remove_other_epochs()
-        if self.state["best_epoch"] == self.state["epoch"] and not (self.folder / POINT).exists():
-            # Killed after the state was written: the best model may be that of an earlier epoch
-            seed_generators(0)  # processes that train together must make the same variables
-            self._save(self.network_of(load_model(self._epoch_path())), self.folder / MODEL)
         return self._epoch_path()
+
+    def keep_best(self, model):
+        """Writes the best model again, if the last epoch is the best.
+
+        After a kill that came when the state was written, it may be that of an earlier epoch.
+
+        Args:
+            model: the model that `restore` names.
+        """
+        if self.state["best_epoch"] == self.state["epoch"] and not (self.folder / POINT).exists():
+            self._save(self.network_of(model), self.folder / MODEL)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.perf_counter()
@@ -220,7 +226,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._save(self.model, self._epoch_path())
         _files.write_text(self.folder / HISTORY, _files.csv_text(self.state["rows"]))
         _files.write_json(self.state_path, self.state)
-        if better:  # after the state, of which `restore` knows that it may be missing
+        if better:  # after the state: see `keep_best`
             self._save(self.network_of(self.model), self.folder / MODEL)
         self._remove_other_epochs()
         if self.state["stopped"]:

@@ -151,6 +151,8 @@ def train(
                 plan = with_budget(plan, budget, checkpoint.state["rows"])
             check_shares(plan.recipe.batch_size, count)
             model = _model_to_fit(request, plan.recipe, material, last)
+            if last:
+                checkpoint.keep_best(model)
             if plan.recipe.minutes is not None:
                 plan = _measured(plan, model, request, material, begun, shares, processes)
             datasets = material.datasets(

@@ -102,7 +102,7 @@ class Material:
             ValueError: if an image is another one now.
         """
         split = load_split(data, out / SPLIT, group_by=config["data"]["group_by"])
-        _refuse_changed(split, read_digests(out), read_digests(out, masks=True), out)
+        _refuse_changed(split, *read_digests(out), out)
         return cls(split, masks_of(config), config["facts"])
 
     def for_shares(self, shares):

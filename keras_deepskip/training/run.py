@@ -229,7 +229,7 @@ class Run:
     @functools.cached_property
     def _parts(self):
         """The part of each image by the digest of its file; of older runs there are none."""
-        found = read_digests(self.folder)
+        found, _ = read_digests(self.folder)
         return {of: part for part in reversed(found) for of in found[part].values()}
 
     @property
@@ -290,15 +290,15 @@ def read_plan(folder, config):
     return _files.read_json(path, "the plan of a training run", Plan.from_dict)
 
 
-def read_digests(folder, masks=False):
-    """The digests of the images that a run was begun with, by part and name; of older runs none.
+def read_digests(folder):
+    """The digests of what a run was begun with: `(images, masks)`; of older runs none.
 
-    With `masks` those of the masks that it was trained and validated on, by name.
+    Of the images by part and name, of the masks (to train and to validate on) by name.
     """
     path = Path(folder) / IMAGES
     found = _files.read_json(path, "digests of images", dict) if path.is_file() else {}
-    of_masks = found.pop(MASKS, {})
-    return of_masks if masks else found
+    masks = found.pop(MASKS, {})
+    return found, masks
 
 
 def masks_of(config):

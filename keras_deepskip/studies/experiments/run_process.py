@@ -30,8 +30,10 @@ def main(folder):
     row = _run(folder, request)
     row["seconds"] = round(time.perf_counter() - start, 1)
     _files.write_json(folder / "row.json", {**request["row"], **row})
+    from keras_deepskip.training.run import CHECKPOINT
+
     # Three times the weights; only unfinished runs need it, so it goes after the row is there
-    shutil.rmtree(folder / "training_state", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
 def _run(folder, request):

@@ -239,13 +239,13 @@ def costs(rows, networks, measured):
         networks: list of `Network`.
         measured: the dict that `timing.measure.measure` returns, of one case of prediction.
     """
-    case = measured["cases"][0]
+    case, whole = measured["cases"][0], complete(rows)
     body = []
     for network in networks:
         found = case["rivals"].get(network.timed_as)
         if found is None or not chosen(rows, network=network.name):
             continue
-        iou = spread(row["IoU"] for row in chosen(complete(rows), network=network.name)).mean
+        iou = spread(row["IoU"] for row in chosen(whole, network=network.name)).mean
         if "failure" in found:
             body.append([network.label, iou, None, found["failure"], None, None])
             continue
