@@ -124,6 +124,21 @@ def test_what_cannot_be_read_is_named(tmp_path, file, text, message):
     assert file.rpartition("/")[2] in finding.message + finding.file
 
 
+def test_texts_without_an_image_are_told(tmp_path):
+    """An image whose text has another name would be one without objects, in silence."""
+    root = write_set(tmp_path / "set")
+    labels = root / "labels" / "train"
+    assert not [f for f in audit(root).findings if "without an image" in f.message]
+    (labels / "classes.txt").write_text("cell\nlong cell\n")
+    (labels / "train0.txt").rename(labels / "train_0.txt")
+    (finding,) = [f for f in audit(root).findings if "text" in f.message]
+    assert finding.severity == "warning" and "train_0.txt" in finding.message
+    assert finding.file == str(root / "images" / "train")
+    with pytest.warns(UserWarning, match=r"1 text without an image \(train_0\.txt\): left out"):
+        train(root, tmp_path / "run", dataclasses.replace(tiny.RECIPE, epochs=1), verbose=0,
+              **tiny.MODEL)  # fmt: skip
+
+
 def test_a_byte_order_mark_and_points_beside_the_image(tmp_path):
     root = write_set(tmp_path, "images", "labels", parts=("a",))
     (root / "labels" / "a0.txt").write_text("0 -.02 -.02 1.2 -.02 1.2 1.2 -.02 1.2", "utf-8-sig")

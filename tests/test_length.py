@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from keras_deepskip import cli, load_model
+from keras_deepskip.data import MaskReading
+from keras_deepskip.data.split import FRACTIONS
 from keras_deepskip.training import Recipe, Run, length, train
 from keras_deepskip.training.length import KeepMinutes, ended_at, with_budget
 from keras_deepskip.training.planning import Plan
 from keras_deepskip.training.recipe import Stage
+from keras_deepskip.training.request import Request, begun_config
 from tests import tiny
 
 LONGER = dataclasses.replace(tiny.RECIPE, epochs=5)
@@ -55,6 +58,25 @@ def test_what_is_left_at_its_default_is_taken_from_the_run(tmp_path):
     run = train(tiny.data(), out, resume=True, verbose=0)
     assert run.recipe == tiny.run().recipe and len(run.history) == 3
     assert_alike(weights_of(out, 3), weights_of(tiny.run().folder, 3))
+
+
+@pytest.mark.studies
+@pytest.mark.one_backend
+def test_an_architecture_s_own_defaults_are_left_at_their_default(tmp_path):
+    """A run of a U-Net with options of its own, resumed by the architecture's name alone."""
+
+    def request(**options):
+        split = {"split_file": None, "fractions": FRACTIONS, "group_by": None}
+        return Request(Recipe(), MaskReading(), None, None, split, None, options)
+
+    begun = request(architecture="unet", base_filters=4, levels=3).to_json()
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    for options in ({"architecture": "unet"}, {"architecture": "unet", "levels": 3}, {}):
+        assert begun_config(tmp_path, request(**options), True) == begun
+    with pytest.raises(ValueError, match=r"Received: levels=2 \(was 3\)\."):
+        begun_config(tmp_path, request(architecture="unet", levels=2), True)
+    with pytest.raises(ValueError, match=r"Received: architecture='unet3plus' \(was 'unet'\)"):
+        begun_config(tmp_path, request(architecture="unet3plus"), True)
 
 
 def test_a_model_of_ones_own_is_given_again(complete):

@@ -146,7 +146,7 @@ def audit(
     survey = _surveyed(folder, masks, group_by)
     folder, reading = survey.folder, survey.reading if masks is None else masks
     findings = [finding for pool in survey.pools.values() for finding in _pool_findings(pool)]
-    findings += _coco_findings(survey, reading)
+    findings += _listing_findings(survey, reading)
     paired = not any(finding.severity == "error" for finding in findings)
     looks = [_look(sample, survey, findings) for sample in survey.all_samples]
     kind = survey.kind_of(reading)
@@ -210,13 +210,12 @@ def _pair_findings(root, found):
     return findings
 
 
-def _coco_findings(survey, reading):
-    """What COCO files say oddly, and whether they name the same classes."""
+def _listing_findings(survey, reading):
+    """What COCO files and YOLO's texts say oddly, and whether they name the same classes."""
     named = {part: pool.classes for part, pool in survey.pools.items() if pool.classes is not None}
     for pool in survey.pools.values():
         for note in (note.given(reading.ignore_class) for note in pool.notes):
-            file = str(pool.root / "annotations.json")
-            yield Finding(note.severity, file, note.message, note.fix)
+            yield Finding(note.severity, str(pool.listing), note.message, note.fix)
     if any(classes != next(iter(named.values())) for classes in named.values()):
         message = f"the parts' annotations.json name different classes: {_shown(named)}"
         fix = "Give all of them the same categories with the same ids"

@@ -32,7 +32,7 @@ from keras_deepskip.data.mask_kinds import MaskKind, decide_kind
 from keras_deepskip.data.masks import MaskReading
 from keras_deepskip.data.samples import Sample
 from keras_deepskip.data.stores import is_address, local_folder
-from keras_deepskip.data.yolo import yolo_classes
+from keras_deepskip.data.yolo import spare_texts, yolo_classes
 from keras_deepskip.objects import class_boxes, label_objects
 
 MOST_CLASSES = 64  # values in one mask; more look like a picture
@@ -124,7 +124,7 @@ class Pool:
         samples: list of `Sample`, not grouped; the mask of a pair may be missing.
         scan: the `FolderScan` of `images/` and `masks/`; None for COCO and YOLO.
         error: the exception of a folder that could not be listed, or None.
-        notes: what a COCO file says oddly, for `audit`.
+        notes: what a COCO file or YOLO's texts say oddly, for `audit`.
         classes: dict from class id to name of a COCO file or YOLO's `data.yaml`, or None.
     """
 
@@ -134,6 +134,12 @@ class Pool:
     error: Exception | None = None
     notes: tuple[Note, ...] = ()
     classes: dict[int, str] | None = None
+
+    @property
+    def listing(self) -> Path:
+        """Where the objects are listed: the COCO file; the folder, if there is none."""
+        file = self.root / "annotations.json"
+        return file if file.is_file() else self.root
 
     @property
     def complete(self) -> bool:
@@ -360,7 +366,9 @@ def _pool(root):
             notes = (*found.notes, *_unlisted(root, found.samples))
             return Pool(root, found.samples, notes=notes, classes=found.classes)
         if yolo := outlined(root):
-            return Pool(root, outlined_samples(yolo), classes=yolo_classes(yolo))
+            samples = outlined_samples(yolo)
+            notes = tuple(_spare_texts(yolo, samples))
+            return Pool(root, samples, notes=notes, classes=yolo_classes(yolo))
         found = scan(root)
     except (ValueError, FileNotFoundError, ImportError) as error:
         return Pool(root, [], error=error)
@@ -376,6 +384,13 @@ def _unlisted(root, samples):
         message = f"{counted(len(lost), 'image')} in images/ not listed ({listed(lost)}): left out"
         fix = "List them, without annotations if they hold no object, or take them out"
         yield Note("warning", message, fix)
+
+
+def _spare_texts(yolo, samples):
+    """A note of texts of YOLO whose image is not there, or has another name."""
+    if spare := [path.name for path in spare_texts(yolo, samples)]:
+        message = f"{counted(len(spare), 'text')} without an image ({listed(spare)}): left out"
+        yield Note("warning", message, "Give each its image's name, or take it out")
 
 
 def _bytes_of(path, size):

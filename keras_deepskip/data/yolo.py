@@ -101,6 +101,12 @@ def yolo_samples(folder: YoloFolder, files: list[Path]) -> list[Sample]:
     return samples
 
 
+def spare_texts(folder: YoloFolder, samples: list[Sample]) -> list[Path]:
+    """Texts of objects that no image has, sorted by name; tools put `classes.txt` there as well."""
+    names = {same_name(sample.name) for sample in samples} | {"classes"}
+    return sorted(path for name, path in texts_by_name(folder.labels).items() if name not in names)
+
+
 def texts_by_name(labels: Path) -> dict[str, Path]:
     """The texts of a folder of labels by the names of their images, in composed Unicode."""
     return {same_name(path.stem): path for path in labels.glob("*.txt")}

@@ -79,7 +79,7 @@ class Material:
         report = audit(survey, request.masks, request.stride, **how)
         _refuse_errors(survey.source, report)
         for pool in survey.pools.values():
-            warn(pool.notes, pool.root / "annotations.json", request.masks.ignore_class)
+            warn(pool.notes, pool.listing, request.masks.ignore_class)
         split = load_split(survey, **how)
         facts = _facts(survey, report, split, request)
         return cls(split, MaskReading.from_dict(facts["masks"]), facts, report, survey)
