@@ -3,11 +3,11 @@
     KERAS_BACKEND=torch python benchmarks/learning_rates.py --out rates.jsonl [--networks NAME ...]
         [--rates 0.0003 0.001 0.003 0.01] [--minutes 1.5]
 
-The rule: of the rates, the one with the highest score on the validation images (mean of pixel IoU
-and object F1, of the best epoch) after the same minutes on synthetic scenes, which are in no table
-of the comparison. A rate at an end of the list asks for another beyond it. What is found goes
-into the networks of `studies/experiments/comparison_study.py`. Trainings that the file already has
-are not repeated: an interrupted run resumes.
+The rule: of the rates, the lowest whose score on the validation images (mean of pixel IoU and
+object F1, of the best epoch) is within 0.01 of the highest, after the same minutes on synthetic
+scenes, which are in no table of the comparison. A rate at an end of the list asks for another
+beyond it. What is found goes into the networks of `studies/experiments/comparison_study.py`.
+Trainings that the file already has are not repeated: an interrupted run resumes.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from keras_deepskip.data import sample
 from keras_deepskip.studies.experiments import COMPARISON
 from keras_deepskip.training import Recipe
 
+LEVEL = 0.01  # scores that differ by less are level
 SCENES = {"kind": "microorganisms", "images": 48, "seed": 11}
 
 
@@ -73,7 +74,8 @@ def table(done, options):
     rows = []
     for name in options.networks:
         own = {row["key"][1]: row for row in done if row["key"][::2] == [name, options.minutes]}
-        chosen = max(own, key=lambda rate: own[rate]["score"])
+        best = max(row["score"] for row in own.values())
+        chosen = min(rate for rate, row in own.items() if row["score"] >= best - LEVEL)
         at_end = " (at an end)" if chosen in (min(own), max(own)) else ""
         scores = [f"{own[rate]['score']:.3f}" if rate in own else "-" for rate in options.rates]
         steps = max(row["steps"] for row in own.values())

@@ -2,10 +2,9 @@
 
 from keras_deepskip.studies.experiments.categories import ALL, RARE, REAL
 
-# Light networks with a batch norm after each convolution train at the default rate. Wide or deep
-# ones with random initialization, and those without norms in places, need a lower one, VGG16
-# without any the lowest. (`benchmarks/learning_rates.py` measures the rate of each network; it has
-# not been run for all.)
+# Light networks with a batch norm after each convolution train at the default rate, but for those
+# whose rate is measured (`LIGHT_RATES`). Wide or deep ones with random initialization need a lower
+# one, VGG16 without any norm the lowest.
 SLOW, SLOWER = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
 
 CROPS = {"crop_size": 96, "batch_size": 8}

@@ -40,8 +40,14 @@ OUTSIDE = (
     ),
 )  # fmt: skip
 
-# Of the light forms, those whose heads have no batch norm
-WITHOUT_NORM = ("fcn8s_same_weights", "fcn8s_same_macs", "mask_rcnn_same_size")
+# Of the light forms, where it is not the default: measured (`benchmarks/learning_rates.py`; the
+# scores are in docs/measurements/comparison.md)
+LIGHT_RATES = {
+    "unet_same_weights": 1e-2, "unet_same_macs": 1e-2, "unet3plus_same_size": 1e-2,
+    "fcn8s_same_weights": 1e-2, "fcn8s_same_macs": 1e-2,
+    "pspnet_same_weights": 1e-2, "pspnet_same_macs": 1e-2,
+    "h_denseunet_same_weights": 1e-2, "mask_rcnn_same_size": 1e-3,
+}  # fmt: skip
 
 NETWORKS = (
     Network("deepskip", "deep skips (ours), VGG16", timed_as="deepskip_folded"),
@@ -55,7 +61,7 @@ NETWORKS = (
     _network("h_denseunet", "DenseUNet-167 (H-DenseUNet)", SLOW),
     _network("mask_rcnn", "Mask R-CNN, ResNet50-FPN", SLOWER),
     *(
-        _network(name, label, SLOW if name in WITHOUT_NORM else ())
+        _network(name, label, {"learning_rate": LIGHT_RATES[name]} if name in LIGHT_RATES else ())
         for name, (label, _) in LIGHT_FORMS.items()
     ),
     *OUTSIDE,
