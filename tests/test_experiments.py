@@ -506,12 +506,24 @@ def test_a_network_of_both_studies_has_one_learning_rate():
     assert all(rates[0][options] == rates[1][options] for options in shared)
 
 
-def test_light_forms_without_norms_and_other_packages_have_a_lower_learning_rate():
+def test_learning_rates_are_those_that_the_page_says():
+    """The measured ones of the light forms, bold in its table; other packages' are lower."""
     rates = {network.name: network.recipe.get("learning_rate") for network in COMPARISON.networks}
     slow = {name for name, rate in rates.items() if rate == 1e-3}
-    assert {"mask_rcnn_light", "mask_rcnn_same_size", "fcn8s_same_macs", "hub_deeplab"} < slow
+    assert {"mask_rcnn_light", "hub_deeplab"} < slow
     assert all(name in slow for name in rates if name.startswith("smp_"))
-    assert rates["deepskip"] is rates["unet_same_weights"] is rates["pspnet_same_macs"] is None
+
+    page = (tiny.ROOT / "docs" / "measurements" / "comparison.md").read_text(encoding="utf-8")
+    lines = page.partition("### Learning rates")[2].partition("\n## ")[0].splitlines()
+    heads, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"
+    ]
+    for name, *cells in rows:
+        (chosen,) = [
+            float(head) for head, cell in zip(heads[1:], cells, strict=True) if "*" in cell
+        ]
+        assert (rates[name] or Recipe().learning_rate) == chosen, name
+    assert {name for name, *_ in rows} == {*COMPARISON.presets["same_size"].networks}
 
 
 def test_every_network_of_the_comparison_has_its_cost():
