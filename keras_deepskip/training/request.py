@@ -148,11 +148,11 @@ def with_recipe(config, fields):
 
 def _changed(begun, request):
     """What a request gives that is neither as the run has it nor the default, as texts."""
-    # An architecture has options and defaults of its own
-    named = {n: value for n, value in request.model_options.items() if n == "architecture"}
+    architecture = request.model_options.get("architecture", "deepskip")  # whose own defaults count
     default = Request(
         Recipe(), MaskReading(), None, None,
-        {"split_file": None, "fractions": FRACTIONS, "group_by": None}, None, named,
+        {"split_file": None, "fractions": FRACTIONS, "group_by": None}, None,
+        {"architecture": architecture},
     ).to_json()  # fmt: skip
     default["model"]["architecture"] = "deepskip"
     arguments = request.to_json()

@@ -8,7 +8,7 @@ NAMED = 5  # entries that a message names
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """Something about a COCO file that its reader should know.
+    """Something about a COCO file, or YOLO's texts, that its reader should know.
 
     Attributes:
         severity: `"warning"`, or `"note"` where nothing is in doubt.
