@@ -199,3 +199,33 @@ def test_a_notebook_runs_and_shows_its_picture(here):
     differences = [float(text) for text in re.findall(r"at most (\S+) from the model", said)]
     assert len(differences) == 2 and max(differences) < 1e-5
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.one_backend
+@pytest.mark.slow
+def test_the_demo(tmp_path, monkeypatch, capsys):
+    """All of it, on fewer and smaller scenes; it says it on one screen."""
+    from keras_deepskip import cli, demo
+    from keras_deepskip.training import Recipe
+
+    small = {"images": 8, "height": 64, "width": 64, "count": (1, 3), "size": (8, 20)}
+    monkeypatch.setattr(demo, "SCENES", {**demo.SCENES, **small})
+    recipe = Recipe(epochs=12, steps_per_epoch=1, crop_size=32, batch_size=2, validation_windows=2)
+    monkeypatch.setattr(demo, "RECIPE", recipe)
+    assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len([line for line in said if line.startswith("Epoch ")]) == demo.RECIPE.epochs == 12
+    assert len(said) <= 40 and len([line for line in said if line.startswith("|--")]) == 1
+    page = tmp_path / "demo" / "report.html"
+    assert said[-2:] == [
+        f"Wrote {page} (open it in a browser)",
+        "Next: keras-deepskip train --data YOUR_FOLDER --out RUN",
+    ]
+    text = page.read_text(encoding="utf-8")
+    # two test images and the photograph
+    assert text.count("data:image/webp;base64,") == 3
+    assert "349,632" in text and "Objects by size and class" in text
+    for name in ("objects.csv", "overlays/coins.png", "masks/coins.png"):
+        assert (tmp_path / "demo" / "found" / name).is_file()
+    with pytest.raises(ValueError, match="already holds a demo"):
+        demo.demo(tmp_path / "demo", epochs=1, verbose=0)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from keras_deepskip import _progress, cli, demo
+from keras_deepskip import _progress, cli
 from keras_deepskip.cli.ending import Ending, show
 from tests import tiny
 from tests.terminal import COLUMNS, Shown
@@ -130,23 +130,12 @@ sys.exit(keras_deepskip_command.main())
 
 @pytest.mark.slow
 def test_a_first_run_fits_on_40_lines(tmp_path):
-    """README's first command, on fewer and smaller scenes, with as many epochs; what it wrote."""
-    out = tmp_path / "demo"
-    shown = Shown(DEMO, out, KERAS_DEEPSKIP_CACHE=str(tmp_path))
+    """README's first command, on fewer and smaller scenes, with as many epochs."""
+    shown = Shown(DEMO, tmp_path / "demo", KERAS_DEEPSKIP_CACHE=str(tmp_path))
     assert shown.status == 0 and shown.cursor, shown.lines
     assert len(shown.lines) <= 40, "\n".join(shown.lines)
     assert len([line for line in shown.lines if line.startswith("Epoch ")]) == 12
-    assert len([line for line in shown.lines if line and set(line) <= set("\u2500 ")]) == 1
     assert shown.lines[-1] == "Next: keras-deepskip train --data YOUR_FOLDER --out RUN"
-    assert f"Wrote {out / 'report.html'} (open it in a browser)" in "".join(shown.lines[-4:])
-    page = (out / "report.html").read_text(encoding="utf-8")
-    # two test images and the photograph
-    assert page.count("data:image/webp;base64,") == 3
-    assert "349,632" in page and "Objects by size and class" in page
-    for name in ("objects.csv", "overlays/coins.png", "masks/coins.png"):
-        assert (out / "found" / name).is_file()
-    with pytest.raises(ValueError, match="already holds a demo"):
-        demo.demo(out, epochs=1, verbose=0)
 
 
 # ---- How commands end ----------------------------------------------------------------------------
