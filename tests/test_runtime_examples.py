@@ -20,7 +20,7 @@ PAGE = (tiny.ROOT / "docs" / "export.md").read_text(encoding="utf-8")
 
 def test_every_format_has_one():
     assert {path.stem for path in PROGRAMS} == {
-        "request_serving", *(f"run_{format}" for format in FORMATS),
+        "request_serving", "request_triton", *(f"run_{format}" for format in FORMATS),
     }  # fmt: skip
 
 
