@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -369,6 +370,25 @@ def test_a_cache_that_cannot_be_written_is_no_error(folder, cache, monkeypatch, 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     assert state(Survey.of(folder)) == state(first)
+
+
+def test_surveys_that_nobody_uses_are_removed(folder, cache, decodes, tmp_path):
+    """Those of 90 days ago; one that was read since then is left, and so are other files."""
+    Survey.of(folder)
+    (used,) = cache.glob("survey-*.json")
+    unused, other = cache / "survey-0.json", cache / "notes.json"
+    for path in (unused, other):
+        path.write_text("{}")
+    long_ago = time.time() - 91 * 24 * 3600
+    for path in (used, unused, other):
+        os.utime(path, (long_ago, long_ago))
+    decodes.clear()
+    Survey.of(folder)  # reads it
+    assert not decodes and unused.exists()
+    another = tmp_path / "another"
+    shutil.copytree(folder, another)
+    Survey.of(another)
+    assert used.exists() and other.exists() and not unused.exists()
 
 
 def test_a_read_only_cache_folder(folder, cache, decodes, monkeypatch):

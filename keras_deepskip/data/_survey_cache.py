@@ -1,5 +1,6 @@
 """Where a survey is kept between commands: a file that is never trusted over the images."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from keras_deepskip.data.masks import MaskReading
 
 CACHE_VARIABLE = "KERAS_DEEPSKIP_CACHE"  # environment variable: another cache folder
 RULES = 10  # goes up when files are read by other rules than before: records are then of no use
+KEPT = 90 * 24 * 3600  # seconds without use, after which a survey's file is removed
 RECENT = 2 * 10**9  # nanoseconds: a file that young may change again within its time's resolution
 
 
@@ -46,17 +48,23 @@ def load(folder: str | os.PathLike, reading: MaskReading) -> dict:
     """The records of the last survey of a folder; none if there is no such file, or a bad one."""
     try:
         key = key_of(folder, reading)
-        checksum, text = _path(key).read_text(encoding="utf-8").split("\n", 1)
+        path = _path(key)
+        checksum, text = path.read_text(encoding="utf-8").split("\n", 1)
         if hashlib.sha256(text.encode()).hexdigest() != checksum:
             return {}
         content = json.loads(text)
+        with contextlib.suppress(OSError):  # of another user, say
+            os.utime(path)  # in use: `_remove_unused` leaves it
         return content["records"] if content["key"] == key else {}
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return {}  # then the files are read again
 
 
 def save(folder: str | os.PathLike, reading: MaskReading, records: dict) -> None:
-    """Writes the records atomically; a cache that cannot be written is none."""
+    """Writes the records atomically, and removes files that nobody uses any more.
+
+    A cache that cannot be written is none.
+    """
     try:
         key = key_of(folder, reading)
         latest = time.time_ns() - RECENT
@@ -64,8 +72,17 @@ def save(folder: str | os.PathLike, reading: MaskReading, records: dict) -> None
         text = json.dumps({"key": key, "records": records})
         checksum = hashlib.sha256(text.encode()).hexdigest()
         write_text(_path(key), f"{checksum}\n{text}")
+        _remove_unused()
     except (OSError, RuntimeError, ValueError, TypeError):
         return  # the next survey reads the files again
+
+
+def _remove_unused():
+    """Surveys of folders that are gone, and of releases from before."""
+    oldest = time.time() - KEPT
+    for path in cache_folder().glob("survey-*.json"):
+        if path.stat().st_mtime < oldest:
+            path.unlink(missing_ok=True)
 
 
 def _path(key):
