@@ -228,6 +228,15 @@ def test_the_page_of_commands_is_what_the_parsers_have():
     assert made["PAGE"].read_text(encoding="utf-8") == made["page"]()
 
 
+@pytest.mark.one_backend
+def test_the_readmes_results_are_the_rows_of_the_study():
+    """Made by: python docs/tools/results.py"""
+    made = runpy.run_path(str(tiny.ROOT / "docs" / "tools" / "results.py"))
+    readme = made["README"].read_text(encoding="utf-8")
+    assert made["text"](readme) == readme
+    assert made["text"](readme.replace("| .", "| 1.")) == readme  # the numbers are the rows'
+
+
 def test_the_docs_name_every_column_of_the_tables_and_every_file_of_a_run():
     from keras_deepskip.inference import measures, tables
     from keras_deepskip.training import run
