@@ -37,13 +37,21 @@ def main(packages, repository, *options):
 
 def backends(triton):
     """The folder of what runs models: Triton's backend for Python, and ours on top of it."""
-    folder = triton / "with_onnxruntime"
-    shutil.copytree(triton / "backends", folder, dirs_exist_ok=True)
-    shutil.copytree(HERE / "onnxruntime", folder / "onnxruntime", dirs_exist_ok=True)
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stub = triton / "python_backend_stubs" / version / "triton_python_backend_stub"
-    shutil.copy2(stub, folder / "python")
-    return folder
+    if not stub.is_file():
+        sys.exit(f"{stub} is missing: this server runs Python 3.8 to 3.13, not {version}")
+    put(stub, triton / "backends" / "python")
+    put(HERE / "onnxruntime" / "model.py", triton / "backends" / "onnxruntime")
+    return triton / "backends"
+
+
+def put(file, folder):
+    """Copies a file, also where another server runs from one already."""
+    folder.mkdir(exist_ok=True)
+    new = folder / f"{file.name}.{os.getpid()}"
+    shutil.copy2(file, new)
+    new.replace(folder / file.name)
 
 
 if __name__ == "__main__":
