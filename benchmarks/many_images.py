@@ -36,7 +36,6 @@ from keras_deepskip.data import draw_scene, write_png
 SIDE = 128
 LOOK_S = 0.25  # seconds between looks at the processes
 MB = 1e6
-REPORT = "report.html"
 
 
 def main():
@@ -64,9 +63,10 @@ def compare(options, folder):
         (spread, options.images, ["--images", folder / "images", "--cluster", spread],
          options.kill_every),
     ]  # fmt: skip
-    rows = []
+    rows, outs = [], []
     for name, count, more, kill_every in ways:
         out = folder / name.replace(":", "-")
+        outs.append(out)
         command = [sys.executable, "-m", "keras_deepskip.cli", "predict", "--no-overlays"]
         command += ["--model", folder / "model.keras", "--threshold", str(threshold)]
         command += ["--out", out, *more]
@@ -75,8 +75,8 @@ def compare(options, folder):
     headers = ["way", "images", "seconds", "images/s", "images/s without start", "MB of the caller"]
     headers += ["MB of a worker", "MB in all", "kills", "s until redone", "s until replaced"]
     print(markdown_table(headers, rows))
-    same, more = same_files(folder / "plain", folder / f"local-{options.workers}")
-    done = len(list((folder / f"local-{options.workers}").glob("masks/*")))
+    same, more = same_files(*outs)
+    done = len(list(outs[1].glob("masks/*")))
     print(f"\n{same} files of both, all the same, and {more} more; {done} masks in all.")
     if done != options.images:
         raise SystemExit(f"{options.images - done} images are missing")
@@ -191,8 +191,9 @@ def same_files(one, other):
     A table of the other folder may go on after the rows of the first one; the report of each is of
     its own images.
     """
+    report = Path("report.html")
     names, others = (
-        {path.relative_to(each) for path in each.rglob("*") if path.is_file()} - {Path(REPORT)}
+        {path.relative_to(each) for path in each.rglob("*") if path.is_file()} - {report}
         for each in (one, other)
     )
     if names - others:

@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import socket
 import threading
 import time
 
@@ -202,9 +201,7 @@ def test_workers_that_do_not_see_the_folder_are_refused(tmp_path, scheduler, man
 
 @pytest.mark.one_backend
 def test_an_unreachable_scheduler_is_named_within_seconds(tmp_path, many, capsys):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    address = f"tcp://127.0.0.1:{tiny.free_port()}"
     tiny.bright_model().save(tmp_path / "bright.keras")
     start = time.monotonic()
     command = ["predict", "--model", tmp_path / "bright.keras", "--images", many[0]]

@@ -146,9 +146,7 @@ def two_processes(out, code=TRAIN, **environment):
     """Runs code in two processes; returns a status that is 0 if all is well, and what they say."""
     script = out.parent / "train.py"
     script.write_text(code)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = tiny.free_port()
     command = [str(script), str(tiny.data()), str(out), "1", "4"]
     started = []
     if BACKEND == "torch":

@@ -7,7 +7,6 @@
 import concurrent.futures
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -83,9 +82,7 @@ def served(tmp_path_factory):
     export(model, folder, mask=True, serving="triton", max_batch_size=4)
     fixed = build_model((32, 48, 3), levels=2, base_filters=2)
     export(fixed, folder.parent / "fixed", serving="triton")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = tiny.free_port()
     command = [
         sys.executable, EXAMPLES / "triton" / "serve.py", FOLDER, folder.parent,
         f"--http-port={port}", "--allow-grpc=false",
