@@ -7,6 +7,7 @@ import html.parser
 import json
 import re
 import shlex
+import tracemalloc
 import types
 
 import numpy as np
@@ -19,9 +20,24 @@ from keras_deepskip.inference import evaluate, predict
 from keras_deepskip.reporting import Report, gallery, report, run_report
 from keras_deepskip.reporting.charts import threshold_charts, training_charts
 from keras_deepskip.reporting.facts import export_tables, remarks_of
-from keras_deepskip.reporting.figures import Calibration, ImageCounts, figures_of, share_interval
+from keras_deepskip.reporting.figures import (
+    Calibration,
+    FoundFigures,
+    ImageCounts,
+    figures_of,
+    share_interval,
+)
 from keras_deepskip.reporting.page import number
-from keras_deepskip.reporting.shown import FALSE, FOUND, MISSED, RIGHT, densest_window, outlines
+from keras_deepskip.reporting.shown import (
+    FALSE,
+    FOUND,
+    MISSED,
+    PREDICTED,
+    RIGHT,
+    ShownObject,
+    densest_window,
+    outlines,
+)
 from keras_deepskip.training import Recipe
 from keras_deepskip.training.repeating import command_of
 from tests import judged, tiny
@@ -393,6 +409,42 @@ def test_a_page_of_predictions_alone(tmp_path):
 
 def folder_of_images():
     return judged.folder() / "images"
+
+
+def found_objects(rng, count):
+    """So many objects of a prediction, of drawn areas and probabilities."""
+    areas, probabilities = rng.geometric(0.02, count).tolist(), rng.random(count).tolist()
+    numbered = enumerate(zip(areas, probabilities, strict=True), start=1)
+    return [ShownObject(PREDICTED, 1, area, said, None, label) for label, (area, said) in numbered]
+
+
+def test_figures_of_predictions_are_those_of_all_their_objects():
+    rng, found, known = np.random.default_rng(0), FoundFigures(), []
+    assert found.areas() is None
+    for count in (0, 1, 2, 40, 41):
+        objects = found_objects(rng, count)
+        found.add(f"image{count}", objects)
+        known += [own.area for own in objects]
+        if known:
+            assert found.areas() == (np.median(known), min(known), max(known))
+    assert [image.objects for image in found.images] == [0, 1, 2, 40, 41]
+    assert found.images[0].area is found.images[0].probability is None
+    last = found.images[-1]
+    assert last.area == pytest.approx(np.mean([own.area for own in objects]))
+    assert last.probability == pytest.approx(np.mean([own.probability for own in objects]))
+
+
+def test_objects_of_many_predictions_are_not_kept():
+    rng, found = np.random.default_rng(0), FoundFigures()
+    batches = [found_objects(rng, 200) for _ in range(20)]
+    for objects in batches:  # from here on all areas are known
+        found.add("first", objects)
+    tracemalloc.start()
+    for place in range(1000):
+        found.add(f"image{place:04}", batches[place % 20])
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown / 1000 < 400  # bytes an image; its objects take a hundred times that
 
 
 def test_a_model_needs_a_path(tmp_path):

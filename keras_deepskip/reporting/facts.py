@@ -127,22 +127,13 @@ def _image_table(counts):
     return Table("images", "Images", columns, rows[:MOST_ROWS], note)
 
 
-def found_tables(found):
+def found_tables(counts):
     """The table of images of which the truth is not known.
 
     Args:
-        found: list of `(name, objects)`: names of images and lists of `ShownObject`.
+        counts: list of `FoundCounts`.
     """
-    rows = []
-    for name, objects in found:
-        areas = [own.area for own in objects]
-        probabilities = [own.probability for own in objects if own.probability is not None]
-        rows.append(
-            [
-                name, len(objects), sum(areas) / len(areas) if areas else None,
-                sum(probabilities) / len(probabilities) if probabilities else None,
-            ]
-        )  # fmt: skip
+    rows = [[image.name, image.objects, image.area, image.probability] for image in counts]
     rows.sort(key=lambda row: (-row[1], row[0]))
     columns = ["image", "objects", "mean area", "mean probability"]
     note = "" if len(rows) <= MOST_ROWS else f"The {MOST_ROWS:,} with most objects."

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -46,6 +47,67 @@ def image_counts(judged, objects, class_ids):
         kinds = [own.kind for own in objects if own.class_id == class_id]
         found.append([kinds.count(kind) for kind in (FOUND, MISSED, FALSE)])
     return ImageCounts(judged.sample.name, np.array(found), np.array(pixels))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FoundCounts:
+    """What is counted in an image whose truth is not known.
+
+    Attributes:
+        name: of the image.
+        objects: how many there are.
+        area, probability: their means, in pixels and of the mean probability of each; None where
+            there are none.
+    """
+
+    name: str
+    objects: int
+    area: float | None
+    probability: float | None
+
+
+class FoundFigures:
+    """Figures of images whose truth is not known, of which there may be very many.
+
+    Of each object nothing is kept but its part in the counts.
+
+    Attributes:
+        images: list of `FoundCounts`.
+    """
+
+    def __init__(self):
+        self.images = []
+        self._areas = Counter()  # how many objects have an area
+
+    def add(self, name, objects):
+        """Adds an image with its list of `ShownObject`."""
+        areas = [own.area for own in objects]
+        self._areas.update(areas)
+        probability = _mean([own.probability for own in objects if own.probability is not None])
+        self.images.append(FoundCounts(name, len(objects), _mean(areas), probability))
+
+    def areas(self):
+        """`(median, least, most)` of the objects' areas in pixels; None without objects.
+
+        Example:
+
+        >>> from keras_deepskip.reporting.shown import PREDICTED, ShownObject
+        >>> found = FoundFigures()
+        >>> found.add("a", [ShownObject(PREDICTED, 1, area, 0.9, None, 1) for area in (3, 9, 5, 4)])
+        >>> found.areas()
+        (4.5, 3, 9)
+        """
+        if not self._areas:
+            return None
+        areas = sorted(self._areas)
+        ends = np.cumsum([self._areas[area] for area in areas])  # of each area's objects, in order
+        middles = (ends[-1] - 1) // 2, ends[-1] // 2
+        low, high = (areas[place] for place in np.searchsorted(ends, middles, "right"))
+        return (low + high) / 2, areas[0], areas[-1]
+
+
+def _mean(numbers):
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _mean_iou(pixels):

@@ -134,7 +134,7 @@ class Report:
         self._class_names = class_names_of(self.model)
         self._gallery = Gallery(self._classes(), self._class_names)
         self._counts: list[figures.ImageCounts] = []
-        self._found: list[tuple] = []
+        self._found = figures.FoundFigures()
         self._parts: Counter = Counter()
         self._calibration = figures.Calibration()
         self._notes: list[tuple[str, str]] = []
@@ -160,7 +160,7 @@ class Report:
     def _add_found(self, found):
         """An image whose truth is not known, from the files of `predict`: its densest crop."""
         objects = shown_objects(found.objects)
-        self._found.append((found.sample.name, objects))
+        self._found.add(found.sample.name, objects)
         if not self._gallery.takes(found.sample.name, objects):
             return
         channels = self.model.input_shape[-1]
@@ -211,7 +211,7 @@ class Report:
 
     def _own_title(self):
         if not self._counts:
-            return f"Objects predicted in {len(self._found):,} images"
+            return f"Objects predicted in {len(self._found.images):,} images"
         names = ", ".join((self._class_names or {}).values())
         what = names if names and len(names) < 60 else "Objects"
         return f"{what} found" + self._data_name(" in")
@@ -225,7 +225,7 @@ class Report:
         data = self._data_name(" of")
         weights = f"A network of {self.model.count_params():,} weights"
         if evaluation is None:
-            images = len(self._found)
+            images = len(self._found.images)
             return f"{weights} on {images:,} image{'s' * (images != 1)} whose truth is not known."
         kinds = [PARTS[p] for p in PARTS if self._parts.get(p)]
         kind = kinds[0] + " " if len(kinds) == 1 and not self._parts.get(None) else ""
@@ -258,17 +258,18 @@ class Report:
 
     def _tiles_of_found(self):
         """Figures of images whose truth is not known."""
-        numbers = [len(own) for _, own in self._found] or [0]
-        areas = [own.area for _, objects in self._found for own in objects]
-        images = f"in {len(self._found):,} image" + "s" * (len(self._found) != 1)
+        numbers = [image.objects for image in self._found.images] or [0]
+        images = f"in {len(self._found.images):,} image" + "s" * (len(self._found.images) != 1)
         tiles = [
             Tile("objects", f"{sum(numbers):,}", images, "predicted"),
             Tile("in an image", f"{statistics.median(numbers):,g}",
                  f"median, {min(numbers):,} to {max(numbers):,}"),
         ]  # fmt: skip
-        if areas:
-            text = f"pixels, median, {min(areas):,} to {max(areas):,}"
-            tiles.append(Tile("area", f"{statistics.median(areas):,g}", text))
+        areas = self._found.areas()
+        if areas is not None:
+            median, least, most = areas
+            text = f"pixels, median, {least:,} to {most:,}"
+            tiles.append(Tile("area", f"{median:,g}", text))
         return tiles
 
     def _remarks(self, evaluation):
@@ -297,7 +298,7 @@ class Report:
 
     def _tables(self, evaluation):
         if evaluation is None:
-            return Section("Tables", tables=facts.found_tables(self._found))
+            return Section("Tables", tables=facts.found_tables(self._found.images))
         return Section("Tables", tables=facts.result_tables(evaluation, self._counts))
 
     def _made(self):
