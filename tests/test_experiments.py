@@ -23,6 +23,7 @@ from keras_deepskip.studies.experiments import (
     Network,
     Preset,
     Study,
+    figures,
     run_process,
     run_study,
     runner,
@@ -475,6 +476,18 @@ def test_tables_as_text():
     assert r"a\_b & 0.5000 \\" in table.latex() and r"c $\pm$ d & - \\" in table.latex()
     assert r"\caption{A $<$title$>$ \& 5 \%}" in table.latex()
     assert table.markdown().startswith("A <title> & 5 %\n\n| name")
+
+
+def test_a_network_of_one_epoch_is_drawn():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    figures._draw_mean(axes, [[0.5], [0.7]], "red", "wide")
+    figures._draw_mean(axes, [[0.5, 0.7]], "blue", "light")
+    alone, line = axes.lines
+    assert alone.get_marker() == "o" and alone.get_ydata().tolist() == [0.6]
+    assert line.get_marker() == "None" and line.get_ydata().tolist() == [0.5, 0.7]
 
 
 def test_costs_by_hand():

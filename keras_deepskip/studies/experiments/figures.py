@@ -88,7 +88,8 @@ def _draw_mean(axes, lines, color, label):
     """Draws the mean of lines, each over the share of its own length."""
     shares, means = mean_course(lines)
     if len(shares):
-        axes.plot(shares, means, color=color, label=label, lw=1.3)
+        marker = "o" if len(shares) == 1 else None  # of one epoch there is no line
+        axes.plot(shares, means, color=color, label=label, lw=1.3, marker=marker, ms=4)
 
 
 def draw_small_multiples(rows, folder_of, seed):
