@@ -211,6 +211,7 @@ def test_unet3plus_counts():
     assert kernels + 3 * channels + 9 * 320 + 1 == 26_971_777
 
 
+@pytest.mark.one_backend
 def test_fcn8s_counts():
     """The paper says 134 M; the same sum of the published FCN-8s for 21 classes is 134,489,759."""
     model = build_model((None, None, 3), 21, "fcn8s")

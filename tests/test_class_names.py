@@ -25,6 +25,7 @@ def folder_of(path, names):
     return path
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("names", ["car\nhäuser\n", "background\r\ncar\r\nhäuser"])
 def test_names_reach_model_tables_and_export(tmp_path, names):
     data = folder_of(tmp_path / "data", names)

@@ -83,6 +83,7 @@ def test_audit_of_bad_data_ends_with_1(tmp_path, capsys):
     assert "its size is 8 x 9" in said and "Next: fix the errors above, and audit again" in said
 
 
+@pytest.mark.one_backend
 def test_train_tells_the_best_epoch_and_what_to_do_next(capsys):
     folder = tiny.first_run()
     recipe = dataclasses.replace(tiny.RECIPE, epochs=1, patience=None)
@@ -113,6 +114,7 @@ def test_evaluate_a_run_on_its_own_test_images(capsys):
     assert f"Next: keras-deepskip predict --run {folder} --images NEW --out FOUND" in text
 
 
+@pytest.mark.one_backend
 def test_evaluate_other_images_leaves_the_figures_of_the_run(tmp_path, capsys):
     folder = tiny.first_run()
     said(capsys, "evaluate", "--run", folder)
@@ -435,6 +437,7 @@ def as_json(capsys, *command, status=0):
     return found, output.err
 
 
+@pytest.mark.one_backend
 def test_json_holds_what_the_words_say(capsys, tmp_path):
     run = tiny.run()
     expected = evaluate(run, verbose=0).to_dict()
@@ -474,6 +477,7 @@ def test_json_of_all_that_finds_something(capsys, tmp_path):
     assert found["error"] in words
 
 
+@pytest.mark.one_backend
 def test_json_of_exports(capsys, tmp_path):
     for package in ("onnx", "onnxruntime", "tf2onnx"):
         pytest.importorskip(package)

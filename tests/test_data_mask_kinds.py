@@ -12,6 +12,7 @@ from keras_deepskip.data.folder import find_samples
 from keras_deepskip.data.survey import Survey
 from tests import tiny
 
+pytestmark = pytest.mark.one_backend
 SIDE = 48
 
 

@@ -7,6 +7,7 @@ from keras_deepskip.data import CropDataset, find_samples
 from keras_deepskip.data.pasting import MARGIN, cut_object, paste_objects
 from tests import tiny
 
+pytestmark = pytest.mark.one_backend
 MASK = np.zeros((40, 40), "uint8")
 MASK[10:15, 20:24] = 2
 MASK[0:3, 5:8] = 1  # cut by the edge

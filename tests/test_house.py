@@ -211,6 +211,7 @@ else:
 """
 
 
+@pytest.mark.one_backend
 def test_the_core_works_without_the_studies(tmp_path):
     """In a copy of the package whose wing is deleted."""
     shutil.copytree(

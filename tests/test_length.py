@@ -51,6 +51,7 @@ def stop_at(number):
     return keras.callbacks.LambdaCallback(on_epoch_begin=begin)
 
 
+@pytest.mark.one_backend
 def test_what_is_left_at_its_default_is_taken_from_the_run(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -87,6 +88,7 @@ def test_a_model_of_ones_own_is_given_again(complete):
         train(tiny.data(), complete, resume=True, verbose=0)
 
 
+@pytest.mark.one_backend
 def test_a_complete_run_goes_on_and_what_interrupts_it_changes_nothing(complete, tmp_path):
     """As the uninterrupted one; the command says it again, and it is resumed, not extended."""
     shutil.copytree(complete, tmp_path / "broken")

@@ -15,6 +15,8 @@ from keras_deepskip.objects import (
 )
 from keras_deepskip.operating_point import OperatingPoint
 
+pytestmark = pytest.mark.one_backend
+
 
 def test_anchors_lie_on_their_objects():
     ring = np.zeros((20, 20), int)

@@ -78,6 +78,7 @@ class Interrupt(Exception):
     """Ends a training in its third epoch."""
 
 
+@pytest.mark.one_backend
 def test_a_run_ends_by_itself_and_resumes_as_if_uninterrupted(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stages, "LEVEL_STEPS", 3)
     recipe = dataclasses.replace(

@@ -119,6 +119,7 @@ def test_what_calibrates_is_what_the_model_is_given(tmp_path):
     assert (without[:, :8] == 50).all() and (without[:, 8:] == 4095).all()
 
 
+@pytest.mark.one_backend
 def test_what_does_not_fit_is_refused(tmp_path, monkeypatch):
     model = tiny.bright_model()
     with pytest.raises(ValueError, match="`path` must end in .onnx. Received: .*a.tflite"):

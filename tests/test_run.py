@@ -135,6 +135,7 @@ def test_images_that_the_run_has_seen_are_not_judged(tmp_path):
         run.judged(find_samples(folder))
 
 
+@pytest.mark.one_backend
 def test_colours_and_ignored_pixels_count_in_python_as_on_the_command_line(tmp_path):
     colours = {(0, 0, 0): 0, (255, 0, 0): 1, (0, 0, 255): 2}
     palette = np.array(list(colours), "uint8")
