@@ -258,10 +258,11 @@ class Report:
 
     def _tiles_of_found(self):
         """Figures of images whose truth is not known."""
-        numbers = [image.objects for image in self._found.images] or [0]
-        images = f"in {len(self._found.images):,} image" + "s" * (len(self._found.images) != 1)
+        images = self._found.images
+        numbers = [image.objects for image in images] or [0]
         tiles = [
-            Tile("objects", f"{sum(numbers):,}", images, "predicted"),
+            Tile("objects", f"{sum(numbers):,}",
+                 f"in {len(images):,} image" + "s" * (len(images) != 1), "predicted"),
             Tile("in an image", f"{statistics.median(numbers):,g}",
                  f"median, {min(numbers):,} to {max(numbers):,}"),
         ]  # fmt: skip
