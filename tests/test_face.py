@@ -229,12 +229,19 @@ def test_the_page_of_commands_is_what_the_parsers_have():
 
 
 @pytest.mark.one_backend
-def test_the_readmes_results_are_the_rows_of_the_study():
+def test_the_tables_of_results_are_the_rows_of_the_studies():
     """Made by: python docs/tools/results.py"""
     made = runpy.run_path(str(tiny.ROOT / "docs" / "tools" / "results.py"))
-    readme = made["README"].read_text(encoding="utf-8")
-    assert made["text"](readme) == readme
-    assert made["text"](readme.replace("| .", "| 1.")) == readme  # the numbers are the rows'
+    pages = [made[name].read_text(encoding="utf-8") for name in ("README", "PAGE")]
+    marked = [name for page in pages for _, name, _ in made["MARKED"].findall(page)]
+    assert sorted(marked) == sorted(made["TABLES"])
+    for page in pages:
+        assert made["text"](page) == page
+
+        def other(found):  # each number of the written tables is the rows'
+            return found["mark"] + re.sub(r"\d", "7", found[0].removeprefix(found["mark"]))
+
+        assert made["text"](made["MARKED"].sub(other, page)) == page
 
 
 def test_the_docs_name_every_column_of_the_tables_and_every_file_of_a_run():

@@ -1,4 +1,4 @@
-"""Writes the README's table of results, from rows of the studies that are in docs/measurements.
+"""Writes the tables of results in the README and on the page of the comparison, from studies' rows.
 
 python docs/tools/results.py
 """
@@ -8,69 +8,102 @@ import re
 import statistics
 from pathlib import Path
 
+from keras_deepskip._tables import markdown_table
+from keras_deepskip.studies.experiments import tables
+
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-COMPARISON = ROOT / "docs" / "measurements" / "comparison"
+PAGE = ROOT / "docs" / "measurements" / "comparison.md"
+FOLDER = PAGE.parent / "comparison"
 STUDIES = {  # by category: the folder of its rows, and what the README calls it
     "microorganisms": ("compare-same-size", "nuclei"),
     "pedestrians": ("compare-same-size-pedestrians", "people"),
+    "vehicles": ("compare-same-size-vehicles", "vehicles"),
 }
-COSTS = COMPARISON / "compare-same-size" / "report.md"
-BETWEEN = re.compile(r"(?<=<!-- docs/tools/results.py writes this table -->\n\n)(\|.*\n)+")
+ABLATION = "ablation-same-minutes"
 # Each of the paper's networks once, at about our weights.
 NETWORKS = (
     "deepskip", "h_denseunet_same_weights", "fcn8s_same_weights", "pspnet_same_weights",
     "unet3plus_same_size", "unet_same_weights", "mask_rcnn_same_size",
 )  # fmt: skip
-METRICS = {"IoU": "IoU", "object_f1": "object F1", "ap50": "AP 0.5"}
+TEXTS = {"category", "source", "network", "label", "backend", "keras"}  # columns without numbers
+MARKED = re.compile(
+    r"(?P<mark><!-- docs/tools/results.py writes this table: (?P<name>[\w ]+) -->\n\n)(\|.*\n)+"
+)
 
 
-def text(readme):
-    """The README with the table as the rows have it."""
-    new, count = BETWEEN.subn(lambda _: table(), readme)
-    if count != 1:
-        raise SystemExit(f"{README}: one table below the comment was expected, {count} found")
-    return new
+def text(page):
+    """A page with its tables as the rows have them."""
+    return MARKED.sub(lambda found: found["mark"] + TABLES[found["name"]](), page)
 
 
-def table():
-    """The table as Markdown: means over seeds, ours in bold."""
-    headers = ["network"]
-    for _, called in STUDIES.values():
-        headers += [f"{called}: {metric}" for metric in METRICS.values()]
-    headers += ["parameters", "ms"]
-    runs = [run for folder, _ in STUDIES.values() for run in rows_of(COMPARISON / folder)]
-    rows = [row(name, [run for run in runs if run["network"] == name]) for name in NETWORKS]
-    made = [f"| {' | '.join(line)} |\n" for line in (headers, *rows)]
-    return "".join([made[0], "|---" * len(headers) + "|\n", *made[1:]])
+def compared():
+    """The runs of all sets, each network once."""
+    runs = [run for folder, _ in STUDIES.values() for run in rows_of(folder)]
+    return [run for name in NETWORKS for run in runs if run["network"] == name]
 
 
 def rows_of(folder):
     """The runs of a study."""
-    with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with (FOLDER / folder / "results.csv").open(newline="", encoding="utf-8") as file:
+        return [
+            {name: value if name in TEXTS else float(value) for name, value in run.items()}
+            for run in csv.DictReader(file)
+        ]
 
 
-def row(network, runs):
-    """The cells of a network."""
+def summary():
+    """The README's table: object F1 of each set, and means over the sets, ours in bold."""
+    rows = compared()
+    heads = ["network", *(called for _, called in STUDIES.values())]
+    heads += ["AP 0.5, all", "IoU, all", "parameters", "ms"]
+    return markdown_table(heads, [summed(name, rows) for name in NETWORKS]) + "\n"
+
+
+def summed(network, rows):
+    """The README's cells of a network."""
+    runs = tables.chosen(rows, network=network)
     label = runs[0]["label"]
     parameters, ms = cost(label)
-    cells = [f"**{label}**" if network == NETWORKS[0] else label]
-    for category in STUDIES:
-        own = [run for run in runs if run["category"] == category]
-        for metric in METRICS:
-            mean = statistics.mean(float(run[metric]) for run in own)
-            cells.append(f"{mean:.3f}".lstrip("0"))
-    return [*cells, f"{parameters / 1e6:.2f} M", f"{ms:.0f}"]
+    found = [mean(tables.chosen(runs, category=name), "object_f1") for name in STUDIES]
+    over_all = [mean(runs, metric) for metric in ("ap50", "IoU")]
+    cells = [f"{value:.3f}".lstrip("0") for value in (*found, *over_all)]
+    label = f"**{label}**" if network == NETWORKS[0] else label
+    return [label, *cells, f"{parameters / 1e6:.2f} M", f"{ms:.0f}"]
+
+
+def mean(runs, metric):
+    """The mean of a metric over runs."""
+    return statistics.mean(run[metric] for run in runs)
 
 
 def cost(label):
-    """Parameters and milliseconds of a prediction, from the table of costs in the report."""
-    costs = COSTS.read_text(encoding="utf-8").partition("Cost of a prediction")[2]
+    """Parameters and milliseconds of a prediction, from the table of costs in the first report."""
+    report = FOLDER / STUDIES["microorganisms"][0] / "report.md"
+    costs = report.read_text(encoding="utf-8").partition("Cost of a prediction")[2]
     line = next(line for line in costs.splitlines() if line.startswith(f"| {label} "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     return int(cells[2].replace(",", "")), float(cells[4])
 
 
+def markdown(table):
+    """A table of the studies' own, without its title."""
+    return markdown_table(table.headers, table.rows) + "\n"
+
+
+TABLES = {
+    "summary": summary,
+    "object F1": lambda: markdown(tables.by_category(compared(), "object_f1")),
+    "IoU": lambda: markdown(tables.by_category(compared(), "IoU")),
+    "one by one": lambda: markdown(tables.one_by_one(compared())),
+    "by size": lambda: markdown(tables.recall_by_size(compared())),
+    "paired": lambda: markdown(tables.paired(compared(), NETWORKS[0])),
+    "ablation object F1": lambda: markdown(tables.by_category(rows_of(ABLATION), "object_f1")),
+    "ablation IoU": lambda: markdown(tables.by_category(rows_of(ABLATION), "IoU")),
+    "ablation one by one": lambda: markdown(tables.one_by_one(rows_of(ABLATION))),
+    "ablation paired": lambda: markdown(tables.paired(rows_of(ABLATION), "deep_both")),
+}
+
 if __name__ == "__main__":
-    README.write_text(text(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in (README, PAGE):
+        page.write_text(text(page.read_text(encoding="utf-8")), encoding="utf-8")

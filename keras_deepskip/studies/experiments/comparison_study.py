@@ -6,11 +6,9 @@ Takes on 2 CPU cores, counted: `light` two hours, `same_size` four (measured: 42
 category), `outside` three; `quick` 66 minutes with three runs at once; `full` by estimate 18 on an
 H200, not run yet.
 
-Results of 2026-11-30 at one size, on nuclei (docs/measurements/comparison.md): first in IoU (.879),
-AP (.773) and count; DenseUNet .01 below, FCN-8s and PSPNet with half of its recall under 8 x 8.
-Of before, at other widths: level with UNet 3+ of the same width at a third of its time; +0.018 in
-IoU over a U-Net of the same width, which takes 0.6 of the time; +0.10 over a light Mask R-CNN,
-which is level in objects, finds fewer of the smallest, and takes 6 times as long.
+Results of 2026-12-01 at one size (docs/measurements/comparison.md): first in objects on nuclei and
+people, behind the U-Net on small, rare vehicles; FCN-8s level in IoU and PSPNet below, both with
+half of its recall under 8 x 8.
 """
 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW, SLOWER
