@@ -17,6 +17,8 @@ PAGE = ROOT / "docs" / "measurements" / "comparison.md"
 FOLDER = PAGE.parent / "comparison"
 STUDIES = {  # by category: the folder of its rows, and what the README calls it
     "microorganisms": ("compare-same-size", "nuclei"),
+    "pathological areas": ("compare-same-size-tissue", "tissue"),
+    "coins": ("compare-same-size-coins", "coins"),
     "pedestrians": ("compare-same-size-pedestrians", "people"),
     "vehicles": ("compare-same-size-vehicles", "vehicles"),
 }

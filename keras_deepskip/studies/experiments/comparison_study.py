@@ -6,9 +6,9 @@ Takes on 2 CPU cores, counted: `light` two hours, `same_size` four (measured: 42
 category), `outside` three; `quick` 66 minutes with three runs at once; `full` by estimate 18 on an
 H200, not run yet.
 
-Results of 2026-12-01 at one size (docs/measurements/comparison.md): first in objects on nuclei and
-people, behind the U-Net on small, rare vehicles; FCN-8s level in IoU and PSPNet below, both with
-half of its recall under 8 x 8.
+Results of 2026-12-01 at one size (docs/measurements/comparison.md): first in objects on the mean
+of five sets, behind the U-Net on small, rare vehicles; FCN-8s level in IoU and PSPNet below, both
+with half of its recall under 8 x 8.
 """
 
 from keras_deepskip.studies.experiments.budgets import FULL, LIGHT, QUICK, SLOW, SLOWER
