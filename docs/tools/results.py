@@ -4,6 +4,7 @@ python docs/tools/results.py
 """
 
 import csv
+import functools
 import re
 import statistics
 from pathlib import Path
@@ -39,12 +40,18 @@ def text(page):
     return MARKED.sub(lambda found: found["mark"] + TABLES[found["name"]](), page)
 
 
+def names_in(pages):
+    """The names of the tables that the pages have a comment for."""
+    return [found["name"] for page in pages for found in MARKED.finditer(page)]
+
+
 def compared():
     """The runs of all sets, each network once."""
     runs = [run for folder, _ in STUDIES.values() for run in rows_of(folder)]
     return [run for name in NETWORKS for run in runs if run["network"] == name]
 
 
+@functools.cache
 def rows_of(folder):
     """The runs of a study."""
     with (FOLDER / folder / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -107,5 +114,8 @@ TABLES = {
 }
 
 if __name__ == "__main__":
-    for page in (README, PAGE):
-        page.write_text(text(page.read_text(encoding="utf-8")), encoding="utf-8")
+    pages = {path: path.read_text(encoding="utf-8") for path in (README, PAGE)}
+    if sorted(names := names_in(pages.values())) != sorted(TABLES):
+        raise SystemExit(f"{sorted(TABLES)} were expected below a comment each, {names} found")
+    for path, page in pages.items():
+        path.write_text(text(page), encoding="utf-8")
